@@ -1,0 +1,127 @@
+// Clock, CondVar, Queue: the only ways a thread of the library waits.
+//
+// A real clock is the machine's. A virtual clock stands still until every thread registered
+// with it (ClockThread) is blocked in a CondVar, then jumps to the earliest deadline: an
+// emulated machine runs on it deterministically and as fast as the host can think, and tests
+// of waiting need no sleeps. If every registered thread is blocked and none has a deadline,
+// the virtual clock CHECK-fails naming the threads: that is a deadlock.
+//
+// Threading: Clock and Queue are thread-safe; CondVar follows std::condition_variable.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace mariana {
+
+class CondVar;
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual int64_t NowNs() const = 0;  // nanoseconds since an arbitrary origin
+  double NowSeconds() const { return static_cast<double>(NowNs()) * 1e-9; }
+  void SleepFor(int64_t ns);
+
+  static Clock* Real();                           // never null, never destroyed
+  static std::unique_ptr<Clock> MakeVirtual();    // starts at 0
+
+ private:
+  friend class CondVar;
+  friend class ClockThread;
+  // Waits until `cv` is notified or the clock reaches deadline_ns (INT64_MAX: never).
+  virtual void Wait(CondVar* cv, std::unique_lock<std::mutex>* lock, int64_t deadline_ns) = 0;
+  virtual void Notify(CondVar* cv, bool all) = 0;
+  virtual void Register(const std::string& name) = 0;
+  virtual void Unregister() = 0;
+};
+
+// Registers the current thread with the clock while it lives (nothing to do on a real clock).
+class ClockThread {
+ public:
+  ClockThread(Clock* clock, const std::string& name) : clock_(clock) { clock_->Register(name); }
+  ~ClockThread() { clock_->Unregister(); }
+  ClockThread(const ClockThread&) = delete;
+  ClockThread& operator=(const ClockThread&) = delete;
+
+ private:
+  Clock* clock_;
+};
+
+class CondVar {
+ public:
+  explicit CondVar(Clock* clock) : clock_(clock) {}
+  template <class Predicate>
+  void Wait(std::unique_lock<std::mutex>* lock, Predicate done) {
+    while (!done()) clock_->Wait(this, lock, INT64_MAX);
+  }
+  // False when the deadline (clock time) passed with `done` still false.
+  template <class Predicate>
+  bool WaitUntil(std::unique_lock<std::mutex>* lock, int64_t deadline_ns, Predicate done) {
+    while (!done()) {
+      if (clock_->NowNs() >= deadline_ns) return false;
+      clock_->Wait(this, lock, deadline_ns);
+    }
+    return true;
+  }
+  void NotifyOne() { clock_->Notify(this, false); }
+  void NotifyAll() { clock_->Notify(this, true); }
+  Clock* clock() const { return clock_; }
+
+ private:
+  friend class RealClock;
+  Clock* clock_;
+  std::condition_variable cv_;  // used by the real clock
+};
+
+// A bounded FIFO. Close() lets readers drain what is left and then get nullopt, and makes
+// Push return false at once.
+template <class T>
+class Queue {
+ public:
+  Queue(Clock* clock, size_t capacity) : capacity_(capacity), not_full_(clock), not_empty_(clock) {}
+
+  bool Push(T value) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    not_full_.Wait(&lock, [&] { return closed_ || items_.size() < capacity_; });
+    if (closed_) return false;
+    items_.push_back(std::move(value));
+    not_empty_.NotifyOne();
+    return true;
+  }
+  std::optional<T> Pop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    not_empty_.Wait(&lock, [&] { return closed_ || !items_.empty(); });
+    if (items_.empty()) return std::nullopt;
+    std::optional<T> value(std::move(items_.front()));
+    items_.pop_front();
+    not_full_.NotifyOne();
+    return value;
+  }
+  void Close() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    closed_ = true;
+    not_full_.NotifyAll();
+    not_empty_.NotifyAll();
+  }
+  size_t size() const {
+    std::unique_lock<std::mutex> lock(mutex_);
+    return items_.size();
+  }
+
+ private:
+  const size_t capacity_;
+  mutable std::mutex mutex_;
+  CondVar not_full_, not_empty_;
+  std::deque<T> items_;
+  bool closed_ = false;
+};
+
+}  // namespace mariana

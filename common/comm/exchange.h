@@ -1,0 +1,120 @@
+// ParameterExchange: how N workers keep one model. Each worker owns the N-th slice of every
+// bucket (a contiguous range of the flat arenas). A step has three phases:
+//   collect     gradients of a bucket are summed along the topology to the owners of its slices,
+//               while backward goes on below it;
+//   commit      one small fixed-order reduction decides for all: gradient norm, finite or not,
+//               stop requested, loss sums;
+//   distribute  owners have updated their slices; the values travel back to all, while the next
+//               forward goes on above them.
+// Reduction order is fixed by the topology alone: the same job gives the same bits.
+//
+// Topologies: `linear` is the seed's partitioned linear topology (Mariana, VLDB 2014): workers
+// form an open chain; slice p is summed from both ends towards worker p, so every link carries
+// traffic of every bucket in both directions, M bytes each way per phase pair. `ring` is
+// reduce-scatter and all-gather around a ring.
+//
+// Threading: one Exchange per worker, called by that worker's trainer thread; a progress thread
+// per worker moves the data. ExchangeGroup joins the workers of a process.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/device/device.h"
+
+namespace mariana {
+
+enum class Topology : uint8_t { kLinear, kRing };
+const char* Name(Topology t);
+
+// Half-open range of arena elements.
+struct Range {
+  int64_t begin = 0, end = 0;
+  int64_t size() const { return end - begin; }
+};
+
+// Slice `worker` of `bucket` among n workers: contiguous, aligned to 16 elements, sizes differ by
+// at most 16, possibly empty.
+Range SliceOf(Range bucket, int worker, int n);
+
+// Cuts [0, elements) into buckets at the given op boundaries (ascending, first 0, last
+// `elements`): each of at least `min_elements` unless it is the last one formed. Buckets are in
+// arena order; backward completes them from the back.
+std::vector<Range> MakeBuckets(const std::vector<int64_t>& boundaries, int64_t min_elements);
+
+// Sums over all workers, in worker order. Reals are added in worker order; flags are or-ed.
+struct CommitValues {
+  double squared_norm = 0;  // of the worker's owned slices after collect; NaN/Inf = not finite
+  double loss = 0;
+  int64_t correct = 0;
+  int64_t samples = 0;
+  bool stop = false;        // a signal came in
+};
+
+// What travelled over the link from `from` to `to` since the start.
+struct LinkBytes {
+  int from = 0, to = 0;
+  int64_t collect = 0, distribute = 0;
+};
+
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  virtual int worker() const = 0;
+  virtual int workers() const = 0;
+  // What this worker owns of bucket b.
+  virtual Range Owned(int bucket) const = 0;
+
+  // Starts collecting bucket b: the gradients there are final and not touched until Commit
+  // returns. Returns at once.
+  virtual void Collect(int bucket) = 0;
+  // Waits until this worker's slices of all collected buckets hold the sums.
+  virtual void FinishCollect() = 0;
+  // All workers meet here; every one gets the same result.
+  virtual CommitValues Commit(const CommitValues& mine) = 0;
+  // Gathers `n` floats from every worker (counts may differ) into `all`, in worker order, on all.
+  // Host memory. Used for batch-norm statistics.
+  virtual void GatherHost(const float* mine, int64_t n, std::vector<float>* all) = 0;
+  // Starts distributing bucket b: this worker's slice of the values is updated.
+  virtual void Distribute(int bucket) = 0;
+  // Waits until all slices of bucket b hold new values (returns at once if none is under way).
+  virtual void WaitValues(int bucket) = 0;
+
+  // Seconds this worker's trainer thread spent waiting: {collect, commit, values}.
+  virtual std::vector<double> WaitSeconds() const = 0;
+};
+
+struct ExchangeOptions {
+  Topology topology = Topology::kLinear;
+  int workers = 1;
+  std::vector<Range> buckets;
+  int64_t chunk_elements = 1 << 16;  // pipelining unit along the topology
+  Clock* clock = nullptr;            // null: the real clock
+};
+
+// The workers of one process, joined by shared memory. With one worker every call returns at once.
+class ExchangeGroup {
+ public:
+  static std::unique_ptr<ExchangeGroup> Make(const ExchangeOptions& options);
+  virtual ~ExchangeGroup() = default;
+  // Worker w's end, over its arenas. `on_values(begin, n)` runs on w's progress thread when values
+  // arrived from another worker (to refresh bf16 shadows); may be empty. Call once per worker
+  // before the first step; the group owns the result.
+  virtual Exchange* Join(int worker, Device* device, float* grads, float* values,
+                         std::function<void(int64_t begin, int64_t n)> on_values) = 0;
+  // Worker w failed: every blocked or later call of any worker throws Error with this code and
+  // "worker <w>, <phase>: <message>" (phase: what w was doing). The first failure wins.
+  virtual void Abort(int worker, const std::string& phase, int exit_code,
+                     const std::string& message) = 0;
+  virtual std::vector<LinkBytes> Traffic() const = 0;
+};
+
+// Bytes that the formula gives for the link from -> to over one step of `buckets`, fp32; 0 where
+// the topology has no such link.
+LinkBytes ExpectedTraffic(Topology t, int n, const std::vector<Range>& buckets, int from, int to);
+
+}  // namespace mariana

@@ -1,0 +1,174 @@
+// Device: memory and the mathematics that every back end must have.
+//
+// A device is owned by `main` and passed by pointer; there are no globals. Calls are made by one
+// thread at a time per device (its trainer thread) and complete in order; on the CPU they run
+// inline on the caller and the device's own thread pool, elsewhere they are queued on its compute
+// stream, and Synchronize() waits for them. Pointers are device memory unless a comment says host.
+// Matrices are row-major, one sample a row. dtype kF32 or kBF16 (compute type of activations);
+// parameters, gradients and statistics are always fp32. An operation that a back end lacks throws
+// at construction of the op object, never falls back silently.
+//
+// The element-wise mathematics is in device/formulas.h, shared by all back ends.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "common/base/shape.h"
+
+namespace mariana {
+
+enum class Activation : uint8_t { kNone, kSigmoid, kTanh, kRelu };
+
+struct DeviceInfo {
+  std::string kind;         // "cpu", "cuda", "emulated"
+  std::string name;         // "cpu:0 (2 threads, avx512)"
+  int threads = 1;          // host threads that compute
+  bool native_bf16 = false; // bf16 arithmetic in hardware
+  bool host_memory = true;  // device pointers can be read by the host
+  int64_t memory_bytes = 0;
+};
+
+// Weights of a linear layer live in the device's own (packed) layout inside the parameter arena;
+// gradients have the same layout, so element-wise updates and exchanges need not know it.
+// Padding elements are zero in both.
+struct LinearSpec {
+  int64_t max_rows = 0, in = 0, out = 0;
+  Dtype input = Dtype::kF32;    // of x and dx; also the compute type
+  Dtype output = Dtype::kF32;   // of y and dy (logits stay fp32 under bf16 compute)
+  Activation activation = Activation::kNone;
+  bool bias = true;
+  bool input_gradient = true;   // false: dx is never asked for
+};
+
+// y = activation(x W^T + b), W is [out, in] in plain layout. `w` is the fp32 weight in packed
+// layout, `w16` its bf16 shadow in the same order (null under fp32).
+class LinearOp {
+ public:
+  virtual ~LinearOp() = default;
+  virtual int64_t weight_elements() const = 0;  // of the packed layout, padding included
+  virtual void PackWeights(const float* plain, float* packed) const = 0;    // both host memory
+  virtual void UnpackWeights(const float* packed, float* plain) const = 0;  // both host memory
+  virtual void Forward(const void* x, const float* w, const uint16_t* w16, const float* b, void* y,
+                       int64_t rows) = 0;
+  // dy is overwritten with the gradient before the activation. dw and db are written, or added to
+  // when `accumulate`. dx may be null; db is null when there is no bias.
+  virtual void Backward(const void* x, const void* y, void* dy, const float* w,
+                        const uint16_t* w16, void* dx, float* dw, float* db, int64_t rows,
+                        bool accumulate) = 0;
+};
+
+enum class OptimizerKind : uint8_t { kSgd, kAdaGrad, kAdam };
+
+// One step of an optimizer over n consecutive elements. Fused: reads each of w, g and the state
+// once, writes w (and w16) and the state once.
+struct OptimizerStep {
+  OptimizerKind kind = OptimizerKind::kSgd;
+  float learning_rate = 0;
+  float gradient_scale = 1;    // clipping; applied to g first
+  float l1 = 0, l2 = 0;        // added to the gradient: l1 * sign(w) + l2 * w
+  float weight_decay = 0;      // decoupled (AdamW): w -= learning_rate * weight_decay * w
+  float momentum = 0;          // SGD (state: slot0)
+  bool nesterov = false;
+  float beta1 = 0, beta2 = 0;  // Adam (slot0 = m, slot1 = v)
+  float bias1 = 1, bias2 = 1;  // Adam: 1 - beta^t
+  float epsilon = 0;           // Adam, AdaGrad (slot0 = sum of squares)
+};
+
+// Reductions a loss makes over its rows; sums are over the rows given, not yet divided.
+struct LossSums {
+  double loss = 0;
+  int64_t correct = 0;  // rows whose largest output is the label
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual const DeviceInfo& info() const = 0;
+
+  // ---- memory: 64-byte aligned, zeroed. Throws Error(kIo) naming the size when out of memory.
+  virtual void* Allocate(int64_t bytes) = 0;
+  virtual void Free(void* p) = 0;
+  virtual void Upload(void* dst, const void* host_src, int64_t bytes) = 0;
+  virtual void Download(void* host_dst, const void* src, int64_t bytes) = 0;
+  virtual void Copy(void* dst, const void* src, int64_t bytes) = 0;
+  virtual void Synchronize() = 0;
+
+  // ---- linear algebra
+  virtual std::unique_ptr<LinearOp> MakeLinear(const LinearSpec& spec) = 0;
+
+  // ---- element-wise
+  virtual void Fill(float* x, float value, int64_t n) = 0;
+  virtual void Add(const void* a, const void* b, void* y, int64_t n, Dtype t) = 0;  // y may be a or b
+  virtual void AddF32(const float* x, float* y, int64_t n) = 0;                     // y += x
+  virtual void Activate(Activation a, const void* x, void* y, int64_t n, Dtype t) = 0;
+  // dx = dy * a'(x), given y = a(x); dx may be dy.
+  virtual void ActivateBackward(Activation a, const void* y, const void* dy, void* dx, int64_t n,
+                                Dtype t) = 0;
+  virtual void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) = 0;
+  // y = x * keep/(1-rate); keep is drawn from (seed, stream, (first_sample + row) * cols + col).
+  // The backward pass is the same call on dy.
+  virtual void Dropout(const void* x, void* y, int64_t rows, int64_t cols, float rate,
+                       uint64_t seed, uint64_t stream, int64_t first_sample, Dtype t) = 0;
+  // Columns [dst_col, dst_col + cols) of dst (row stride dst_stride elements) from src likewise.
+  virtual void CopyColumns(const void* src, int64_t src_stride, int64_t src_col, void* dst,
+                           int64_t dst_stride, int64_t dst_col, int64_t rows, int64_t cols,
+                           Dtype t) = 0;
+
+  // ---- batch normalisation over `groups` consecutive runs of samples; group_rows[g] (host
+  // array) samples each. Statistics per group and column: mean and biased variance.
+  struct BatchNormArgs {
+    const int32_t* group_rows = nullptr;  // host
+    int groups = 0;
+    int64_t cols = 0;
+    float epsilon = 1e-5f;
+  };
+  // stats: [groups, 2, cols] mean then variance, written. gamma/beta: [cols].
+  virtual void BatchNormTrain(const BatchNormArgs& a, const void* x, const float* gamma,
+                              const float* beta, void* y, float* stats, Dtype t) = 0;
+  virtual void BatchNormBackward(const BatchNormArgs& a, const void* x, const void* dy,
+                                 const float* gamma, const float* stats, void* dx, float* dgamma,
+                                 float* dbeta, bool accumulate, Dtype t) = 0;
+  virtual void BatchNormInfer(const void* x, const float* gamma, const float* beta,
+                              const float* mean, const float* variance, void* y, int64_t rows,
+                              int64_t cols, float epsilon, Dtype t) = 0;
+
+  // ---- losses on fp32 outputs [rows, cols]. gradient = scale * d(loss sum)/d(output), in place
+  // allowed (gradient may be outputs) or null (evaluation). Labels are int32 (device).
+  virtual LossSums SoftmaxCrossEntropy(const float* logits, const int32_t* labels, float* gradient,
+                                       float scale, int64_t rows, int64_t cols) = 0;
+  // 0.5 * sum over columns of (output - target)^2.
+  virtual LossSums SquaredError(const float* outputs, const float* targets, float* gradient,
+                                float scale, int64_t rows, int64_t cols) = 0;
+  // Binary cross-entropy on logits, targets in [0, 1].
+  virtual LossSums Logistic(const float* logits, const float* targets, float* gradient,
+                            float scale, int64_t rows, int64_t cols) = 0;
+  virtual void LogSoftmax(const float* logits, float* y, int64_t rows, int64_t cols) = 0;
+  virtual void ArgMax(const float* x, int32_t* index, int64_t rows, int64_t cols) = 0;
+
+  // ---- speech: y[i] = frames[clamp(center[i]+k, begin[i], end[i]-1)], k = -left..right,
+  // concatenated; frames is fp32 [*, dim]; y is [rows, (left+1+right)*dim] of type t. The index
+  // arrays are int32 device memory.
+  virtual void Splice(const float* frames, int64_t dim, const int32_t* center,
+                      const int32_t* begin, const int32_t* end, int64_t rows, int left, int right,
+                      void* y, Dtype t) = 0;
+
+  // ---- parameters
+  // w16 may be null. slots may be null where the kind does not use them.
+  virtual void Update(const OptimizerStep& step, const float* g, float* w, uint16_t* w16,
+                      float* slot0, float* slot1, int64_t n) = 0;
+  // Sum of squares in float64, summed in an order that depends on n alone (not on threads).
+  // NaN or Inf in x makes it NaN or Inf.
+  virtual double SumOfSquares(const float* x, int64_t n) = 0;
+};
+
+// --device=cpu. `threads` >= 1; `first_core` pins the pool to cores first_core.. when the machine
+// has as many (negative: no pinning).
+std::unique_ptr<Device> MakeCpuDevice(int index, int threads, int first_core);
+// Cores this process may use.
+int AvailableCores();
+// Whether bf16 arithmetic is in this CPU's instruction set.
+bool CpuHasNativeBf16();
+
+}  // namespace mariana

@@ -1,0 +1,118 @@
+// Net: a NetSpec compiled for one device into a flat, topologically ordered list of operations
+// over tensor ids. Parameters, gradients and batch-norm averages live in flat arenas, in op
+// order; activations are planned once for the largest batch, so a step allocates nothing.
+//
+// Threading: one thread at a time (the trainer thread of the device).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/shape.h"
+#include "common/nn/spec.h"
+#include "common/tensor/tensor.h"
+
+namespace mariana {
+
+struct NetOptions {
+  Device* device = nullptr;
+  int64_t max_rows = 0;        // largest number of samples this worker sees in a step
+  Shape input;                 // one sample, without the batch dimension
+  int64_t outputs = 0;         // what the data needs of the last layer; a layer of size 0 takes it
+  Dtype compute = Dtype::kF32; // kBF16: activations and GEMMs in bf16, fp32 parameters
+  bool train = true;           // false: no gradients, activations are reused at once
+};
+
+// What the step loop tells the net about a batch. Samples are counted over all workers, so that
+// dropout and batch-norm groups do not depend on how the batch was dealt out.
+struct StepContext {
+  bool train = true;
+  uint64_t seed = 0;
+  int64_t rows = 0;           // samples of this worker
+  int64_t first_sample = 0;   // index of its first sample in the run (step * batch + offset)
+  int64_t batch_rows = 0;     // samples over all workers: the loss is the mean over these
+  bool accumulate = false;    // add to grads instead of overwriting them
+};
+
+struct ParamInfo {
+  std::string name;    // "linear1.weight": the safetensors key
+  Shape shape;         // plain layout
+  int64_t offset = 0;  // into the values and grads arenas, in elements
+  int64_t elements = 0;  // of the arena slot: >= shape.elements(), device layout and padding
+  bool decay = true;   // whether L1/L2/weight decay apply (not to biases and batch norm)
+  int op = 0;          // the op that owns it
+};
+
+struct StateInfo {     // batch-norm running averages
+  std::string name;    // "batch_norm1.running_mean"
+  Shape shape;
+  int64_t offset = 0, elements = 0;  // into the state arena
+};
+
+struct OpInfo {
+  std::string name, type;
+  Shape output;            // one sample
+  int64_t parameters = 0;  // plain elements
+  double flops = 0;        // forward, one sample
+  int64_t activation_bytes = 0;  // planned for max_rows
+};
+
+class Net {
+ public:
+  // Throws Error(kUsage) naming the layer when shapes do not fit. `describe_place`, when given,
+  // is a prefix for messages.
+  static std::unique_ptr<Net> Build(const NetSpec& spec, const NetOptions& options);
+  virtual ~Net() = default;
+
+  virtual const NetOptions& options() const = 0;
+  virtual const std::vector<OpInfo>& ops() const = 0;
+  virtual const std::vector<ParamInfo>& params() const = 0;
+  virtual const std::vector<StateInfo>& states() const = 0;
+  virtual const Shape& output_shape() const = 0;  // one sample
+  virtual int64_t group() const = 0;              // batch-norm group size, 0 without batch norm
+  virtual int64_t batch_stats_elements() const = 0;  // per group: 2 floats a batch-norm column
+
+  // Arenas (device memory). Slots are padded to 16 elements and zero beyond their parameter.
+  virtual int64_t arena_elements() const = 0;
+  virtual float* values() = 0;
+  virtual float* grads() = 0;               // null when !train
+  virtual uint16_t* values16() = 0;         // bf16 shadow, null under fp32
+  virtual Tensor state() = 0;               // fp32, all running averages
+
+  // Draws initial values: a pure function of (seed, parameter index), on any device.
+  virtual void Initialize(uint64_t seed) = 0;
+  // Host plain layout <-> arena layout of parameter i. `slot` is host memory of elements() floats
+  // laid out like the arena slot: values, gradients or optimizer state.
+  virtual void PackParam(int i, const float* plain, float* slot) const = 0;
+  virtual void UnpackParam(int i, const float* slot, float* plain) const = 0;
+  // Recomputes the bf16 shadow of values[begin, begin + n) (nothing under fp32).
+  virtual void RefreshShadow(int64_t begin, int64_t n) = 0;
+
+  // input: [rows, input...] of the compute type. before_op(op) runs before each op that has
+  // parameters: there the trainer waits for the values of that op.
+  virtual void Forward(const StepContext& step, const Tensor& input,
+                       const std::function<void(int op)>& before_op = {}) = 0;
+  // Outputs of the last op, fp32 [rows, outputs].
+  virtual Tensor outputs() = 0;
+  // Loss against labels (i32 [rows]) or targets (f32 [rows, outputs]), with the gradient of its
+  // mean over step.batch_rows kept for Backward when step.train. Sums, not means.
+  virtual LossSums Loss(const StepContext& step, const Tensor& labels) = 0;
+  // after_op(op) runs when the gradients of that op's parameters are complete.
+  virtual void Backward(const StepContext& step, const Tensor& input,
+                        const std::function<void(int op)>& after_op = {}) = 0;
+
+  // Batch-norm statistics of the step's groups, [groups_of_this_worker, batch_stats_elements()]:
+  // fp32 device memory, valid after Forward in training.
+  virtual float* batch_stats() = 0;
+  // Applies the statistics of all groups of the step (all workers', in group order; host memory)
+  // to the running averages; group_rows[g] samples each.
+  virtual void UpdateRunning(const float* stats, const std::vector<int32_t>& group_rows) = 0;
+
+  // Per-op wall seconds since the last call, forward and backward; empty unless enabled.
+  virtual void EnableProfile(bool on) = 0;
+  virtual std::vector<std::pair<double, double>> TakeProfile() = 0;
+};
+
+}  // namespace mariana

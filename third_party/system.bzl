@@ -1,0 +1,106 @@
+"""Repository rules over libraries installed on the machine (apt, pip)."""
+
+_VIS = 'package(default_visibility = ["//visibility:public"])\n'
+
+# name: (pkg-config name or None, header to look for, fallback -l flags)
+_LIBS = {
+    "gflags": ("gflags", "gflags/gflags.h", ["-lgflags"]),
+    "glog": ("libglog", "glog/logging.h", ["-lglog"]),
+    "yaml_cpp": ("yaml-cpp", "yaml-cpp/yaml.h", ["-lyaml-cpp"]),
+    "nlohmann_json": (None, "nlohmann/json.hpp", []),
+    "sndfile": ("sndfile", "sndfile.h", ["-lsndfile"]),
+    "kissfft": (None, "kissfft/kiss_fftr.h", ["-lkissfft-float"]),
+    "zlib": ("zlib", "zlib.h", ["-lz"]),
+}
+
+_APT = "scripts/setup installs them all"
+
+def _pkg_config(rctx, pkg, what):
+    r = rctx.execute(["pkg-config", what, pkg])
+    return [w for w in r.stdout.strip().split(" ") if w] if r.return_code == 0 else None
+
+def _system_libs_impl(rctx):
+    build = _VIS
+    inc = ["/usr/include", "/usr/include/x86_64-linux-gnu", "/usr/local/include"]
+    missing = []
+    for name, (pkg, header, libs) in _LIBS.items():
+        if not [d for d in inc if rctx.path(d + "/" + header).exists]:
+            missing.append(name)
+        flags = (_pkg_config(rctx, pkg, "--libs") if pkg else None) or libs
+        build += 'cc_library(name = "{}", linkopts = {})\n'.format(name, repr(flags))
+    if missing:
+        fail("missing system libraries: %s\n  %s" % (", ".join(missing), _APT))
+
+    # Catch2: v3 (bookworm-backports libcatch2-dev) if there, else v2 (catch2)
+    pre = rctx.os.environ.get("CATCH2_PREFIX", "/usr")
+    rctx.symlink(pre + "/include/catch2", "catch2/include/catch2")
+    if rctx.path(pre + "/include/catch2/catch_all.hpp").exists:
+        lib = pre + "/lib/x86_64-linux-gnu"
+        if not rctx.path(lib + "/libCatch2.a").exists:
+            lib = pre + "/lib"
+        rctx.symlink(lib + "/libCatch2.a", "catch2/libCatch2.a")
+        rctx.symlink(lib + "/libCatch2Main.a", "catch2/libCatch2Main.a")
+        build += '''cc_import(name = "catch2_a", static_library = "catch2/libCatch2.a")
+cc_import(name = "catch2_main_a", static_library = "catch2/libCatch2Main.a", alwayslink = True)
+cc_library(name = "catch2_main", hdrs = glob(["catch2/include/**/*.hpp"]), includes = ["catch2/include"],
+    defines = ["MARIANA_CATCH3"], deps = [":catch2_main_a", ":catch2_a"])
+'''
+    else:
+        rctx.file("catch2/main.cc", "#define CATCH_CONFIG_MAIN\n#include <catch2/catch.hpp>\n")
+        build += '''cc_library(name = "catch2_main", srcs = ["catch2/main.cc"], hdrs = glob(["catch2/include/**/*.hpp"]),
+    includes = ["catch2/include"], alwayslink = True)
+'''
+    rctx.file("BUILD", build)
+
+system_libs = repository_rule(
+    implementation = _system_libs_impl,
+    local = True,
+    environ = ["CATCH2_PREFIX", "PATH"],
+)
+
+def _onednn_configure_impl(rctx):
+    root = rctx.os.environ.get("ONEDNN_ROOT", "")
+    if root:
+        rctx.symlink(root + "/include", "include")
+        rctx.symlink(root + "/lib/libdnnl.so.3", "lib/libdnnl.so.3")
+        rctx.file("BUILD", _VIS + '''
+cc_import(name = "so", shared_library = "lib/libdnnl.so.3")
+cc_library(name = "onednn", hdrs = glob(["include/**"]), includes = ["include"], deps = [":so"])
+''')
+    else:
+        rctx.file("BUILD", _VIS + 'cc_library(name = "onednn", linkopts = ["-ldnnl"])\n')
+
+onednn_configure = repository_rule(implementation = _onednn_configure_impl, local = True, environ = ["ONEDNN_ROOT"])
+
+_CUDA_TARGETS = ["headers", "cudart", "cublas", "cudnn"]
+
+def _cuda_configure_impl(rctx):
+    home = rctx.os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    nvcc = rctx.path(home + "/bin/nvcc")
+    if not nvcc.exists or rctx.os.environ.get("MARIANA_NO_CUDA", "") == "1":
+        rctx.file("defs.bzl", "CUDA_FOUND = False\n")
+        rctx.file("nvcc.sh", "#!/bin/sh\necho 'no CUDA toolkit: set CUDA_HOME or build with --config=cpu' >&2; exit 1\n")
+        rctx.file("BUILD", _VIS + 'sh_binary(name = "nvcc", srcs = ["nvcc.sh"])\n' +
+                           "".join(['cc_library(name = "%s")\n' % t for t in _CUDA_TARGETS]))
+        return
+    lib = home + "/lib64" if rctx.path(home + "/lib64").exists else home + "/lib"
+    rctx.symlink(home + "/include", "include")
+    build = _VIS + '''
+sh_binary(name = "nvcc", srcs = ["nvcc.sh"])
+cc_library(name = "headers", hdrs = glob(["include/**"]), includes = ["include"])
+cc_library(name = "cudart", srcs = ["libcudart_static.a"], linkopts = ["-ldl", "-lrt", "-lpthread"], deps = [":headers"])
+'''
+    rctx.symlink(lib + "/libcudart_static.a", "libcudart_static.a")
+    rctx.file("nvcc.sh", "#!/bin/sh\nexec %s \"$@\"\n" % nvcc)
+    for name, so in [("cublas", "libcublas.so.13"), ("cublaslt", "libcublasLt.so.13"), ("cudnn", "libcudnn.so.9")]:
+        if rctx.path(lib + "/" + so).exists:
+            rctx.symlink(lib + "/" + so, so)
+            build += 'cc_import(name = "%s_so", shared_library = "%s")\n' % (name, so)
+            extra = ', ":cublaslt_so"' if name == "cublas" else ""
+            build += 'cc_library(name = "%s", deps = [":headers", ":%s_so"%s])\n' % (name, name, extra)
+        else:
+            build += 'cc_library(name = "%s")\n' % name
+    rctx.file("defs.bzl", "CUDA_FOUND = True\n")
+    rctx.file("BUILD", build)
+
+cuda_configure = repository_rule(implementation = _cuda_configure_impl, local = True, environ = ["CUDA_HOME", "MARIANA_NO_CUDA"])
