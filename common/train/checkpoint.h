@@ -51,7 +51,7 @@ std::optional<Checkpoint> LoadNewestCheckpoint(const RunDirectory& run, std::str
 // The checkpoint of one step, verified (a roll-back to a pinned one). kBadData if it is not whole.
 Checkpoint LoadCheckpoint(const RunDirectory& run, int64_t step);
 
-struct Model {
+struct LoadedModel {
   std::string path;  // the .safetensors file it came from
   std::vector<HostTensor> tensors;
   Metadata metadata;
@@ -59,6 +59,6 @@ struct Model {
 
 // The model of a run directory (`best` if there is one, else `latest`, else the newest that
 // verifies), of a checkpoint folder (verified), or a .safetensors file. kBadData otherwise.
-Model LoadModel(const std::string& path);
+LoadedModel LoadModel(const std::string& path);
 
 }  // namespace mariana

@@ -11,11 +11,11 @@
 namespace mariana {
 
 // A card on top: "Held-out accuracy", "67.2 %", "best 67.4 % at epoch 7".
-struct Figure {
+struct ReportFigure {
   std::string label, value, note;
 };
 
-struct Series {
+struct ChartSeries {
   std::string name;
   std::vector<std::pair<double, double>> points;  // (x, y), x ascending; NaN y breaks the line
 };
@@ -23,12 +23,12 @@ struct Series {
 // Half the page wide; two neighbours stand side by side.
 struct LineChart {
   std::string title, x_label, y_label;
-  std::vector<Series> series;
+  std::vector<ChartSeries> series;
   bool log_y = false;  // ignored unless all y > 0
 };
 
 // Cells that look like numbers are set flush right.
-struct Table {
+struct ReportTable {
   std::string title;
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;
@@ -48,7 +48,7 @@ struct ConfusionMatrix {
   std::vector<std::vector<double>> counts;  // labels x labels
 };
 
-struct Paragraph {
+struct ReportText {
   std::string title, text;
 };
 
@@ -57,16 +57,16 @@ struct Preformatted {
   std::string title, text;
 };
 
-using Section =
-    std::variant<LineChart, Table, StackedBar, ConfusionMatrix, Paragraph, Preformatted>;
+using ReportSection =
+    std::variant<LineChart, ReportTable, StackedBar, ConfusionMatrix, ReportText, Preformatted>;
 
 struct Report {
   std::string title;     // the job's name
   std::string subtitle;  // "mariana_dnn train · 2 workers on cpu · 23 Nov 2026 06:44 UTC"
   std::string status;    // done, stopped, diverged, failed
   std::string error;     // shown in a banner if not empty
-  std::vector<Figure> figures;
-  std::vector<Section> sections;
+  std::vector<ReportFigure> figures;
+  std::vector<ReportSection> sections;
 };
 
 std::string RenderReport(const Report& report);
