@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "common/base/error.h"
+
 namespace mariana {
 
 Progress::Progress(int worker, int workers, Clock* clock, Schedule schedule)
@@ -39,18 +41,11 @@ Progress::~Progress() {
   Join();
 }
 
-void Progress::Connect(int peer, Link* incoming, Link* outgoing) {
-  incoming_[peer] = incoming;
-  outgoing_[peer] = outgoing;
-}
-
 void Progress::Run(std::function<void(int64_t, int64_t)> on_values,
                    std::function<void(const std::exception&)> failed) {
-  CHECK(!thread_.joinable());
   on_values_ = std::move(on_values);
   failed_ = std::move(failed);
-  thread_ = std::thread([this] {
-    ClockThread registered(clock_, StrCat("exchange of worker ", worker_));
+  thread_.emplace(clock_, StrCat("exchange of worker ", worker_), [this] {
     try {
       Loop();
     } catch (const std::exception& e) {
@@ -69,7 +64,7 @@ void Progress::Stop() {
 }
 
 void Progress::Join() {
-  if (thread_.joinable()) thread_.join();
+  if (thread_) thread_->Join();
 }
 
 Progress::BucketState* Progress::StateOf(Phase phase, int bucket) {

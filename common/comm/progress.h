@@ -14,9 +14,9 @@
 // Threading: Start and the waits are the trainer thread's; Arrived and Stop may come from any.
 #pragma once
 
+#include <functional>
 #include <mutex>
-#include <string>
-#include <thread>
+#include <optional>
 #include <vector>
 
 #include "common/comm/link.h"
@@ -30,8 +30,9 @@ class Progress : public Arrivals {
   Progress(int worker, int workers, Clock* clock, Schedule schedule);
   ~Progress() override;
 
-  // Links to and from a neighbour; before Run.
-  void Connect(int peer, Link* incoming, Link* outgoing);
+  // The links from and to its neighbours; before Run.
+  void ConnectFrom(int peer, Link* incoming) { incoming_[peer] = incoming; }
+  void ConnectTo(int peer, Link* outgoing) { outgoing_[peer] = outgoing; }
   // Starts the thread. `on_values` as in ExchangeGroup::Join; what it throws ends in `failed`.
   void Run(std::function<void(int64_t begin, int64_t n)> on_values,
            std::function<void(const std::exception&)> failed);
@@ -102,7 +103,7 @@ class Progress : public Arrivals {
   int unowned_ = 0;  // collecting buckets whose slice of this worker has not its sum yet
   const int* awaited_ = nullptr;  // the count that the trainer waits for to be 0
   bool stopped_ = false;
-  std::thread thread_;
+  std::optional<ClockedThread> thread_;
 };
 
 }  // namespace mariana
