@@ -70,8 +70,8 @@ OptimizerStep MakeOptimizerStep(const OptimizerSpec& spec, double learning_rate,
     case OptimizerType::kAdam:
     case OptimizerType::kAdamW:
       step.kind = OptimizerKind::kAdam;
-      step.beta1 = static_cast<float>(spec.beta1);
-      step.beta2 = static_cast<float>(spec.beta2);
+      step.beta1 = spec.beta1;
+      step.beta2 = spec.beta2;
       step.bias1 = static_cast<float>(1 - std::pow(spec.beta1, t));
       step.bias2 = static_cast<float>(1 - std::pow(spec.beta2, t));
       step.epsilon = static_cast<float>(spec.epsilon);
