@@ -52,7 +52,7 @@ struct CommitValues {
   double loss = 0;
   int64_t correct = 0;
   int64_t samples = 0;
-  bool stop = false;        // a signal came in
+  bool stop = false;  // a signal came in
 };
 
 // What travelled over the link from `from` to `to` since the start.
