@@ -17,13 +17,15 @@ constexpr int64_t kRows = 256;
 // The closed list and what was said, from `utterance word word ...` lines.
 class TextTask {
  public:
-  explicit TextTask(const DataSpec& data) {
-    for (const auto& [utterance, text] : ReadTexts(data.texts)) {
-      if (index_.emplace(text, texts_.size()).second) texts_.push_back(text);
-      said_[utterance] = text;
+  explicit TextTask(const SpeechJob& job) {
+    const DataSpec& data = job.spec.data;
+    std::set<std::string> distinct;
+    for (const Transcript& t : ReadTranscripts(data.texts)) {
+      if (distinct.insert(t.text).second) texts_.push_back(t.text);
+      said_[t.utterance] = t.text;
     }
-    decoder_ = std::make_unique<TextDecoder>(data.states, data.lexicon, texts_,
-                                             data.silence_phones);
+    decoder_ = std::make_unique<TextDecoder>(job.states, ReadLexicon(data.lexicon, job.states),
+                                             texts_, data.silence_phones);
   }
   // Log posteriors [frames, labels] become scaled log-likelihoods in place.
   RecognisedText Recognise(const std::string& utterance, const std::vector<float>& log_prior,
@@ -45,7 +47,6 @@ class TextTask {
 
  private:
   std::vector<std::string> texts_;
-  std::map<std::string, size_t> index_;
   std::map<std::string, std::string> said_;
   std::unique_ptr<TextDecoder> decoder_;
 };
@@ -75,7 +76,7 @@ EvaluationResult EvaluateModel(const SpeechJob& job, const AcousticModel& model,
   const auto net = MakeInferenceNet(model, device, kRows);
   FrameScorer scorer(net.get(), model.spec.context);
   std::unique_ptr<TextTask> task;
-  if (!job.spec.data.texts.empty()) task = std::make_unique<TextTask>(job.spec.data);
+  if (!job.spec.data.texts.empty()) task = std::make_unique<TextTask>(job);
   const std::vector<float> log_prior = LogPrior(model.tables.prior);
 
   EvaluationResult result;

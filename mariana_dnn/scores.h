@@ -18,7 +18,6 @@ namespace mariana {
 struct LabelInfo {
   std::vector<int32_t> phone;     // [labels]
   std::vector<bool> silence;      // [labels]
-  std::vector<std::string> phone_names;
 };
 
 struct FrameScores {

@@ -1,31 +1,20 @@
 #include "mariana_dnn/speech_job.h"
 
-#include <algorithm>
 #include <cstdio>
 
 #include "common/base/error.h"
-#include "mariana_dnn/decode.h"
 
 namespace mariana {
 namespace {
 
-LabelInfo ReadLabelInfo(const DataSpec& data) {
+LabelInfo MakeLabelInfo(const PhoneStates& states, const std::vector<std::string>& silence) {
   LabelInfo info;
-  for (const State& state : ReadStates(data.states)) {
-    const auto found = std::find(info.phone_names.begin(), info.phone_names.end(), state.phone);
-    info.phone.push_back(static_cast<int32_t>(found - info.phone_names.begin()));
-    if (found == info.phone_names.end()) info.phone_names.push_back(state.phone);
-    info.silence.push_back(std::find(data.silence_phones.begin(), data.silence_phones.end(),
-                                     state.phone) != data.silence_phones.end());
-  }
-  for (const std::string& phone : data.silence_phones) {
-    if (std::find(info.phone_names.begin(), info.phone_names.end(), phone) !=
-        info.phone_names.end()) {
-      continue;
+  info.phone = states.phone;
+  info.silence.assign(states.phone.size(), false);
+  for (int32_t phone : states.Find(silence)) {
+    for (int32_t state : states.states[static_cast<size_t>(phone)]) {
+      info.silence[static_cast<size_t>(state)] = true;
     }
-    const std::string near = DidYouMean(phone, info.phone_names);
-    throw Fail(ExitCode::kUsage, "data.silence_phones: ", data.states, " has no phone \"", phone,
-               "\"", near.empty() ? "" : "; did you mean \"" + near + "\"?");
   }
   return info;
 }
@@ -36,8 +25,9 @@ SpeechJob::SpeechJob(const CommandLine& cl) : command_line(cl) {
   effective = LoadConfig({cl.config, cl.overrides}, [this](Fields* f) { spec.Describe(f); });
   num_labels = spec.data.num_labels;
   if (!spec.data.states.empty()) {
-    labels = ReadLabelInfo(spec.data);
-    num_labels = static_cast<int64_t>(labels.phone.size());
+    states = ReadPhoneStates(spec.data.states);
+    labels = MakeLabelInfo(states, spec.data.silence_phones);
+    num_labels = states.num_states();
   }
 }
 

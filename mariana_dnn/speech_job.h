@@ -9,6 +9,7 @@
 #include "common/train/command_line.h"
 #include "mariana_dnn/job.h"
 #include "mariana_dnn/model.h"
+#include "mariana_dnn/phones.h"
 #include "mariana_dnn/scores.h"
 
 namespace mariana {
@@ -21,7 +22,8 @@ class SpeechJob {
   const CommandLine& command_line;
   JobSpec spec;
   EffectiveConfig effective;
-  LabelInfo labels;        // empty without a states file
+  PhoneStates states;      // empty without a states file
+  LabelInfo labels;        // likewise
   int64_t num_labels = 0;
 
   // runs/<name>, or --run_dir.
@@ -34,8 +36,7 @@ class SpeechJob {
   std::unique_ptr<AcousticModel> Model() const;
 };
 
-// Opens `set` as `model` needs it: its features, its normalisation; CHECKs nothing, throws
-// Error(kBadData) when dimensions or labels do not fit.
+// Opens `set` as `model` needs it: its features, its normalisation; throws Error(kBadData) when dimensions or labels do not fit.
 std::unique_ptr<SpeechCorpus> OpenFor(const SpeechJob& job, const AcousticModel& model,
                                       DataSet set);
 

@@ -39,7 +39,7 @@ void FbankSpec::Describe(Fields* f) {
   f->Int("sample_rate", &sample_rate, "Sample rate in Hz; files at another one are refused.",
          Rule().Min(1000).Max(384000));
   f->Int("mel_bins", &mel_bins, "Features a frame.", Rule().Min(3).Max(1024));
-  f->Real("frame_length_ms", &frame_length_ms, "Length of the window.", Rule().Min(1).Max(1000));
+  f->Real("frame_length_ms", &frame_length_ms, "Length of the window.", Rule().Min(2).Max(1000));
   f->Real("frame_shift_ms", &frame_shift_ms, "From one frame to the next.",
           Rule().Min(1).Max(1000));
   f->Real("low_freq", &low_freq, "Lowest frequency of the filters, Hz.", Rule().Min(0));
