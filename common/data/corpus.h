@@ -7,12 +7,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "common/config/fields.h"
 #include "common/data/fbank.h"
 #include "common/data/kaldi.h"
+#include "common/data/moments.h"
 #include "common/data/utterance_source.h"
 
 namespace mariana {
@@ -37,7 +40,6 @@ struct SpeechDataSpec {
   void Describe(Fields* f);
 };
 
-class CmvnTable;
 class LabelTable;
 
 class SpeechCorpus : public UtteranceSource {
@@ -82,20 +84,30 @@ class SpeechCorpus : public UtteranceSource {
     int32_t frames = 0;   // that count: the smaller of features and labels
     int32_t rows = 0;     // of features
     int32_t speaker = 0;  // index into speakers_
+    int32_t label = -1;   // index into labels_
     int32_t read_rank = 0;
+  };
+  struct SpeakerNormaliser {
+    std::mutex mutex;
+    bool ready = false;
+    Normaliser normaliser;
   };
   friend class CorpusOpener;
   explicit SpeechCorpus(const SpeechDataSpec& spec);
+  Normaliser ReadCmvn(const std::string& key) const;
+  Normaliser SpeakerStats(int speaker) const;
+  void Normalise(int i, Matrix* features) const;
 
   SpeechDataSpec spec_;
   std::unique_ptr<Fbank> fbank_;        // with spec_.wav
   std::unique_ptr<LabelTable> labels_;  // with spec_.alignments
-  std::unique_ptr<CmvnTable> cmvn_;     // with normalisation by speaker or utterance
   std::vector<Utterance> utterances_;
   std::vector<std::string> speakers_;
-  std::vector<std::vector<int32_t>> by_speaker_;  // utterances of each speaker
+  std::vector<std::vector<int>> by_speaker_;        // utterances of each speaker
+  std::unordered_map<std::string, ScpEntry> cmvn_;  // spec_.cmvn by speaker or utterance
+  std::vector<std::unique_ptr<SpeakerNormaliser>> speaker_normalisers_;  // made when first needed
   std::vector<std::string> warnings_;
-  std::vector<float> mean_, inv_std_;
+  Normaliser global_;
   int64_t total_frames_ = 0;
   int32_t dim_ = 0;
   int bad_ = 0;
