@@ -34,6 +34,7 @@ struct Verb {
   std::function<int(const CommandLine&)> run;  // returns the exit code
   bool needs_config = true;                    // --config must be given
   const char* arguments = "";                  // "MODEL OUT.ark" for --help; "": takes none
+  bool saves = false;                          // a stop request saves a checkpoint first
 };
 
 struct ProgramInfo {
