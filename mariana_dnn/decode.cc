@@ -111,6 +111,13 @@ TextDecoder::TextDecoder(const PhoneStates& states, const Lexicon& lexicon,
   }
 }
 
+TextDecoder::TextDecoder(const std::string& states_path, const std::string& lexicon_path,
+                         const std::vector<std::string>& texts,
+                         const std::vector<std::string>& silence_phones) {
+  const PhoneStates states = ReadPhoneStates(states_path);
+  *this = TextDecoder(states, ReadLexicon(lexicon_path, states), texts, silence_phones);
+}
+
 double TextDecoder::Score(const Graph& graph, const float* scores, int64_t frames) const {
   if (frames < graph.min_frames) return kImpossible;
   const size_t nodes = graph.state.size();
