@@ -42,7 +42,7 @@ ProgressEngine::~ProgressEngine() {
 }
 
 void ProgressEngine::Run(std::function<void(int64_t, int64_t)> on_values,
-                   std::function<void(const std::exception&)> failed) {
+                         std::function<void(const std::exception&)> failed) {
   on_values_ = std::move(on_values);
   failed_ = std::move(failed);
   thread_.emplace(clock_, StrCat("exchange of worker ", worker_), [this] {

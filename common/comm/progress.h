@@ -1,5 +1,5 @@
-// ProgressEngine: a worker's engine of the exchange. Its one thread carries out whichever received step
-// is ready, of any lane, and sleeps when none is; it never spins, and never waits for one
+// ProgressEngine: a worker's engine of the exchange. Its one thread carries out whichever received
+// step is ready, of any lane, and sleeps when none is; it never spins, and never waits for one
 // particular step, so no order of calls by the workers can block it.
 //
 // Steps of one bucket take turns lane by lane (both directions of a chain move together); of two
