@@ -98,7 +98,11 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
 }
 
-DataParallel::~DataParallel() { workers_.clear(); }
+// The exchange reads the workers' arenas until it is gone.
+DataParallel::~DataParallel() {
+  shared_->group.reset();
+  workers_.clear();
+}
 
 int DataParallel::workers() const { return static_cast<int>(workers_.size()); }
 Net* DataParallel::net(int worker) { return workers_[static_cast<size_t>(worker)]->sync.net(); }
