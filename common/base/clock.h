@@ -5,6 +5,12 @@
 // emulated machine runs on it deterministically and as fast as the host can think, and tests
 // of waiting need no sleeps. If every registered thread is blocked and none has a deadline,
 // the virtual clock CHECK-fails naming the threads: that is a deadlock.
+// Threads due at one time wake one after the other, in the order of their registration.
+//
+// A thread registered with a virtual clock must not block elsewhere for something that another
+// such thread does (std::thread::join, a socket): time would stand still. Start threads as
+// ClockedThread, which is registered before it runs and joins through the clock. Threads that
+// are not registered may wait too, but do not hold time back.
 //
 // Threading: Clock and Queue are thread-safe; CondVar follows std::condition_variable.
 #pragma once
@@ -13,11 +19,12 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 
 namespace mariana {
 
@@ -30,20 +37,24 @@ class Clock {
   double NowSeconds() const { return static_cast<double>(NowNs()) * 1e-9; }
   void SleepFor(int64_t ns);
 
-  static Clock* Real();                           // never null, never destroyed
-  static std::unique_ptr<Clock> MakeVirtual();    // starts at 0
+  static Clock* Real();                         // never null, never destroyed
+  static std::unique_ptr<Clock> MakeVirtual();  // starts at 0
 
  private:
   friend class CondVar;
   friend class ClockThread;
+  friend class ClockedThread;
   // Waits until `cv` is notified or the clock reaches deadline_ns (INT64_MAX: never).
   virtual void Wait(CondVar* cv, std::unique_lock<std::mutex>* lock, int64_t deadline_ns) = 0;
   virtual void Notify(CondVar* cv, bool all) = 0;
+  // Time stands still until a thread of this name registers.
+  virtual void Expect(const std::string& name) = 0;
   virtual void Register(const std::string& name) = 0;
   virtual void Unregister() = 0;
 };
 
 // Registers the current thread with the clock while it lives (nothing to do on a real clock).
+// Nests: the first name counts.
 class ClockThread {
  public:
   ClockThread(Clock* clock, const std::string& name) : clock_(clock) { clock_->Register(name); }
@@ -79,6 +90,24 @@ class CondVar {
   friend class RealClock;
   Clock* clock_;
   std::condition_variable cv_;  // used by the real clock
+};
+
+// A thread that is registered with the clock from before it starts until it ends. Whoever joins
+// it waits through the clock. An exception that leaves `body` ends the process, as in
+// std::thread.
+class ClockedThread {
+ public:
+  ClockedThread(Clock* clock, const std::string& name, std::function<void()> body);
+  ~ClockedThread() { Join(); }
+  ClockedThread(const ClockedThread&) = delete;
+  ClockedThread& operator=(const ClockedThread&) = delete;
+  void Join();  // a second time: nothing
+
+ private:
+  std::mutex mutex_;
+  CondVar ended_;
+  bool has_ended_ = false;
+  std::thread thread_;
 };
 
 // A bounded FIFO. Close() lets readers drain what is left and then get nullopt, and makes

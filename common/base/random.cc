@@ -1,5 +1,7 @@
 #include "common/base/random.h"
 
+#include <glog/logging.h>
+
 #include <cmath>
 
 namespace mariana {
@@ -18,9 +20,11 @@ float RandomSequence::Normal() {
 }
 
 uint64_t RandomSequence::Below(uint64_t n) {
+  CHECK_GT(n, 0u);
   const uint64_t limit = UINT64_MAX - UINT64_MAX % n;
   for (;;) {
-    const uint64_t bits = (uint64_t{Bits()} << 32) | Bits();
+    const uint64_t high = Bits();  // a statement each: operands of | have no order
+    const uint64_t bits = high << 32 | Bits();
     if (bits < limit) return bits % n;
   }
 }

@@ -54,9 +54,9 @@ class RandomSequence {
  public:
   RandomSequence(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
   uint32_t Bits();
-  float Uniform() { return ToUnit(Bits()); }      // [0, 1)
-  float Normal();                                 // mean 0, variance 1 (Box-Muller)
-  uint64_t Below(uint64_t n);                     // [0, n), unbiased
+  float Uniform() { return ToUnit(Bits()); }  // [0, 1)
+  float Normal();                             // mean 0, variance 1 (Box-Muller)
+  uint64_t Below(uint64_t n);                 // [0, n), unbiased
 
  private:
   uint64_t seed_, stream_, index_ = 0;

@@ -25,8 +25,8 @@ class Shape {
   int rank() const { return static_cast<int>(dims_.size()); }
   int64_t operator[](int i) const { return dims_[i]; }
   const std::vector<int64_t>& dims() const { return dims_; }
-  int64_t elements() const;          // product of extents; 1 for a scalar
-  std::string ToString() const;      // "[2, 3]"
+  int64_t elements() const;      // product of extents; 1 for a scalar
+  std::string ToString() const;  // "[2, 3]"
   bool operator==(const Shape& o) const { return dims_ == o.dims_; }
   bool operator!=(const Shape& o) const { return dims_ != o.dims_; }
 
