@@ -74,7 +74,7 @@ TEST_CASE("On resume the rows after the checkpoint, and a torn one, are cut off"
 // Checked once against tensorboard's own reader.
 TEST_CASE("TensorBoard records have the bytes of TFRecord and Event") {
   CHECK(TfRecord("abc") ==
-        std::string("\x03\0\0\0\0\0\0\0", 8) + "\xb3\x34\x26\xef" + "abc" + "\x60\x3b\x6d\x5b");
+        std::string("\x03\0\0\0\0\0\0\0", 8) + "\xb0\x99\x49\x0e" + "abc" + "\x6e\x57\xf1\x21");
   const std::string wall("\x09\0\0\0\0\0\0\xf8\x3f", 9);  // 1.5
   CHECK(FileVersionEvent(1.5) == wall + std::string("\x10\0\x1a\x0d", 4) + "brain.Event:2");
   CHECK(SessionStartEvent(1.5, 300) == wall + "\x10\xac\x02" + "\x3a\x02\x08\x01");

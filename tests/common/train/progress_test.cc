@@ -59,7 +59,7 @@ TEST_CASE("A bar shows share, rate, time left and values, at most ten times a se
   progress.Sleep(2);
   progress->Update(25'000, {{"loss", 1.23456}, {"lr", 0.05}});
   const std::string bar =
-      "epoch 3/8 [=========>                            ]  25%  12.5k frames/s  left 0:06  "
+      "epoch 3/8 [========>                         ]  25%  12.5k frames/s  left 0:06  "
       "loss 1.235  lr 0.05";
   CHECK(progress.Text() == "\r" + bar + "\033[K");
   CHECK(bar.size() <= 99);
@@ -141,7 +141,7 @@ TEST_CASE("auto is plain where there is no terminal, none is silent, other words
   silent->End();
   CHECK(silent.Text().empty());
   CHECK(ParseProgressMode("json") == ProgressMode::kJson);
-  CHECK_THROWS_WITH(ParseProgressMode("plane"), Catch::Contains("did you mean plain?"));
+  CHECK_THROWS_WITH(ParseProgressMode("plains"), Catch::Contains("did you mean plain?"));
 }
 
 }  // namespace
