@@ -24,7 +24,7 @@ std::string WithoutIndex(const std::string& path) {
 
 void UnknownKeys::Compare(const std::string& section, const std::string& type,
                           const std::vector<std::string>& keys, const Node* node) {
-  for (const std::string& key : keys) known_.push_back({section, key});
+  for (const std::string& key : keys) known_.push_back({section, key, type});
   if (!node) return;
   for (size_t i = 0; i < node->keys.size(); ++i) {
     const std::string& key = node->keys[i];
@@ -86,13 +86,14 @@ std::string UnknownKeys::NearestPath(const std::string& path) const {
   return same_end == paths.end() ? "" : *same_end;
 }
 
-// "under train or data", or "".
+// "under train or to type linear", or "".
 std::string UnknownKeys::SectionsWith(const std::string& key) const {
   std::vector<std::string> sections;
   for (const Known& known : known_) {
     if (known.key != key) continue;
-    const std::string section =
-        known.section.empty() ? "at the top" : "under " + WithoutIndex(known.section);
+    std::string section = "under " + WithoutIndex(known.section);
+    if (known.section.empty()) section = "at the top";
+    if (!known.type.empty()) section = "to type " + known.type;
     if (!Has(sections, section)) sections.push_back(section);
   }
   std::string all;

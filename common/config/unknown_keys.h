@@ -36,7 +36,7 @@ class UnknownKeys {
   std::vector<std::string> override_paths_;
   std::vector<Unknown> unknown_;
   struct Known {
-    std::string section, key;
+    std::string section, key, type;
   };
   std::vector<Known> known_;
 };

@@ -242,6 +242,7 @@ void TreeBuilder::TakeValue(Frame* frame, Node node) {
   const std::string path = PathHere();
   frame->has_key = false;
   if (frame->key.empty()) return;
+  if (node.kind == Node::Kind::kNull) node.place = frame->key_place;  // else: the next token's
   const auto& keys = frame->node.keys;
   const auto same = std::find(keys.begin(), keys.end(), frame->key);
   if (same != keys.end() || (frame->is_merge && frame->has_merge)) {
@@ -291,6 +292,7 @@ void TreeBuilder::MergeMap(Frame* frame, const Node& from) {
 }  // namespace
 
 std::optional<Node> ParseYaml(const std::string& text, int source, Mistakes* mistakes) {
+  const size_t mistakes_before = mistakes->size();
   const std::optional<std::string> clean = CleanText(text, source, mistakes);
   if (!clean) return std::nullopt;
   TreeBuilder builder(*clean, source, mistakes);
@@ -302,7 +304,10 @@ std::optional<Node> ParseYaml(const std::string& text, int source, Mistakes* mis
   } catch (const Unreadable&) {
     return std::nullopt;
   } catch (const YAML::Exception& e) {
-    mistakes->Add(builder.PlaceAt(e.mark), "", "not valid YAML: " + e.msg);
+    // Where tabs were found, they are why.
+    if (mistakes->size() == mistakes_before) {
+      mistakes->Add(builder.PlaceAt(e.mark), "", "not valid YAML: " + e.msg);
+    }
     return std::nullopt;
   }
   if (!builder.has_root) builder.root.place.source = source;
