@@ -52,7 +52,7 @@ TEST_CASE("Branch: gradients of several readers are added") {
       "[{type: branch, join: add, branches: [{layers: []}, {layers: [{type: linear, "
       "units: 5}]}]}]",
       {"branch1", "[6]", "[5]", "concat"});
-  CheckRefused("[{type: branch, branches: [{layers: []}]}]", {"two branches"});
+  CheckRefused("[{type: branch, branches: [{layers: []}]}]", {"branches", "2"});
 }
 
 TEST_CASE("Names: unique, plain, numbered") {

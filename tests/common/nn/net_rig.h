@@ -88,9 +88,13 @@ class NetRig {
   }
   void Backward(const StepContext& step) { net_->Backward(step, input_); }
 
-  std::vector<float> GradArena() const {
-    std::vector<float> all(net_->arena_elements());
-    device_->Download(all.data(), net_->grads(), net_->arena_elements() * 4);
+  // Of all parameters one after the other, in plain layout.
+  std::vector<float> Grads() const {
+    std::vector<float> all;
+    for (size_t i = 0; i < net_->params().size(); ++i) {
+      const std::vector<float> g = Grad(static_cast<int>(i));
+      all.insert(all.end(), g.begin(), g.end());
+    }
     return all;
   }
 

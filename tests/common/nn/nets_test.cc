@@ -25,12 +25,12 @@ Floats Noise(size_t n, uint64_t stream = 0) {
   return x;
 }
 
-// Forward, loss and backward; the gradient arena.
+// Forward, loss and backward; the gradients.
 Floats Gradients(NetRig* rig, const StepContext& step, const Floats& x, const Floats& labels) {
   rig->Forward(step, x);
   if (step.rows > 0) rig->Loss(step, labels);
   rig->Backward(step);
-  return rig->GradArena();
+  return rig->Grads();
 }
 
 void CheckClose(const Floats& a, const Floats& b, double margin) {
@@ -64,6 +64,11 @@ TEST_CASE("Nets compute what PyTorch computes") {
       INFO(name);
       CheckClose(rig.Grad(rig.Find(name)), values.get<Floats>(), 1e-5);
     }
+
+    // The arena holds nothing else: norms are taken over all of it.
+    double squares = 0;
+    for (double g : rig.Grads()) squares += g * g;
+    CHECK(device->SumOfSquares(rig->grads(), rig->arena_elements()) == Approx(squares));
 
     std::vector<int32_t> group_rows;
     for (int64_t r = 0; rig->group() > 0 && r < rows; r += rig->group()) {
@@ -191,7 +196,7 @@ TEST_CASE("Trainers hear of every op with parameters, also without rows") {
     CHECK(before == owners);
     CHECK(after == std::vector<int>(owners.rbegin(), owners.rend()));
   }
-  const Floats grads = rig.GradArena();
+  const Floats grads = rig.Grads();
   CHECK(std::count(grads.begin(), grads.end(), 0.0f) == static_cast<int64_t>(grads.size()));
 }
 
@@ -225,6 +230,26 @@ TEST_CASE("Names, the arena and the op table") {
   CHECK_THROWS_WITH(
       NetRig(device.get(), "layers: [{type: linear, units: 3}]", {4, 6, 5, Dtype::kF32, true}),
       Catch::Contains("linear1") && Catch::Contains("3 outputs") && Catch::Contains("needs 5"));
+}
+
+TEST_CASE("A printed net reads back as the same net, and every layer is documented") {
+  NetSpec spec, again;
+  const auto describe = [](NetSpec* s) { return [s](Fields* f) { s->Describe(f); }; };
+  LoadConfigText(kMixed, "net.yaml", ".", {}, describe(&spec));
+  const std::string printed = PrintConfig(describe(&spec));
+  LoadConfigText(printed, "printed.yaml", ".", {}, describe(&again));
+  CHECK(PrintConfig(describe(&again)) == printed);
+  CHECK(again.group == 4);
+  CHECK(again.layers.size() == spec.layers.size());
+
+  NetSpec fresh;
+  const std::string docs = DocumentConfig("net", describe(&fresh));
+  const std::string schema = ConfigJsonSchema("net", describe(&fresh));
+  for (const auto& row : LayerCatalog()) {
+    CHECK(row.make()->type() == std::string(row.type));
+    CHECK_THAT(docs, Catch::Contains(row.type));
+    CHECK_THAT(schema, Catch::Contains(row.type));
+  }
 }
 
 TEST_CASE("Initial values follow the seed and the rule") {
