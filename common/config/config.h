@@ -27,11 +27,11 @@ struct EffectiveConfig {
 
 // Reads into whatever `describe` describes. Throws Error(kUsage) whose message holds one line
 // per mistake, in file order.
-EffectiveConfig LoadConfig(const ConfigSource& source, const std::function<void(Fields*)>& describe);
+EffectiveConfig LoadConfig(const ConfigSource& source,
+                           const std::function<void(Fields*)>& describe);
 // The same from text; `name` stands for the file in messages, `folder` for its folder.
 EffectiveConfig LoadConfigText(const std::string& text, const std::string& name,
-                               const std::string& folder,
-                               const std::vector<std::string>& overrides,
+                               const std::string& folder, const std::vector<std::string>& overrides,
                                const std::function<void(Fields*)>& describe);
 
 // The current values of a described struct as YAML, without origins (job.yaml of a model file).

@@ -25,21 +25,47 @@
 
 namespace mariana {
 
-// What a number may be, and whether the key must be present. Bounds are inclusive unless
-// Above/Below set an open one.
+// What a number may be, and whether the key must be present (a required text or path must not be
+// empty either). Bounds are inclusive unless Above/Below set an open one; they hold for each
+// element of a list of numbers, and for the number of elements of a list of structs.
 struct Rule {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   bool min_open = false, max_open = false, required = false;
-  Rule Min(double v) const { Rule r = *this; r.min = v; r.min_open = false; return r; }
-  Rule Max(double v) const { Rule r = *this; r.max = v; r.max_open = false; return r; }
-  Rule Above(double v) const { Rule r = *this; r.min = v; r.min_open = true; return r; }
-  Rule Below(double v) const { Rule r = *this; r.max = v; r.max_open = true; return r; }
-  Rule Required() const { Rule r = *this; r.required = true; return r; }
+  Rule Min(double v) const {
+    Rule r = *this;
+    r.min = v;
+    r.min_open = false;
+    return r;
+  }
+  Rule Max(double v) const {
+    Rule r = *this;
+    r.max = v;
+    r.max_open = false;
+    return r;
+  }
+  Rule Above(double v) const {
+    Rule r = *this;
+    r.min = v;
+    r.min_open = true;
+    return r;
+  }
+  Rule Below(double v) const {
+    Rule r = *this;
+    r.max = v;
+    r.max_open = true;
+    return r;
+  }
+  Rule Required() const {
+    Rule r = *this;
+    r.required = true;
+    return r;
+  }
 };
 
 // kInput must exist when the config is read; kOutput need not. Relative paths are relative to
-// the config file's folder (those given as overrides: to the current folder); ${VAR} expands.
+// the config file's folder (those given as overrides, and defaults: to the current folder);
+// ${VAR} expands, $$ stands for $. What is read is absolute.
 enum class PathKind { kInput, kOutput };
 
 class Fields;
@@ -92,16 +118,18 @@ class Fields {
   // A nested struct with its own Describe.
   template <class T>
   void Section(const char* key, T* value, const char* doc) {
-    DoSection(key, [value](Fields* f) { value->Describe(f); }, doc);
+    DoSection(
+        key, [value](Fields* f) { value->Describe(f); }, doc);
   }
 
   // A list of structs, each with its own Describe.
   template <class T>
   void List(const char* key, std::vector<T>* value, const char* doc, Rule rule = {}) {
     T prototype;
-    DoList(key, value->size(), [value](size_t n) { value->resize(n); },
-           [value](size_t i, Fields* f) { (*value)[i].Describe(f); },
-           [&prototype](Fields* f) { prototype.Describe(f); }, doc, rule);
+    DoList(
+        key, value->size(), [value](size_t n) { value->resize(n); },
+        [value](size_t i, Fields* f) { (*value)[i].Describe(f); },
+        [&prototype](Fields* f) { prototype.Describe(f); }, doc, rule);
   }
 
   // A list of polymorphic structs chosen by their `type` key. Base has virtual Describe(Fields*)
@@ -117,11 +145,12 @@ class Fields {
     }
     DoVariants(
         key, rows, value->size(),
+        // Elements are made in order: what was there before does not stay behind them.
         [value, &catalog](size_t i, size_t row) {
-          if (value->size() <= i) value->resize(i + 1);
+          value->resize(i + 1);
           (*value)[i] = catalog[row].make();
         },
-        [value](size_t i) { return (*value)[i]->type(); },
+        [value] { value->clear(); }, [value](size_t i) { return (*value)[i]->type(); },
         [value](size_t i, Fields* f) { (*value)[i]->Describe(f); }, doc, rule);
   }
 
@@ -145,6 +174,7 @@ class Fields {
                       Rule rule) = 0;
   virtual void DoVariants(const char* key, const std::vector<VariantRow>& rows, size_t size,
                           const std::function<void(size_t, size_t)>& make,
+                          const std::function<void()>& clear,
                           const std::function<const char*(size_t)>& type_of,
                           const std::function<void(size_t, Fields*)>& describe, const char* doc,
                           Rule rule) = 0;

@@ -1,0 +1,69 @@
+#include "common/config/config.h"
+
+#include <cstdio>
+#include <filesystem>
+
+#include "common/base/error.h"
+#include "common/base/files.h"
+#include "common/config/mistakes.h"
+#include "common/config/overrides.h"
+#include "common/config/printer.h"
+#include "common/config/reader.h"
+#include "common/config/yaml_tree.h"
+
+namespace mariana {
+namespace {
+
+// FNV-1a, 64 bits.
+std::string HashOf(const std::string& text) {
+  uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash));
+  return digits;
+}
+
+}  // namespace
+
+EffectiveConfig LoadConfig(const ConfigSource& source,
+                           const std::function<void(Fields*)>& describe) {
+  std::string text;
+  try {
+    text = ReadFile(source.path);
+  } catch (const Error& error) {
+    throw Error(ExitCode::kUsage, error.message());
+  }
+  const std::string folder = std::filesystem::path(source.path).parent_path().string();
+  return LoadConfigText(text, source.path, folder, source.overrides, describe);
+}
+
+EffectiveConfig LoadConfigText(const std::string& text, const std::string& name,
+                               const std::string& folder, const std::vector<std::string>& overrides,
+                               const std::function<void(Fields*)>& describe) {
+  Mistakes mistakes(name, overrides);
+  std::optional<Node> root = ParseYaml(text, 0, &mistakes);
+  if (!root) mistakes.Throw();
+  std::vector<std::string> override_paths;
+  for (size_t i = 0; i < overrides.size(); ++i) {
+    ApplyOverride(overrides[i], static_cast<int>(i) + 1, &*root, &mistakes);
+    override_paths.push_back(OverridePath(overrides[i]));
+  }
+  Reader reader(folder, override_paths, &mistakes);
+  reader.Read(*root, describe);
+  mistakes.Throw();
+
+  Printer printer([&](const std::string& path) {
+    const Place* place = reader.OriginOf(path);
+    return place ? mistakes.OriginOf(*place) : std::string("default");
+  });
+  describe(&printer);
+  return {printer.text(), HashOf(PrintConfig(describe))};
+}
+
+std::string PrintConfig(const std::function<void(Fields*)>& describe) {
+  Printer printer(nullptr);
+  describe(&printer);
+  return printer.text();
+}
+
+}  // namespace mariana
