@@ -41,7 +41,8 @@ void CheckWords(const Lexicon& lexicon, const std::vector<std::string>& texts) {
 // follow.
 class TextDecoder::GraphBuilder {
  public:
-  GraphBuilder(const PhoneStates& states, std::vector<int32_t> silence_phones) : states_(states) {
+  GraphBuilder(const PhoneStates& states, const std::vector<int32_t>& silence_phones)
+      : states_(states) {
     for (int32_t phone : silence_phones) silences_.push_back({phone});
     graph_.state.push_back(0);  // the start
   }
