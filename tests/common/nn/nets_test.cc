@@ -265,8 +265,11 @@ TEST_CASE("bf16 nets end in fp32, whatever the last layer") {
   const Floats x = Noise(48), labels = {0, 1, 2, 3, 0, 1, 2, 3};
   const StepContext step = TrainStep(8);
   CHECK(RelativeDistance(narrow.Forward(step, x), wide.Forward(step, x)) < 0.03);
-  CHECK(RelativeDistance(Gradients(&narrow, step, x, labels), Gradients(&wide, step, x, labels)) <
-        0.1);
+  Gradients(&narrow, step, x, labels);
+  Gradients(&wide, step, x, labels);
+  for (int i = 0; i < static_cast<int>(wide->params().size()); ++i) {
+    CHECK(RelativeDistance(narrow.Grad(i), wide.Grad(i)) < 0.1);  // layouts differ, plain does not
+  }
 }
 
 TEST_CASE("The profile covers every op") {
