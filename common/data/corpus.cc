@@ -66,7 +66,7 @@ void SpeechDataSpec::Describe(Fields* f) {
           "Share of bad utterances that is skipped with a warning; more is an error.",
           Rule().Min(0).Max(1));
   f->Bool("allow_pipes", &allow_pipes, "Run the commands in scp files (`... |`).");
-  f->Require(feats.empty() != wav.empty(), "feats", "give one of feats and wav");
+  f->Require(feats.empty() || wav.empty(), "wav", "give feats or wav, not both");
   f->Require(cmvn.empty() || normalise == Normalisation::kSpeaker ||
                  normalise == Normalisation::kUtterance,
              "cmvn", "needs normalise: speaker or utterance");

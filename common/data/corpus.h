@@ -37,6 +37,7 @@ struct SpeechDataSpec {
   bool allow_extra_alignments = false;  // labels of utterances that the features do not have
   double max_bad_fraction = 0;
   bool allow_pipes = false;
+  bool empty() const { return feats.empty() && wav.empty(); }  // a set that was not given
   void Describe(Fields* f);
 };
 

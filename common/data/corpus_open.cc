@@ -52,6 +52,7 @@ class CorpusOpener {
         corpus_(new SpeechCorpus(spec)) {}
 
   std::unique_ptr<SpeechCorpus> Open() {
+    if (spec_.empty()) throw Error(ExitCode::kUsage, "a set of utterances needs feats or wav");
     if (!spec_.wav.empty()) corpus_->fbank_ = std::make_unique<Fbank>(spec_.fbank);
     ListUtterances();
     MeasureFeatures();

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "common/config/config.h"
 #include "tests/common/data/scratch.h"
 
 namespace mariana {
@@ -318,6 +319,24 @@ TEST_CASE("a corpus of audio computes its features and refuses other sample rate
   CHECK(BadData([&] { SpeechCorpus::Open(spec); })
             .find("fbank.wav: utterance \"a\": sample rate 8000 Hz, expected 16000 "
                   "(fbank.sample_rate)") != std::string::npos);
+}
+
+TEST_CASE("a spec that contradicts itself is refused with its place") {
+  Scratch dir;
+  dir.Write("x.scp", "");
+  SpeechDataSpec spec;
+  const auto load = [&](const std::string& yaml) {
+    spec = SpeechDataSpec();
+    LoadConfigText(yaml, "job.yaml", dir.path(), {}, [&](Fields* f) { spec.Describe(f); });
+  };
+  CHECK_THROWS_WITH(load("feats: x.scp\nwav: x.scp\n"),
+                    Catch::Contains("job.yaml:2") && Catch::Contains("feats or wav, not both"));
+  CHECK_THROWS_WITH(load("normalise: speaker\n"), Catch::Contains("speaker needs utt2spk"));
+  CHECK_THROWS_WITH(load("cmvn: x.scp\n"), Catch::Contains("needs normalise"));
+  SpeechDataSpec none;
+  CHECK_THROWS_WITH(SpeechCorpus::Open(none), Catch::Contains("needs feats or wav"));
+  load("feats: x.scp\n");
+  CHECK(spec.feats == dir / "x.scp");
 }
 
 }  // namespace
