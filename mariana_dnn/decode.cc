@@ -41,7 +41,8 @@ void CheckWords(const Lexicon& lexicon, const std::vector<std::string>& texts) {
 // follow.
 class TextDecoder::GraphBuilder {
  public:
-  GraphBuilder(const PhoneStates& states, std::vector<int32_t> silence_phones) : states_(states) {
+  GraphBuilder(const PhoneStates& states, const std::vector<int32_t>& silence_phones)
+      : states_(states) {
     for (int32_t phone : silence_phones) silences_.push_back({phone});
     graph_.state.push_back(0);  // the start
   }
@@ -109,6 +110,13 @@ TextDecoder::TextDecoder(const PhoneStates& states, const Lexicon& lexicon,
     }
     graphs_.push_back(builder.Finish());
   }
+}
+
+TextDecoder::TextDecoder(const std::string& states_path, const std::string& lexicon_path,
+                         const std::vector<std::string>& texts,
+                         const std::vector<std::string>& silence_phones) {
+  const PhoneStates states = ReadPhoneStates(states_path);
+  *this = TextDecoder(states, ReadLexicon(lexicon_path, states), texts, silence_phones);
 }
 
 double TextDecoder::Score(const Graph& graph, const float* scores, int64_t frames) const {

@@ -25,6 +25,11 @@ class TextDecoder {
               const std::vector<std::string>& texts,
               const std::vector<std::string>& silence_phones);
 
+  // The same from files.
+  TextDecoder(const std::string& states_path, const std::string& lexicon_path,
+              const std::vector<std::string>& texts,
+              const std::vector<std::string>& silence_phones);
+
   struct Result {
     int text = -1;  // index of the best text, the first of equals; -1: no text is short enough
     double score = -std::numeric_limits<double>::infinity();
@@ -39,7 +44,7 @@ class TextDecoder {
 
  private:
   // Nodes in topological order; node 0 is the start, which takes no frame. A node follows itself
-  // and the one before it, but for the first nodes of phones sequences: those are entries, and
+  // and the one before it, but for the first nodes of words and silences: those are entries, and
   // follow themselves and the exits of their junction.
   struct Junction {
     std::vector<int32_t> exits, entries;  // nodes
@@ -54,7 +59,7 @@ class TextDecoder {
 
   double Score(const Graph& graph, const float* scores, int64_t frames) const;
 
-  int64_t num_states_;
+  int64_t num_states_ = 0;
   std::vector<Graph> graphs_;  // by text
 };
 

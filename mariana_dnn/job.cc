@@ -31,6 +31,14 @@ void DataSpec::Describe(Fields* f) {
           "text was said.");
   f->Path("texts", &texts, PathKind::kInput,
           "`utterance word word ...` lines; the distinct texts are the closed list to choose from.");
+  for (const UtteranceSetSpec* set : {&train, &valid}) {
+    f->Require(set->cmvn.empty() || features.normalise == Normalisation::kSpeaker ||
+                   features.normalise == Normalisation::kUtterance,
+               "features", "`cmvn` needs normalise: speaker or utterance");
+    f->Require(features.normalise != Normalisation::kSpeaker || !set->utt2spk.empty() ||
+                   (set->feats.empty() && set->wav.empty()),
+               "features", "normalise: speaker needs `utt2spk` in each set");
+  }
   f->Require(!states.empty() || num_labels > 0, "num_labels",
              "is needed where `states` is not given");
   f->Require(states.empty() || num_labels == 0, "num_labels",

@@ -26,6 +26,11 @@ std::string Count(double n) {
   return Format("%.0f", n);
 }
 
+std::string Shorten(const std::string& text) {
+  constexpr size_t kMost = 60;
+  return text.size() <= kMost ? text : text.substr(0, kMost) + " …";
+}
+
 ChartSeries Series(const std::vector<MetricsRow>& rows, const std::string& metric,
                    const std::string& name) {
   ChartSeries series;
@@ -87,8 +92,8 @@ void AddFigures(const TrainReportInput& in, Report* report) {
                                       in.evaluation->texts.size()),
                                "which of the closed list was said"});
   }
-  report->figures.push_back({"Speed", Count(in.samples_per_second) + " frames/s",
-                             Format("%.1f s of training in all", in.seconds)});
+  report->figures.push_back({"Speed", Count(in.samples_per_second),
+                             Format("frames a second; %.1f s of training", in.seconds)});
 }
 
 void AddTime(const TrainReportInput& in, Report* report) {
@@ -163,10 +168,10 @@ void AddTexts(const TrainReportInput& in, Report* report) {
   if (texts.size() > 15) texts.resize(15);
   ReportTable table;
   table.title = "Which text was said: the mistakes and the closest calls";
-  table.columns = {"utterance", "said", "heard", "margin a frame"};
+  table.columns = {"utterance", "margin a frame", "said", "heard"};
   for (const RecognisedText& t : texts) {
-    table.rows.push_back({t.utterance, t.said, t.correct() ? "the same" : t.heard,
-                          Format("%.3f", t.margin)});
+    table.rows.push_back({t.utterance, Format("%.3f", t.margin), Shorten(t.said),
+                          t.correct() ? "the same" : Shorten(t.heard)});
   }
   report->sections.emplace_back(std::move(table));
 }

@@ -18,7 +18,7 @@ enum WaitKind { kCollectWait, kCommitWait, kValuesWait, kWaitKinds };
 // and idle -> distributed -> (WaitValues) -> idle, once each per Commit.
 class Member : public Exchange {
  public:
-  Member(int worker, const ExchangeOptions& options, Progress* progress, Meeting* meeting,
+  Member(int worker, const ExchangeOptions& options, ProgressEngine* progress, Meeting* meeting,
          const Failure* failure)
       : worker_(worker),
         options_(options),
@@ -120,7 +120,7 @@ class Member : public Exchange {
 
   const int worker_;
   const ExchangeOptions& options_;
-  Progress* const progress_;
+  ProgressEngine* const progress_;
   Meeting* const meeting_;
   const Failure* const failure_;
   std::vector<Bucket> buckets_;
@@ -190,13 +190,13 @@ class ProcessGroup : public ExchangeGroup {
                    Schedules(group->options_, w)),
           member(w, group->options_, &progress, &group->meeting_, &group->failure_) {}
     Arenas arenas;
-    Progress progress;
+    ProgressEngine progress;
     Member member;
     bool joined = false;
   };
 
-  static Progress::Schedule Schedules(const ExchangeOptions& o, int worker) {
-    Progress::Schedule schedule;
+  static ProgressEngine::Schedule Schedules(const ExchangeOptions& o, int worker) {
+    ProgressEngine::Schedule schedule;
     for (Phase phase : {Phase::kCollect, Phase::kDistribute}) {
       schedule.emplace_back();
       for (const Range& bucket : o.buckets) {

@@ -8,7 +8,7 @@
 
 namespace mariana {
 
-Progress::Progress(int worker, int workers, Clock* clock, Schedule schedule)
+ProgressEngine::ProgressEngine(int worker, int workers, Clock* clock, Schedule schedule)
     : worker_(worker),
       clock_(clock),
       schedule_(std::move(schedule)),
@@ -36,13 +36,13 @@ Progress::Progress(int worker, int workers, Clock* clock, Schedule schedule)
   }
 }
 
-Progress::~Progress() {
+ProgressEngine::~ProgressEngine() {
   Stop();
   Join();
 }
 
-void Progress::Run(std::function<void(int64_t, int64_t)> on_values,
-                   std::function<void(const std::exception&)> failed) {
+void ProgressEngine::Run(std::function<void(int64_t, int64_t)> on_values,
+                         std::function<void(const std::exception&)> failed) {
   on_values_ = std::move(on_values);
   failed_ = std::move(failed);
   thread_.emplace(clock_, StrCat("exchange of worker ", worker_), [this] {
@@ -54,7 +54,7 @@ void Progress::Run(std::function<void(int64_t, int64_t)> on_values,
   });
 }
 
-void Progress::Stop() {
+void ProgressEngine::Stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stopped_ = true;
@@ -63,17 +63,17 @@ void Progress::Stop() {
   done_.NotifyAll();
 }
 
-void Progress::Join() {
+void ProgressEngine::Join() {
   if (thread_) thread_->Join();
 }
 
-Progress::BucketState* Progress::StateOf(Phase phase, int bucket) {
+ProgressEngine::BucketState* ProgressEngine::StateOf(Phase phase, int bucket) {
   auto& states = buckets_[static_cast<size_t>(phase)];
   CHECK(0 <= bucket && bucket < static_cast<int>(states.size())) << "bucket " << bucket;
   return &states[bucket];
 }
 
-Progress::Source* Progress::SourceOf(LaneState* lane, int peer) {
+ProgressEngine::Source* ProgressEngine::SourceOf(LaneState* lane, int peer) {
   for (Source& s : lane->sources) {
     if (s.peer == peer) return &s;
   }
@@ -82,7 +82,7 @@ Progress::Source* Progress::SourceOf(LaneState* lane, int peer) {
 
 // ---- the trainer's thread
 
-void Progress::Start(Phase phase, int bucket) {
+void ProgressEngine::Start(Phase phase, int bucket) {
   BucketState* const b = StateOf(phase, bucket);
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -109,12 +109,12 @@ void Progress::Start(Phase phase, int bucket) {
   if (ready) work_.NotifyOne();
 }
 
-bool Progress::AtRest(Phase phase, int bucket) {
+bool ProgressEngine::AtRest(Phase phase, int bucket) {
   std::lock_guard<std::mutex> lock(mutex_);
   return StateOf(phase, bucket)->unfinished == 0;
 }
 
-void Progress::Wait(const int* count) {
+void ProgressEngine::Wait(const int* count) {
   std::unique_lock<std::mutex> lock(mutex_);
   awaited_ = count;
   done_.Wait(&lock, [&] { return *count == 0 || stopped_; });
@@ -123,7 +123,7 @@ void Progress::Wait(const int* count) {
 
 // ---- the neighbours' threads
 
-void Progress::Arrived(const LaneKey& key, int from) {
+void ProgressEngine::Arrived(const LaneKey& key, int from) {
   bool ready;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -138,7 +138,7 @@ void Progress::Arrived(const LaneKey& key, int from) {
 
 // ---- the progress thread
 
-void Progress::Loop() {
+void ProgressEngine::Loop() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     LaneState* lane = nullptr;
@@ -152,14 +152,14 @@ void Progress::Loop() {
   }
 }
 
-bool Progress::Ready(LaneState* lane) {
+bool ProgressEngine::Ready(LaneState* lane) {
   if (lane->state == State::kWaiting) {
     return SourceOf(lane, (*lane->steps)[lane->next].peer)->published > 0;
   }
   return lane->state == State::kLanded;
 }
 
-Progress::LaneState* Progress::FindReady() {
+ProgressEngine::LaneState* ProgressEngine::FindReady() {
   for (BucketState* b : active_) {
     for (size_t i = 0; i < b->lanes.size(); ++i) {
       LaneState* const lane = &b->lanes[(b->turn + i) % b->lanes.size()];
@@ -169,7 +169,7 @@ Progress::LaneState* Progress::FindReady() {
   return nullptr;
 }
 
-void Progress::Receive(LaneState* lane, std::unique_lock<std::mutex>* lock) {
+void ProgressEngine::Receive(LaneState* lane, std::unique_lock<std::mutex>* lock) {
   const Step& step = (*lane->steps)[lane->next];
   --SourceOf(lane, step.peer)->published;
   lane->state = State::kMoving;
@@ -184,7 +184,7 @@ void Progress::Receive(LaneState* lane, std::unique_lock<std::mutex>* lock) {
   lock->lock();
 }
 
-void Progress::Land(LaneState* lane, std::unique_lock<std::mutex>* lock) {
+void ProgressEngine::Land(LaneState* lane, std::unique_lock<std::mutex>* lock) {
   const Step& step = (*lane->steps)[lane->next];
   if (step.kind == Step::Kind::kCopy && on_values_) {
     lock->unlock();
@@ -203,7 +203,7 @@ void Progress::Land(LaneState* lane, std::unique_lock<std::mutex>* lock) {
 
 // Moves on to the next step that receives, or the end; what lies between is to be published, by
 // the caller and unlocked.
-Progress::Steps Progress::Advance(LaneState* lane) {
+ProgressEngine::Steps ProgressEngine::Advance(LaneState* lane) {
   const size_t begin = lane->next;
   const auto receives = [](const Step& s) { return s.receives(); };
   lane->next = std::find_if(lane->steps->begin() + begin, lane->steps->end(), receives) -
@@ -217,7 +217,7 @@ Progress::Steps Progress::Advance(LaneState* lane) {
   return {begin, lane->next};
 }
 
-void Progress::Publish(const LaneState& lane, Steps steps) {
+void ProgressEngine::Publish(const LaneState& lane, Steps steps) {
   for (size_t i = steps.begin; i < steps.end; ++i) {
     const Step& step = (*lane.steps)[i];
     outgoing_[step.peer]->Publish(lane.key, step.range);

@@ -1,5 +1,5 @@
-// Progress: a worker's engine of the exchange. Its one thread carries out whichever received step
-// is ready, of any lane, and sleeps when none is; it never spins, and never waits for one
+// ProgressEngine: a worker's engine of the exchange. Its one thread carries out whichever received
+// step is ready, of any lane, and sleeps when none is; it never spins, and never waits for one
 // particular step, so no order of calls by the workers can block it.
 //
 // Steps of one bucket take turns lane by lane (both directions of a chain move together); of two
@@ -23,12 +23,12 @@
 
 namespace mariana {
 
-class Progress : public Arrivals {
+class ProgressEngine : public Arrivals {
  public:
   // schedule[phase][bucket]: from MakeSchedule.
   using Schedule = std::vector<std::vector<std::vector<Lane>>>;
-  Progress(int worker, int workers, Clock* clock, Schedule schedule);
-  ~Progress() override;
+  ProgressEngine(int worker, int workers, Clock* clock, Schedule schedule);
+  ~ProgressEngine() override;
 
   // The links from and to its neighbours; before Run.
   void ConnectFrom(int peer, Link* incoming) { incoming_[peer] = incoming; }

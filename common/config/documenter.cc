@@ -127,7 +127,7 @@ class Documenter final : public Fields {
   static std::string Required(const Rule& rule) { return rule.required ? "required" : ""; }
   static std::string BoundsOfSize(const Rule& rule) {
     const std::string bounds = BoundsInWords(rule);
-    return bounds.empty() ? "" : bounds + " elements";
+    return bounds.empty() ? "" : bounds + " of them";
   }
 
   // The default as YAML writes it.

@@ -50,6 +50,12 @@ Node* Child(Node* node, const std::string& part, const std::string& path, const 
     return nullptr;
   }
   if (node->kind == Node::Kind::kNull) {
+    if (part.find_first_not_of("0123456789") == part.npos) {
+      mistakes->Add(place, path,
+                    StrCat("the file gives no list here that has an element ", part,
+                           "; give the whole list"));
+      return nullptr;
+    }
     node->kind = Node::Kind::kMap;
     node->place = place;
   }
@@ -82,7 +88,8 @@ void ApplyOverride(const std::string& text, int source, Node* root, Mistakes* mi
     value->quoted = true;
   }
   SetPlaces(&*value, place);
-  Node* node = root;
+  Node changed = *root;  // a mistake on the way leaves no half-made sections
+  Node* node = &changed;
   std::string path;
   for (const std::string& part : parts) {
     node = Child(node, part, path, place, mistakes);
@@ -90,6 +97,7 @@ void ApplyOverride(const std::string& text, int source, Node* root, Mistakes* mi
     path = JoinKeys(path, part);
   }
   *node = std::move(*value);
+  *root = std::move(changed);
 }
 
 }  // namespace mariana

@@ -38,25 +38,31 @@ int64_t FirstNotFinite(const std::vector<float>& data) {
 
 }  // namespace
 
-void SpeechDataSpec::Describe(Fields* f) {
+void UtteranceSetSpec::Describe(Fields* f) {
   f->Path("feats", &feats, PathKind::kInput, "Kaldi scp of feature matrices.");
   f->Path("wav", &wav, PathKind::kInput,
-          "Kaldi scp of audio files, in place of feats; features come from fbank.");
-  f->Section("fbank", &fbank, "Filter-bank features of audio files.");
+          "Kaldi scp of audio files, in place of feats; features come from features.fbank.");
   f->Path("alignments", &alignments, PathKind::kInput,
           "Labels of the frames: ark, text or (named *.scp) scp of integer vectors, or .gz.");
   f->Path("utt2spk", &utt2spk, PathKind::kInput, "Speaker of each utterance.");
+  f->Path("cmvn", &cmvn, PathKind::kInput,
+          "Kaldi scp of CMVN statistics by speaker or utterance; without it they are computed.");
+  f->Require(feats.empty() || wav.empty(), "wav", "and `feats` exclude each other");
+}
+
+void FeatureSpec::Describe(Fields* f) {
+  f->Section("fbank", &fbank, "Filter-bank features of audio files.");
   f->Choice("normalise", &normalise,
             {{"none", Normalisation::kNone},
              {"global", Normalisation::kGlobal},
              {"speaker", Normalisation::kSpeaker},
              {"utterance", Normalisation::kUtterance}},
-            "Whose mean and variance features are normalised by; global: stored in the model.");
+            "Whose mean and variance features are normalised by; global: the training set's, "
+            "stored in the model.");
   f->Bool("normalise_variance", &normalise_variance, "false: only the mean is removed.");
-  f->Path("cmvn", &cmvn, PathKind::kInput,
-          "Kaldi scp of CMVN statistics by speaker or utterance; without it they are computed.");
-  f->Int("dim", &dim, "Expected feature dimension; 0: that of the first utterance.",
-         Rule().Min(0).Max(1 << 20));
+}
+
+void ReadPolicy::Describe(Fields* f) {
   f->Int("frame_tolerance", &frame_tolerance,
          "Features and labels may differ by so many frames; the shorter counts.",
          Rule().Min(0).Max(1000));
@@ -66,15 +72,9 @@ void SpeechDataSpec::Describe(Fields* f) {
           "Share of bad utterances that is skipped with a warning; more is an error.",
           Rule().Min(0).Max(1));
   f->Bool("allow_pipes", &allow_pipes, "Run the commands in scp files (`... |`).");
-  f->Require(feats.empty() || wav.empty(), "wav", "give feats or wav, not both");
-  f->Require(cmvn.empty() || normalise == Normalisation::kSpeaker ||
-                 normalise == Normalisation::kUtterance,
-             "cmvn", "needs normalise: speaker or utterance");
-  f->Require(normalise != Normalisation::kSpeaker || !utt2spk.empty(), "normalise",
-             "speaker needs utt2spk");
 }
 
-SpeechCorpus::SpeechCorpus(const SpeechDataSpec& spec) : spec_(spec) {}
+SpeechCorpus::SpeechCorpus(const FeatureSpec& features) : features_(features) {}
 SpeechCorpus::~SpeechCorpus() = default;
 
 std::vector<int32_t> SpeechCorpus::labels(int i) const {
@@ -112,7 +112,7 @@ void SpeechCorpus::Load(int i, Matrix* features, std::vector<int32_t>* labels) c
 }
 
 Normaliser SpeechCorpus::ReadCmvn(const std::string& key) const {
-  return Moments::FromKaldi(ReadDoubleMatrix(cmvn_.at(key))).Finish(spec_.normalise_variance);
+  return Moments::FromKaldi(ReadDoubleMatrix(cmvn_.at(key))).Finish(features_.normalise_variance);
 }
 
 // By speaker: from cmvn or all of the speaker's utterances, once.
@@ -125,7 +125,7 @@ Normaliser SpeechCorpus::SpeakerStats(int speaker) const {
     } else {
       Moments sums(dim_);
       for (int i : by_speaker_[speaker]) sums.Add(LoadRaw(i));
-      s.normaliser = sums.Finish(spec_.normalise_variance);
+      s.normaliser = sums.Finish(features_.normalise_variance);
     }
     s.ready = true;
   }
@@ -133,7 +133,7 @@ Normaliser SpeechCorpus::SpeakerStats(int speaker) const {
 }
 
 void SpeechCorpus::Normalise(int i, Matrix* features) const {
-  switch (spec_.normalise) {
+  switch (features_.normalise) {
     case Normalisation::kNone: return;
     case Normalisation::kGlobal:
       CHECK(!global_.mean.empty()) << "SetGlobalStats comes before Load";
@@ -143,7 +143,7 @@ void SpeechCorpus::Normalise(int i, Matrix* features) const {
       if (!cmvn_.empty()) return ReadCmvn(id(i)).Apply(features);
       Moments sums(dim_);
       sums.Add(*features);
-      return sums.Finish(spec_.normalise_variance).Apply(features);
+      return sums.Finish(features_.normalise_variance).Apply(features);
   }
 }
 
@@ -161,7 +161,7 @@ void SpeechCorpus::ComputeGlobalStats(std::vector<float>* mean, std::vector<floa
     pipeline.Join();
     for (const Moments& m : sums) total.Add(m);  // in order, whatever the threads did
   }
-  Normaliser n = total.Finish(spec_.normalise_variance);
+  Normaliser n = total.Finish(features_.normalise_variance);
   *mean = std::move(n.mean);
   *inv_std = std::move(n.inv_std);
 }

@@ -1,4 +1,5 @@
 // SpeechCorpus::Open: which utterances there are, and which of them are bad.
+#include <glog/logging.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -45,20 +46,25 @@ std::unordered_map<std::string, int32_t> ReadFrameCounts(const std::string& scp)
 
 class CorpusOpener {
  public:
-  CorpusOpener(const SpeechDataSpec& spec, int32_t num_labels)
-      : spec_(spec),
-        scp_(spec.feats.empty() ? spec.wav : spec.feats),
+  CorpusOpener(const UtteranceSetSpec& files, const FeatureSpec& features, const ReadPolicy& policy,
+               int32_t num_labels)
+      : files_(files),
+        features_(features),
+        policy_(policy),
+        scp_(files.feats.empty() ? files.wav : files.feats),
         num_labels_(num_labels),
-        corpus_(new SpeechCorpus(spec)) {}
+        corpus_(new SpeechCorpus(features)) {}
 
   std::unique_ptr<SpeechCorpus> Open() {
-    if (spec_.empty()) throw Error(ExitCode::kUsage, "a set of utterances needs feats or wav");
-    if (!spec_.wav.empty()) corpus_->fbank_ = std::make_unique<Fbank>(spec_.fbank);
+    if (files_.empty()) throw Error(ExitCode::kUsage, "a set of utterances needs feats or wav");
+    CHECK(files_.cmvn.empty() || features_.normalise == Normalisation::kSpeaker ||
+          features_.normalise == Normalisation::kUtterance);
+    if (!files_.wav.empty()) corpus_->fbank_ = std::make_unique<Fbank>(features_.fbank);
     ListUtterances();
     MeasureFeatures();
-    if (!spec_.alignments.empty()) MatchLabels();
+    if (!files_.alignments.empty()) MatchLabels();
     FindSpeakers();
-    if (!spec_.cmvn.empty()) MatchCmvn();
+    if (!files_.cmvn.empty()) MatchCmvn();
     KeepGood();
     Judge();
     RankByPlace();
@@ -77,7 +83,7 @@ class CorpusOpener {
 
   void ListUtterances() {
     std::unordered_set<std::string> seen;
-    for (ScpEntry& entry : ReadScp(scp_, spec_.allow_pipes)) {
+    for (ScpEntry& entry : ReadScp(scp_, policy_.allow_pipes)) {
       if (seen.insert(entry.key).second) {
         Utterance u;
         u.entry = std::move(entry);
@@ -92,9 +98,9 @@ class CorpusOpener {
   // ---- features -----------------------------------------------------------------------------
 
   void MeasureFeatures() {
-    corpus_->dim_ = static_cast<int32_t>(spec_.wav.empty() ? spec_.dim : spec_.fbank.mel_bins);
+    corpus_->dim_ = static_cast<int32_t>(files_.wav.empty() ? 0 : features_.fbank.mel_bins);
     std::vector<bool> measured(corpus_->utterances_.size(), false);
-    if (spec_.wav.empty()) TakeFrameCounts(&measured);
+    if (files_.wav.empty()) TakeFrameCounts(&measured);
     for (size_t i = 0; i < measured.size(); ++i) {
       Utterance& u = corpus_->utterances_[i];
       if (!measured[i]) Measure(&u);
@@ -130,7 +136,7 @@ class CorpusOpener {
   // Sets rows from the header; false when the utterance is bad.
   bool Measure(Utterance* u) {
     try {
-      spec_.wav.empty() ? MeasureMatrix(u) : MeasureWave(u);
+      files_.wav.empty() ? MeasureMatrix(u) : MeasureWave(u);
     } catch (const Error& e) {
       Bad(u->entry.key, e.message());
     }
@@ -149,10 +155,10 @@ class CorpusOpener {
 
   void MeasureWave(Utterance* u) {
     const WaveInfo info = ReadWaveInfo(u->entry);
-    if (info.sample_rate != spec_.fbank.sample_rate) {
+    if (info.sample_rate != features_.fbank.sample_rate) {
       Bad(u->entry.key, Place(u->entry.path, u->entry.key) +
                             StrCat("sample rate ", info.sample_rate, " Hz, expected ",
-                                   spec_.fbank.sample_rate, " (fbank.sample_rate)"));
+                                   features_.fbank.sample_rate, " (fbank.sample_rate)"));
     }
     u->rows = static_cast<int32_t>(corpus_->fbank_->NumFrames(info.samples));
   }
@@ -161,22 +167,22 @@ class CorpusOpener {
 
   void MatchLabels() {
     LabelTable::Options options;
-    options.allow_pipes = spec_.allow_pipes;
+    options.allow_pipes = policy_.allow_pipes;
     options.num_labels = num_labels_;
     corpus_->labels_ = std::make_unique<LabelTable>(
-        spec_.alignments, options, [this](const std::string& key, const std::string& what) {
+        files_.alignments, options, [this](const std::string& key, const std::string& what) {
           if (key.empty()) {
             problems_.push_back(what);
-          } else if (known_.count(key) > 0 || !spec_.allow_extra_alignments) {
+          } else if (known_.count(key) > 0 || !policy_.allow_extra_alignments) {
             Bad(key, what);
           }
         });
     for (Utterance& u : corpus_->utterances_) MatchLabel(&u);
-    if (spec_.allow_extra_alignments) return;
+    if (policy_.allow_extra_alignments) return;
     for (int i = 0; i < corpus_->labels_->size(); ++i) {
       const std::string& key = corpus_->labels_->key(i);
       if (known_.count(key) == 0) {
-        Bad(key, Place(spec_.alignments, key) + StrCat("has labels but is not in ", scp_));
+        Bad(key, Place(files_.alignments, key) + StrCat("has labels but is not in ", scp_));
       }
     }
   }
@@ -186,30 +192,30 @@ class CorpusOpener {
     const std::string& key = u->entry.key;
     u->label = corpus_->labels_->Find(key);
     if (u->label < 0) {
-      return Bad(key, Place(scp_, key) + StrCat("has no labels in ", spec_.alignments));
+      return Bad(key, Place(scp_, key) + StrCat("has no labels in ", files_.alignments));
     }
     const int32_t labels = corpus_->labels_->length(u->label);
-    if (std::abs(labels - u->rows) > spec_.frame_tolerance) {
-      Bad(key, Place(spec_.alignments, key) + StrCat(labels, " labels for ", u->rows, " frames"));
+    if (std::abs(labels - u->rows) > policy_.frame_tolerance) {
+      Bad(key, Place(files_.alignments, key) + StrCat(labels, " labels for ", u->rows, " frames"));
     }
     u->frames = std::min(u->rows, labels);
-    if (u->frames == 0) Bad(key, Place(spec_.alignments, key) + "no labels");
+    if (u->frames == 0) Bad(key, Place(files_.alignments, key) + "no labels");
   }
 
   void FindSpeakers() {
     std::unordered_map<std::string, std::string> speaker_of;
-    if (!spec_.utt2spk.empty()) {
-      for (auto& [key, speaker] : ReadTable(spec_.utt2spk)) {
+    if (!files_.utt2spk.empty()) {
+      for (auto& [key, speaker] : ReadTable(files_.utt2spk)) {
         if (!speaker_of.emplace(key, speaker).second && known_.count(key) > 0) {
-          Bad(key, Place(spec_.utt2spk, key) + "comes twice");
+          Bad(key, Place(files_.utt2spk, key) + "comes twice");
         }
       }
     }
     std::unordered_map<std::string, int32_t> number;
     for (Utterance& u : corpus_->utterances_) {
       const auto it = speaker_of.find(u.entry.key);
-      if (it == speaker_of.end() && !spec_.utt2spk.empty()) {
-        Bad(u.entry.key, Place(scp_, u.entry.key) + StrCat("has no speaker in ", spec_.utt2spk));
+      if (it == speaker_of.end() && !files_.utt2spk.empty()) {
+        Bad(u.entry.key, Place(scp_, u.entry.key) + StrCat("has no speaker in ", files_.utt2spk));
       }
       const std::string& name = it == speaker_of.end() ? u.entry.key : it->second;
       const auto [known, added] =
@@ -221,7 +227,7 @@ class CorpusOpener {
 
   void MatchCmvn() {
     std::unordered_map<std::string, std::string> broken;  // why
-    for (ScpEntry& entry : ReadScp(spec_.cmvn, spec_.allow_pipes)) {
+    for (ScpEntry& entry : ReadScp(files_.cmvn, policy_.allow_pipes)) {
       const std::string key = entry.key;
       try {
         const MatrixSize size = ReadMatrixSize(entry);
@@ -235,14 +241,14 @@ class CorpusOpener {
       }
     }
     for (const Utterance& u : corpus_->utterances_) {
-      const bool by_speaker = spec_.normalise == Normalisation::kSpeaker;
+      const bool by_speaker = features_.normalise == Normalisation::kSpeaker;
       const std::string& key = by_speaker ? corpus_->speakers_[u.speaker] : u.entry.key;
       if (corpus_->cmvn_.count(key) > 0) continue;
       const auto why = broken.find(key);
       Bad(u.entry.key,
           Place(scp_, u.entry.key) +
               (why != broken.end() ? why->second
-                                   : StrCat("\"", key, "\" has no statistics in ", spec_.cmvn)));
+                                   : StrCat("\"", key, "\" has no statistics in ", files_.cmvn)));
     }
   }
 
@@ -259,7 +265,7 @@ class CorpusOpener {
       corpus_->total_frames_ += all[i].frames;
       corpus_->by_speaker_[all[i].speaker].push_back(static_cast<int>(i));
     }
-    if (spec_.normalise == Normalisation::kSpeaker) {
+    if (features_.normalise == Normalisation::kSpeaker) {
       for (size_t s = 0; s < corpus_->speakers_.size(); ++s) {
         corpus_->speaker_normalisers_.push_back(
             std::make_unique<SpeechCorpus::SpeakerNormaliser>());
@@ -274,14 +280,14 @@ class CorpusOpener {
     if (problems_.size() > kNamed) {
       lines.push_back(StrCat(scp_, ": and ", problems_.size() - kNamed, " more bad utterances"));
     }
-    const double allowed = spec_.max_bad_fraction * static_cast<double>(total_);
+    const double allowed = policy_.max_bad_fraction * static_cast<double>(total_);
     if (!corpus_->utterances_.empty() && static_cast<double>(bad_.size()) <= allowed) return;
     if (bad_.empty() && !corpus_->utterances_.empty()) return;
     std::string message;
     for (const std::string& line : lines) message += line + "\n";
     if (bad_.empty()) throw Fail(ExitCode::kBadData, message, scp_, ": no utterances");
     throw Fail(ExitCode::kBadData, message, scp_, ": ", bad_.size(), " of ", total_,
-               " utterances are bad, max_bad_fraction allows ", spec_.max_bad_fraction,
+               " utterances are bad, max_bad_fraction allows ", policy_.max_bad_fraction,
                "; the first: ", problems_.front());
   }
 
@@ -298,7 +304,9 @@ class CorpusOpener {
     }
   }
 
-  const SpeechDataSpec& spec_;
+  const UtteranceSetSpec& files_;
+  const FeatureSpec& features_;
+  const ReadPolicy& policy_;
   const std::string scp_;
   const int32_t num_labels_;
   std::unique_ptr<SpeechCorpus> corpus_;
@@ -308,8 +316,10 @@ class CorpusOpener {
   size_t total_ = 0;                       // utterances named anywhere
 };
 
-std::unique_ptr<SpeechCorpus> SpeechCorpus::Open(const SpeechDataSpec& spec, int32_t num_labels) {
-  return CorpusOpener(spec, num_labels).Open();
+std::unique_ptr<SpeechCorpus> SpeechCorpus::Open(const UtteranceSetSpec& files,
+                                                 const FeatureSpec& features,
+                                                 const ReadPolicy& policy, int32_t num_labels) {
+  return CorpusOpener(files, features, policy, num_labels).Open();
 }
 
 }  // namespace mariana

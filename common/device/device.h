@@ -127,6 +127,7 @@ class Device {
   // stats: [groups, 2, cols] mean then variance, written. gamma/beta: [cols].
   virtual void BatchNormTrain(const BatchNormArgs& a, const void* x, const float* gamma,
                               const float* beta, void* y, float* stats, Dtype t) = 0;
+  // dx may be dy.
   virtual void BatchNormBackward(const BatchNormArgs& a, const void* x, const void* dy,
                                  const float* gamma, const float* stats, void* dx, float* dgamma,
                                  float* dbeta, bool accumulate, Dtype t) = 0;

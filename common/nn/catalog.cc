@@ -20,7 +20,7 @@ const std::vector<Variant<LayerSpec>>& LayerCatalog() {
 }
 
 void NetSpec::Describe(Fields* f) {
-  f->Variants("layers", &layers, LayerCatalog(), "One after the other.", Rule().Required());
+  f->Variants("layers", &layers, LayerCatalog(), "One after the other.", Rule().Required().Min(1));
   f->Choice("loss", &loss,
             {{"softmax_cross_entropy", LossKind::kSoftmaxCrossEntropy},
              {"squared_error", LossKind::kSquaredError},
@@ -31,7 +31,6 @@ void NetSpec::Describe(Fields* f) {
          "Batch normalisation: samples in a group that is normalised together, whatever the number "
          "of workers; 0: 128 where the net has any.",
          Rule().Min(0));
-  f->Require(!layers.empty(), "layers", "must hold at least one layer");
 }
 
 }  // namespace mariana

@@ -1,6 +1,7 @@
 #include "common/train/command_line.h"
 
 #include <gflags/gflags.h>
+#include <glog/logging.h>
 
 #include <algorithm>
 #include <cctype>
@@ -179,6 +180,7 @@ int RunVerb(const ProgramInfo& info, const std::vector<std::string>& words) {
   }
   const CommandLine line = ParseCommandLine(info, words);
   const Verb& verb = *FindVerb(info, line.verb);
+  FLAGS_v = line.verbosity;
   HandleStopSignals(info.name, verb.saves && !line.check && !line.print_config);
   return verb.run(line);
 }
@@ -220,6 +222,7 @@ CommandLine ParseCommandLine(const ProgramInfo& info, const std::vector<std::str
   line.resume = FLAGS_resume;
   line.check = FLAGS_check;
   line.print_config = FLAGS_print_config;
+  line.verbosity = FLAGS_v;
   line.progress = ParseProgressMode(FLAGS_progress);
   CheckDevice(line.device);
   return line;

@@ -24,6 +24,7 @@ struct CommandLine {
   bool check = false;
   bool print_config = false;
   ProgressMode progress = ProgressMode::kAuto;
+  int verbosity = 0;                   // --v, glog's
   std::vector<std::string> overrides;  // "key.path=value", in order
   std::vector<std::string> arguments;  // other words after the verb
 };

@@ -98,7 +98,11 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
 }
 
-DataParallel::~DataParallel() { workers_.clear(); }
+// The exchange reads the workers' arenas until it is gone.
+DataParallel::~DataParallel() {
+  shared_->group.reset();
+  workers_.clear();
+}
 
 int DataParallel::workers() const { return static_cast<int>(workers_.size()); }
 Net* DataParallel::net(int worker) { return workers_[static_cast<size_t>(worker)]->sync.net(); }
@@ -106,9 +110,7 @@ int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
 std::vector<LinkBytes> DataParallel::Traffic() const { return shared_->group->Traffic(); }
 void DataParallel::EnableProfile(bool on) { net(0)->EnableProfile(on); }
-std::vector<std::pair<double, double>> DataParallel::TakeProfile() {
-  return net(0)->TakeProfile();
-}
+std::vector<std::pair<double, double>> DataParallel::TakeProfile() { return net(0)->TakeProfile(); }
 PhaseSeconds DataParallel::TakePhaseSeconds() {
   return std::exchange(workers_[0]->sync.seconds, PhaseSeconds());
 }
@@ -126,15 +128,13 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
     s.group->Abort(w, where, static_cast<int>(code), message);
     std::unique_lock<std::mutex> lock(s.mutex);
     if (s.failure) return;
-    s.failure = n == 1 ? Error(code, message)
-                       : Fail(code, "worker ", w, ", ", where, ": ", message);
+    s.failure =
+        n == 1 ? Error(code, message) : Fail(code, "worker ", w, ", ", where, ": ", message);
   };
   for (int w = 0; w < n; ++w) {
     Worker* worker = workers_[static_cast<size_t>(w)].get();
     worker->Post([&, w, worker] {
-      const auto where = [&] {
-        return phase.empty() ? std::string(worker->sync.phase()) : phase;
-      };
+      const auto where = [&] { return phase.empty() ? std::string(worker->sync.phase()) : phase; };
       try {
         fn(w);
       } catch (const Error& e) {
@@ -158,8 +158,8 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   std::vector<StepResult> results(n);
   OnAll("", [&](int w) {
     const size_t i = static_cast<size_t>(w);
-    outcomes[i] = workers_[i]->sync.RunSteps(source, options, shared_->steps_done, &done[i],
-                                             &results[i]);
+    outcomes[i] =
+        workers_[i]->sync.RunSteps(source, options, shared_->steps_done, &done[i], &results[i]);
   });
   shared_->steps_done += done[0];
   if (outcomes[0] != RunOutcome::kDiverged) return done[0];
@@ -172,8 +172,9 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
     break;
   }
   throw Error(ExitCode::kDiverged,
-              message + "; the values are still those of the step before; try a lower "
-                        "train.schedule.learning_rate, warm-up or train.optimizer.clip_norm");
+              message +
+                  "; the values are still those of the step before; try a lower "
+                  "train.schedule.learning_rate, warm-up or train.optimizer.clip_norm");
 }
 
 void DataParallel::Initialize() {

@@ -26,7 +26,8 @@ std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                ": this version computes on CPUs only; use --device=cpu or auto");
   }
   if (choice != "cpu" && choice != "auto") {
-    throw Fail(ExitCode::kUsage, "--device=", choice, ": not one of auto, cpu, cuda, emulated:FILE");
+    throw Fail(ExitCode::kUsage, "--device=", choice,
+               ": not one of auto, cpu, cuda, emulated:FILE");
   }
   if (precision == Precision::kBf16 && !CpuHasNativeBf16()) {
     throw Fail(ExitCode::kUsage,
@@ -34,8 +35,8 @@ std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                "not; use fp32");
   }
   const int n = static_cast<int>(spec.devices);
-  const int threads = spec.threads > 0 ? static_cast<int>(spec.threads)
-                                       : std::max(1, AvailableCores() / n);
+  const int threads =
+      spec.threads > 0 ? static_cast<int>(spec.threads) : std::max(1, AvailableCores() / n);
   std::vector<std::unique_ptr<Device>> devices;
   for (int i = 0; i < n; ++i) devices.push_back(MakeCpuDevice(i, threads, -1));
   return devices;

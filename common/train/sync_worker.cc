@@ -239,7 +239,7 @@ double SyncWorker::GradientSquares() const {
   double sum = 0;
   for (const Range& r : finite_probe_) {
     sum += options_.devices[static_cast<size_t>(index_)]->SumOfSquares(net_->grads() + r.begin,
-                                                                      r.size());
+                                                                       r.size());
   }
   return sum;
 }

@@ -164,7 +164,8 @@ TEST_CASE("A text is found through silences and its second pronunciation") {
 TEST_CASE("Of equal texts the first wins with no margin") {
   const Folder folder;
   const PhoneStates states = TinyStates(folder);
-  const TextDecoder decoder(states, TinyLexicon(folder, states), {"c", "a", "a"}, {});
+  const std::string lexicon = TinyLexicon(folder, states).path;
+  const TextDecoder decoder(states.path, lexicon, {"c", "a", "a"}, {});
   const auto scores = Said(states, {0, 5});
   const TextDecoder::Result result = decoder.Decode(scores.data(), 2);
   CHECK(result.text == 1);

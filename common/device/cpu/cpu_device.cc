@@ -51,7 +51,14 @@ class CpuDevice : public Device {
   void Synchronize() override {}
 
   std::unique_ptr<LinearOp> MakeLinear(const LinearSpec& spec) override {
-    return MakeCpuLinear(spec, &pool_, &memory_, kernels_);
+    CHECK(spec.in > 0 && spec.out > 0 && spec.max_rows > 0);
+    const LinearContext context{&pool_, &memory_, &workspace_, &kernels_};
+    if (spec.input == Dtype::kBF16) return MakeBf16Linear(spec, context);
+    if (spec.input == Dtype::kF32 && spec.output == Dtype::kF32) {
+      return MakeF32Linear(spec, context);
+    }
+    throw Fail(ExitCode::kUsage, "cpu device: no linear layer from ", Name(spec.input), " to ",
+               Name(spec.output), "; f32 to f32, bf16 to bf16 and bf16 to f32 there are");
   }
 
   void Fill(float* x, float value, int64_t n) override {
@@ -242,6 +249,7 @@ class CpuDevice : public Device {
   DeviceInfo info_;
   const Kernels& kernels_;
   HostMemory memory_;
+  Workspace workspace_{&memory_};
   Pool pool_;
   std::vector<double> partial_;   // sums of rows or blocks, grown once
   std::vector<uint8_t> correct_;  // of rows

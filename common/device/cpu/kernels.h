@@ -11,6 +11,26 @@
 
 namespace mariana {
 
+constexpr int kPanel = 32;  // columns of a panel, and of a tile
+
+// A tile of a product: c [rows, kPanel] (dense) = or += sum over k steps of a column of a times a
+// row of b. b is a panel [k, kPanel]; a is
+//   packed:   [k, rows], steps of one block of kPanel steps following the other, or
+//   a panel:  element (step s, row i) at (s / kPanel) * a_block + i * kPanel + s % kPanel.
+struct TileArgs {
+  const float* a;
+  int64_t a_block;
+  bool a_is_panel;
+  const float* b;
+  int64_t k;
+  float* c;
+  int64_t rows;  // 1..tile_rows
+  bool add;
+  // Fetched into the second cache on the way: 64 floats at next + i * next_block for block i.
+  const float* next;
+  int64_t next_block;
+};
+
 struct Kernels {
   const char* isa;  // "avx512"
 
@@ -26,13 +46,28 @@ struct Kernels {
                   uint64_t stream, Dtype t);
 
   // ---- around a linear layer (kernels/linear.cc)
-  // y = a(y + b), y [rows, cols] fp32; b may be null.
-  void (*bias_activate)(Activation a, const float* b, float* y, int64_t stride, int64_t rows,
-                        int64_t cols);
-  // dy *= a'(y) in place; db = or += its column sums (skipped when null), summed from the first
-  // row to the last. copy16, when not null, receives the result rounded to bf16 (same stride).
+  // y = a(c + b), c [rows, cols] dense with rows of kPanel; b may be null.
+  void (*bias_activate)(Activation a, const float* c, const float* b, float* y, int64_t y_stride,
+                        int64_t rows, int64_t cols);
+  // dy *= a'(y) in place, fp32; db = or += its column sums (skipped when null), summed from the
+  // first row to the last. panels: the result again, [ceil(cols / kPanel), rows, kPanel], zero
+  // beyond cols.
+  void (*slope_and_panels)(Activation a, const float* y, float* dy, int64_t stride, int64_t rows,
+                           int64_t cols, float* db, bool accumulate, float* panels);
+  // The same without panels; copy16, when not null, receives the result rounded to bf16 (same
+  // stride).
   void (*slope_and_sums)(Activation a, const void* y, void* dy, int64_t stride, int64_t rows,
                          int64_t cols, float* db, bool accumulate, uint16_t* copy16, Dtype t);
+
+  // ---- fp32 products (kernels/gemm.cc)
+  int64_t tile_rows;
+  void (*tile)(const TileArgs& args);
+  // dst[j, i] = src[i, j] for i < rows, j < cols.
+  void (*transpose)(const float* src, int64_t src_stride, int64_t rows, int64_t cols, float* dst,
+                    int64_t dst_stride);
+  // src [rows, cols] to tiles of tile_rows columns (the last may have fewer): each [rows, width].
+  void (*gather_tiles)(const float* src, int64_t src_stride, int64_t rows, int64_t cols,
+                       float* dst);
 
   // ---- batch normalisation of one group, columns [0, cols) (kernels/batch_norm.cc)
   void (*norm_statistics)(const void* x, int64_t stride, int64_t rows, int64_t cols, float* mean,

@@ -1,4 +1,4 @@
-// The linear layer of the CPU device. Threading: as Device.
+// The linear layers of the CPU device. Threading: as Device.
 #pragma once
 
 #include <memory>
@@ -10,8 +10,17 @@
 
 namespace mariana {
 
-// All pointers must outlive the operation. Error(kUsage) for a compute type the CPU lacks.
-std::unique_ptr<LinearOp> MakeCpuLinear(const LinearSpec& spec, Pool* pool, HostMemory* memory,
-                                        const Kernels& kernels);
+// What the layers share with their device; all of it must outlive them.
+struct LinearContext {
+  Pool* pool;
+  HostMemory* memory;
+  Workspace* workspace;
+  const Kernels* kernels;
+};
+
+// fp32, own products: weights in panels of kPanel outputs, [out / kPanel, in, kPanel].
+std::unique_ptr<LinearOp> MakeF32Linear(const LinearSpec& spec, const LinearContext& context);
+// bf16 in, bf16 or fp32 out, on oneDNN: weights in plain layout. Error(kUsage) when the CPU cannot.
+std::unique_ptr<LinearOp> MakeBf16Linear(const LinearSpec& spec, const LinearContext& context);
 
 }  // namespace mariana

@@ -1,4 +1,4 @@
-// Host memory for a CPU device: 64-byte aligned, zeroed; large blocks are backed by transparent
+// HostMemory, for a CPU device: 64-byte aligned, zeroed; large blocks are backed by transparent
 // huge pages, so that matrices of tens of megabytes do not thrash the TLB.
 // Thread-safe.
 #pragma once
@@ -26,6 +26,28 @@ class HostMemory {
   };
   std::mutex mutex_;
   std::map<void*, Block> blocks_;  // by the address given out
+};
+
+// Scratch memory that the operations of a device use in turn: no operation finds there what it
+// left. Each reserves at construction what it will need at most.
+// Threading: as the device.
+class Workspace {
+ public:
+  explicit Workspace(HostMemory* memory) : memory_(memory) {}
+  void Reserve(int64_t floats) {
+    if (floats <= floats_) return;
+    memory_->Free(data_);
+    data_ = nullptr;
+    floats_ = 0;
+    data_ = static_cast<float*>(memory_->Allocate(floats * sizeof(float)));
+    floats_ = floats;
+  }
+  float* data() const { return data_; }
+
+ private:
+  HostMemory* memory_;
+  float* data_ = nullptr;  // freed with the memory
+  int64_t floats_ = 0;
 };
 
 }  // namespace mariana

@@ -29,6 +29,7 @@ class BatchNorm : public Layer {
     decl.states.push_back({"running_mean", row, 0});
     decl.states.push_back({"running_var", row, 1});
     decl.backward_reads_inputs = true;
+    decl.gradient_in_place = true;
     decl.stats_columns = 2 * columns_;
     decl.update_states = [this](const float* stats, int32_t rows,
                                 const std::vector<float*>& states) {
@@ -49,8 +50,9 @@ class BatchNorm : public Layer {
     }
   }
   void Backward(const StepContext& step, const LayerArgs& a) override {
+    void* dx = a.dx[0] ? a.dx[0] : a.dy;  // if nobody wants it, where it does no harm
     device_->BatchNormBackward(Groups(a), a.x[0], a.dy, a.w[0], static_cast<const float*>(a.saved),
-                               a.dx[0], a.dw[0], a.dw[1], step.accumulate, dtype_);
+                               dx, a.dw[0], a.dw[1], step.accumulate, dtype_);
   }
 
  private:

@@ -22,10 +22,10 @@ struct BranchSpec : LayerSpec {
 
   void Describe(Fields* f) override {
     LayerSpec::Describe(f);
-    f->List("branches", &branches, "Lists of layers over the same input.", Rule().Required());
+    f->List("branches", &branches, "Lists of layers over the same input.",
+            Rule().Required().Min(2));
     f->Choice("join", &join, {{"concat", Join::kConcat}, {"add", Join::kAdd}},
               "How their outputs are joined.");
-    f->Require(branches.size() >= 2, "branches", "must hold at least two branches");
   }
 
   TensorId Build(NetBuilder* net, const std::string& name, TensorId x) const override {

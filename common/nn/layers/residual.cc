@@ -13,8 +13,7 @@ struct ResidualSpec : LayerSpec {
   void Describe(Fields* f) override {
     LayerSpec::Describe(f);
     f->Variants("layers", &layers, LayerCatalog(), "What is added to the block's input.",
-                Rule().Required());
-    f->Require(!layers.empty(), "layers", "must hold at least one layer");
+                Rule().Required().Min(1));
   }
 
   TensorId Build(NetBuilder* net, const std::string& name, TensorId x) const override {

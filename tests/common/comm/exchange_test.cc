@@ -66,8 +66,8 @@ struct Job {
   ExchangeOptions options;
   std::vector<std::vector<float>> grads, values;
   std::vector<std::vector<int>> received;  // [worker][element]: times it came from another
-  std::vector<Exchange*> ends;            // [worker]
-  std::unique_ptr<ExchangeGroup> group;  // last: its threads use the arenas
+  std::vector<Exchange*> ends;             // [worker]
+  std::unique_ptr<ExchangeGroup> group;    // last: its threads use the arenas
 };
 
 ExchangeOptions Options(Topology t, int n, std::vector<Range> buckets, int64_t chunk = 64) {

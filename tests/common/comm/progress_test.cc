@@ -74,16 +74,16 @@ std::pair<double, double> PhaseSeconds(Topology t, int n, int64_t chunks_per_sli
   const ClockThread registered(clock.get(), "test");
   std::vector<std::vector<float>> grads(n, std::vector<float>(elements)), values = grads;
   std::vector<Arenas> arenas;
-  std::vector<std::unique_ptr<Progress>> workers;
+  std::vector<std::unique_ptr<ProgressEngine>> workers;
   std::vector<std::unique_ptr<Port>> ports;
   for (int w = 0; w < n; ++w) {
     std::fill(grads[w].begin(), grads[w].end(), static_cast<float>(1 << w));
     arenas.push_back({grads[w].data(), values[w].data()});
-    Progress::Schedule schedule;
+    ProgressEngine::Schedule schedule;
     for (Phase phase : {Phase::kCollect, Phase::kDistribute}) {
       schedule.push_back({MakeSchedule(t, n, w, phase, {0, elements}, chunk)});
     }
-    workers.push_back(std::make_unique<Progress>(w, n, clock.get(), schedule));
+    workers.push_back(std::make_unique<ProgressEngine>(w, n, clock.get(), schedule));
     ports.push_back(std::make_unique<Port>(clock.get(), w, 4.0 * elements));
   }
   std::vector<std::unique_ptr<Link>> links;

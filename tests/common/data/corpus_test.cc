@@ -37,18 +37,19 @@ class Set {
     }
     feats.Finish();
     labels.Finish();
-    spec.feats = dir / "feats.scp";
-    spec.alignments = dir / "ali.ark";
-    spec.utt2spk = dir.Write("utt2spk", utt2spk);
+    features.normalise = Normalisation::kNone;
+    files.feats = dir / "feats.scp";
+    files.alignments = dir / "ali.ark";
+    files.utt2spk = dir.Write("utt2spk", utt2spk);
   }
   std::unique_ptr<SpeechCorpus> Open(int num_labels = 0) const {
-    return SpeechCorpus::Open(spec, num_labels);
+    return SpeechCorpus::Open(files, features, policy, num_labels);
   }
   // What Open says without tolerance for bad utterances; with it, its warnings must agree.
   std::string Complaint(int num_labels = 0) {
-    spec.max_bad_fraction = 0;
+    policy.max_bad_fraction = 0;
     const std::string message = dir.Strip(BadData([&] { Open(num_labels); }));
-    spec.max_bad_fraction = 0.99;
+    policy.max_bad_fraction = 0.99;
     std::string warnings;
     const auto corpus = Open(num_labels);
     for (const std::string& w : corpus->warnings()) warnings += dir.Strip(w) + "\n";
@@ -58,14 +59,16 @@ class Set {
   // Replaces `key`'s line of feats.scp.
   void Point(const std::string& key, const std::string& place) {
     std::string scp;
-    for (const auto& [k, v] : ReadTable(spec.feats)) {
+    for (const auto& [k, v] : ReadTable(files.feats)) {
       scp += StrCat(k, " ", k == key ? place : v, "\n");
     }
     dir.Write("feats.scp", scp);
   }
 
   Scratch dir;
-  SpeechDataSpec spec;
+  UtteranceSetSpec files;
+  FeatureSpec features;
+  ReadPolicy policy;
 };
 
 TEST_CASE("a corpus gives its utterances in the scp's order") {
@@ -94,13 +97,13 @@ TEST_CASE("utterances without labels or without features are named") {
         "ali.ark: utterance \"x\": has labels but is not in feats.scp\n"
         "feats.scp: 2 of 4 utterances are bad, max_bad_fraction allows 0; the first: "
         "feats.scp: utterance \"u1\": has no labels in ali.ark");
-  set.spec.max_bad_fraction = 0.5;
+  set.policy.max_bad_fraction = 0.5;
   CHECK(set.Open()->num_utterances() == 2);
   CHECK(set.Open()->bad_utterances() == 2);
-  set.spec.max_bad_fraction = 0.49;
+  set.policy.max_bad_fraction = 0.49;
   CHECK_THROWS(set.Open());
-  set.spec.allow_extra_alignments = true;
-  set.spec.max_bad_fraction = 0.34;
+  set.policy.allow_extra_alignments = true;
+  set.policy.max_bad_fraction = 0.34;
   CHECK(set.Open()->warnings().size() == 1);
 }
 
@@ -117,7 +120,7 @@ TEST_CASE("wrong frame counts, dimensions and labels are named") {
         "ali.ark: utterance \"u2\": 6 labels for 7 frames\n"
         "feats.scp: 4 of 5 utterances are bad, max_bad_fraction allows 0; the first: "
         "two.ark: utterance \"u3\": dimension 2, expected 3");
-  set.spec.frame_tolerance = 1;
+  set.policy.frame_tolerance = 1;
   const auto corpus = set.Open(9);
   REQUIRE(corpus->num_utterances() == 2);
   CHECK(corpus->id(1) == "u2");
@@ -126,8 +129,6 @@ TEST_CASE("wrong frame counts, dimensions and labels are named") {
   std::vector<int32_t> labels;
   corpus->Load(1, &m, &labels);
   CHECK((m.rows == 6 && m.data.size() == 6 * kDim && labels.size() == 6));
-  set.spec.dim = 2;
-  CHECK(set.Complaint(9).find("utterance \"u0\": dimension 3, expected 2\n") != std::string::npos);
 }
 
 TEST_CASE("a truncated archive costs the utterances it lost, with or without utt2num_frames") {
@@ -143,14 +144,14 @@ TEST_CASE("a truncated archive costs the utterances it lost, with or without utt
     CHECK(message.find("feats.ark: utterance \"u5\": offset ") != std::string::npos);
     CHECK(message.find("feats.ark: utterance \"u4\": truncated: needs 108 more bytes, the file "
                        "has 106") != std::string::npos);
-    set.spec.max_bad_fraction = 0.5;
+    set.policy.max_bad_fraction = 0.5;
     CHECK(set.Open()->num_utterances() == 4);
   }
 }
 
 TEST_CASE("duplicates, missing speakers and a missing archive are named") {
   Set set(4);
-  const std::string scp = ReadFile(set.spec.feats);
+  const std::string scp = ReadFile(set.files.feats);
   set.dir.Write("feats.scp", scp + scp.substr(0, scp.find('\n') + 1));
   set.Point("u2", "/no/such.ark:5");
   set.dir.Write("utt2spk", "u0 a\nu2 a\nu3 a\n");
@@ -170,7 +171,7 @@ TEST_CASE("twenty bad utterances are named, the rest counted; nothing left is al
   CHECK(message.find("\"u21\"") == std::string::npos);
   CHECK(message.find("feats.scp: and 9 more bad utterances\n") != std::string::npos);
   set.dir.Write("ali.ark", "");
-  set.spec.max_bad_fraction = 1;
+  set.policy.max_bad_fraction = 1;
   CHECK(BadData([&] { set.Open(); }).find("30 of 30 utterances are bad") != std::string::npos);
   set.dir.Write("feats.scp", "");
   CHECK(set.dir.Strip(BadData([&] { set.Open(); })) == "feats.scp: no utterances");
@@ -180,7 +181,7 @@ TEST_CASE("damage that headers do not show is named when the utterance is loaded
   Set set(2);
   set.dir.Write("utt2num_frames", "u0 5\nu1 7\n");
   set.dir.Write("nan.ark", "x [ 1 2 3 \n 4 nan 6 ]\n");
-  set.spec.alignments = "";
+  set.files.alignments = "";
   Matrix m;
   // utt2num_frames is wrong about u1, which is the last and so was measured
   CHECK(set.Open()->frames(1) == 6);
@@ -208,8 +209,8 @@ void Reference(const std::vector<int>& utterances, double mean[kDim], double dev
 }
 
 // Every utterance of the corpus must be normalised by the utterances that group(u) names.
-void CheckNormalised(const SpeechCorpus& corpus,
-                     const std::function<std::vector<int>(int)>& group) {
+void CheckNormalised(const SpeechCorpus& corpus, const std::function<std::vector<int>(int)>& group,
+                     bool variance = true) {
   for (int u = 0; u < corpus.num_utterances(); ++u) {
     double mean[kDim], deviation[kDim];
     Reference(group(u), mean, deviation);
@@ -218,7 +219,7 @@ void CheckNormalised(const SpeechCorpus& corpus,
     const Matrix raw = FramesOf(u, 5 + u);
     for (int r = 0; r < m.rows; ++r) {
       for (int c = 0; c < kDim; ++c) {
-        const bool scaled = corpus.spec().normalise_variance && c != 2;  // 2 is constant
+        const bool scaled = variance && c != 2;  // 2 is constant
         const double expected = (raw.row(r)[c] - mean[c]) / (scaled ? deviation[c] : 1);
         REQUIRE(m.row(r)[c] == Approx(expected).margin(1e-4));
       }
@@ -232,17 +233,17 @@ TEST_CASE("normalisation by utterance, speaker and globally equals a float64 ref
   const auto speaker = [](int u) { return std::vector<int>{u % 2, u % 2 + 2, u % 2 + 4}; };
   const auto own = [](int u) { return std::vector<int>{u}; };
   for (bool variance : {true, false}) {
-    set.spec.normalise_variance = variance;
-    set.spec.normalise = Normalisation::kUtterance;
-    CheckNormalised(*set.Open(), own);
-    set.spec.normalise = Normalisation::kSpeaker;
-    CheckNormalised(*set.Open(), speaker);
-    set.spec.normalise = Normalisation::kGlobal;
+    set.features.normalise_variance = variance;
+    set.features.normalise = Normalisation::kUtterance;
+    CheckNormalised(*set.Open(), own, variance);
+    set.features.normalise = Normalisation::kSpeaker;
+    CheckNormalised(*set.Open(), speaker, variance);
+    set.features.normalise = Normalisation::kGlobal;
     const auto corpus = set.Open();
     std::vector<float> mean, inv_std;
     corpus->ComputeGlobalStats(&mean, &inv_std);
     corpus->SetGlobalStats(mean, inv_std);
-    CheckNormalised(*corpus, all);
+    CheckNormalised(*corpus, all, variance);
   }
 }
 
@@ -277,17 +278,17 @@ std::string Stats(const std::vector<int>& utterances) {
 
 TEST_CASE("normalisation from cmvn.scp equals what is computed") {
   Set set(4);
-  set.spec.cmvn = set.dir.Write(
+  set.files.cmvn = set.dir.Write(
       "cmvn.scp", StrCat("s0 ", set.dir.Write("a", Stats({0, 2})), "\ns1 ",
                          set.dir.Write("b", Stats({1, 3})), "\nu0 ", set.dir / "a", "\nu1 ",
                          set.dir / "b", "\nu2 ", set.dir / "a", "\nu3 ", set.dir / "b", "\n"));
   const auto speaker = [](int u) { return std::vector<int>{u % 2, u % 2 + 2}; };
-  set.spec.normalise = Normalisation::kSpeaker;
+  set.features.normalise = Normalisation::kSpeaker;
   CheckNormalised(*set.Open(), speaker);
-  set.spec.normalise = Normalisation::kUtterance;
+  set.features.normalise = Normalisation::kUtterance;
   CheckNormalised(*set.Open(), speaker);
 
-  set.spec.normalise = Normalisation::kSpeaker;
+  set.features.normalise = Normalisation::kSpeaker;
   set.dir.Write("b", "[ 1 2 3 \n 4 5 6 ]\n");
   set.dir.Write("cmvn.scp", StrCat("s1 ", set.dir / "b", "\n"));
   CHECK(set.dir.Strip(BadData([&] { set.Open(); }))
@@ -299,11 +300,13 @@ TEST_CASE("normalisation from cmvn.scp equals what is computed") {
 TEST_CASE("a corpus of audio computes its features and refuses other sample rates") {
   Scratch dir;
   const std::string wav = "tests/golden/data/fbank.wav";
-  SpeechDataSpec spec;
-  spec.wav = dir.Write("wav.scp", "a " + wav + "\nb " + wav + "\n");
-  spec.fbank.sample_rate = 8000;
-  spec.fbank.mel_bins = 23;
-  const auto corpus = SpeechCorpus::Open(spec);
+  UtteranceSetSpec files;
+  FeatureSpec features;
+  features.normalise = Normalisation::kNone;
+  files.wav = dir.Write("wav.scp", "a " + wav + "\nb " + wav + "\n");
+  features.fbank.sample_rate = 8000;
+  features.fbank.mel_bins = 23;
+  const auto corpus = SpeechCorpus::Open(files, features);
   REQUIRE(corpus->num_utterances() == 2);
   CHECK(corpus->dim() == 23);
   CHECK_FALSE(corpus->has_labels());
@@ -315,28 +318,25 @@ TEST_CASE("a corpus of audio computes its features and refuses other sample rate
   const Matrix expected = golden.ReadMatrix();
   REQUIRE(m.data.size() == expected.data.size());
   CHECK(m.data[100] == Approx(expected.data[100]).margin(1e-3));
-  spec.fbank.sample_rate = 16000;
-  CHECK(BadData([&] { SpeechCorpus::Open(spec); })
+  features.fbank.sample_rate = 16000;
+  CHECK(BadData([&] { SpeechCorpus::Open(files, features); })
             .find("fbank.wav: utterance \"a\": sample rate 8000 Hz, expected 16000 "
                   "(fbank.sample_rate)") != std::string::npos);
 }
 
-TEST_CASE("a spec that contradicts itself is refused with its place") {
+TEST_CASE("a set needs feats or wav, and not both") {
   Scratch dir;
   dir.Write("x.scp", "");
-  SpeechDataSpec spec;
+  UtteranceSetSpec files;
   const auto load = [&](const std::string& yaml) {
-    spec = SpeechDataSpec();
-    LoadConfigText(yaml, "job.yaml", dir.path(), {}, [&](Fields* f) { spec.Describe(f); });
+    files = UtteranceSetSpec();
+    LoadConfigText(yaml, "job.yaml", dir.path(), {}, [&](Fields* f) { files.Describe(f); });
   };
   CHECK_THROWS_WITH(load("feats: x.scp\nwav: x.scp\n"),
-                    Catch::Contains("job.yaml:2") && Catch::Contains("feats or wav, not both"));
-  CHECK_THROWS_WITH(load("normalise: speaker\n"), Catch::Contains("speaker needs utt2spk"));
-  CHECK_THROWS_WITH(load("cmvn: x.scp\n"), Catch::Contains("needs normalise"));
-  SpeechDataSpec none;
-  CHECK_THROWS_WITH(SpeechCorpus::Open(none), Catch::Contains("needs feats or wav"));
+                    Catch::Contains("job.yaml:2") && Catch::Contains("exclude each other"));
+  CHECK_THROWS_WITH(SpeechCorpus::Open({}, {}), Catch::Contains("needs feats or wav"));
   load("feats: x.scp\n");
-  CHECK(spec.feats == dir / "x.scp");
+  CHECK(files.feats == dir / "x.scp");
 }
 
 }  // namespace

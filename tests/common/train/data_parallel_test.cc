@@ -152,11 +152,13 @@ TEST_CASE("a batch is dealt out in whole groups whose counts differ by at most o
   }
 }
 
-TEST_CASE("N workers train what one worker trains, with each optimizer, batch norm, dropout and clipping") {
+TEST_CASE(
+    "N workers train what one worker trains, with each optimizer, batch norm, dropout and "
+    "clipping") {
   const char* optimizer =
-      GENERATE("{type: sgd, momentum: 0.9, clip_norm: 0.5}", "{type: sgd, nesterov: true, l2: 0.001}",
-               "{type: adagrad, clip_norm: 1}", "{type: adam, l1: 0.0001}",
-               "{type: adamw, weight_decay: 0.01}");
+      GENERATE("{type: sgd, momentum: 0.9, clip_norm: 0.5}",
+               "{type: sgd, nesterov: true, l2: 0.001}", "{type: adagrad, clip_norm: 1}",
+               "{type: adam, l1: 0.0001}", "{type: adamw, weight_decay: 0.01}");
   Job job = MakeJob(kEverything, optimizer);
   Blobs source;
   Trainer one(job, 1);
@@ -189,7 +191,8 @@ TEST_CASE("accumulating a share in parts gives the same step") {
                          Flatten(parts.parallel->SaveModel())) < 1e-4);
 }
 
-TEST_CASE("the same job gives the same bits, also across save and load on another number of workers") {
+TEST_CASE(
+    "the same job gives the same bits, also across save and load on another number of workers") {
   Job job = MakeJob(kEverything, "{type: adam, clip_norm: 1}");
   Blobs source;
   Trainer first(job, 3), second(job, 3);
@@ -208,8 +211,8 @@ TEST_CASE("the same job gives the same bits, also across save and load on anothe
   two.parallel->LoadOptimizer(second.parallel->SaveOptimizer(), "memory");
   two.parallel->set_steps_done(12);
   two.Run(&source, 12, 20);
-  CHECK(RelativeDistance(Flatten(first.parallel->SaveModel()),
-                         Flatten(two.parallel->SaveModel())) < 1e-4);
+  CHECK(RelativeDistance(Flatten(first.parallel->SaveModel()), Flatten(two.parallel->SaveModel())) <
+        1e-4);
 }
 
 TEST_CASE("a last batch smaller than the number of workers is trained on") {

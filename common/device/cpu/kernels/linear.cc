@@ -3,17 +3,71 @@
 namespace mariana::MARIANA_ISA {
 namespace {
 
-void BiasActivate(Activation activation, const float* b, float* y, int64_t stride, int64_t rows,
-                  int64_t cols) {
+// f(width) with the usual width a constant, so that its loops have no remainder.
+template <class F>
+[[gnu::always_inline]] inline void WithWidth(int64_t width, const F& f) {
+  if (width == kPanel) {
+    f(std::integral_constant<int64_t, kPanel>());
+  } else {
+    f(width);
+  }
+}
+
+void BiasActivate(Activation activation, const float* c, const float* b, float* y, int64_t y_stride,
+                  int64_t rows, int64_t cols) {
+  const float zero[kPanel] = {};
+  const float* bias = b == nullptr ? zero : b;
   WithActivation(activation, [=](auto tag) {
     constexpr Activation a = decltype(tag)::kValue;
-    for (int64_t r = 0; r < rows; ++r) {
-      float* row = y + r * stride;
-      if (b != nullptr) {
-        Each(cols, [=](int64_t i) { row[i] = formulas::Apply<a>(row[i] + b[i]); });
-      } else if (a != Activation::kNone) {
-        Each(cols, [=](int64_t i) { row[i] = formulas::Apply<a>(row[i]); });
+    WithWidth(cols, [=](auto width) {
+      for (int64_t r = 0; r < rows; ++r) {
+        const float* from = c + r * kPanel;
+        float* to = y + r * y_stride;
+        Each(width, [=](int64_t i) { to[i] = formulas::Apply<a>(from[i] + bias[i]); });
       }
+    });
+  });
+}
+
+// One panel of SlopeAndPanels. y and dy: rows of `stride`.
+template <Activation a, class Width>
+[[gnu::always_inline]] inline void SlopePanelRow(const float* y, float* dy, Width width,
+                                                 float* sums, float* panel) {
+  Each(width, [=](int64_t i) {
+    const float d = dy[i] * formulas::Slope<a>(y[i]);
+    dy[i] = d;
+    panel[i] = d;
+    sums[i] += d;
+  });
+}
+
+void WriteSums(const float* sums, int64_t n, bool accumulate, float* db) {
+  if (accumulate) {
+    Each(n, [=](int64_t i) { db[i] += sums[i]; });
+  } else {
+    Each(n, [=](int64_t i) { db[i] = sums[i]; });
+  }
+}
+
+void SlopeAndPanels(Activation activation, const float* y, float* dy, int64_t stride, int64_t rows,
+                    int64_t cols, float* db, bool accumulate, float* panels) {
+  constexpr int64_t kStrip = 8 * kPanel;  // columns of a row at a time
+  WithActivation(activation, [=](auto tag) {
+    constexpr Activation a = decltype(tag)::kValue;
+    for (int64_t c = 0; c < cols; c += kStrip) {
+      const int64_t strip = cols - c < kStrip ? cols - c : kStrip;
+      float sums[kStrip] = {};
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t p = 0; p < strip; p += kPanel) {
+          const int64_t at = r * stride + c + p;
+          float* panel = panels + (c + p) * rows + r * kPanel;
+          WithWidth(strip - p < kPanel ? strip - p : kPanel, [&](auto width) {
+            SlopePanelRow<a>(y + at, dy + at, width, sums + p, panel);
+            for (int64_t i = width; i < kPanel; ++i) panel[i] = 0;
+          });
+        }
+      }
+      if (db != nullptr) WriteSums(sums, strip, accumulate, db + c);
     }
   });
 }
@@ -48,15 +102,7 @@ void SlopeAndSums(Activation activation, const void* y, void* dy, int64_t stride
         SlopeStrip<decltype(tag)::kValue>(static_cast<const T*>(y) + c, static_cast<T*>(dy) + c,
                                           stride, rows, width, sums,
                                           copy16 == nullptr ? nullptr : copy16 + c);
-        if (db == nullptr) continue;
-        const float keep = accumulate ? 1.0f : 0.0f;
-        float* d = db + c;
-        const float* s = sums;
-        if (keep != 0.0f) {
-          Each(width, [=](int64_t i) { d[i] += s[i]; });
-        } else {
-          Each(width, [=](int64_t i) { d[i] = s[i]; });
-        }
+        if (db != nullptr) WriteSums(sums, width, accumulate, db + c);
       }
     });
   });
@@ -66,6 +112,7 @@ void SlopeAndSums(Activation activation, const void* y, void* dy, int64_t stride
 
 void AddLinear(Kernels* k) {
   k->bias_activate = BiasActivate;
+  k->slope_and_panels = SlopeAndPanels;
   k->slope_and_sums = SlopeAndSums;
 }
 

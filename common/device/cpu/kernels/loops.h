@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "common/device/cpu/kernels.h"
 #include "common/device/formulas.h"
@@ -60,6 +61,7 @@ template <class F>
 void AddElementwise(Kernels* k);
 void AddLinear(Kernels* k);
 void AddBatchNorm(Kernels* k);
+void AddGemm(Kernels* k);
 void AddLosses(Kernels* k);
 void AddUpdate(Kernels* k);
 

@@ -11,6 +11,7 @@ Kernels Table() {
   AddElementwise(&k);
   AddLinear(&k);
   AddBatchNorm(&k);
+  AddGemm(&k);
   AddLosses(&k);
   AddUpdate(&k);
   return k;

@@ -1,10 +1,10 @@
-// Matrix products on oneDNN, each call on one thread: the caller splits the output.
+// Products of bf16 matrices on oneDNN, each call on one thread: the caller splits the output.
 //
 // oneDNN's own threads (OpenMP) never run, whatever OMP_NUM_THREADS says: they spin, which
 // collapses beside any other busy process. Every call first sets its thread's OpenMP team size to
 // one (found by dlsym, so that nothing of ours is linked against OpenMP).
 //
-// Threading: F32Gemm is thread-safe. Bf16Gemms: Prepare from one thread, then Run from many.
+// Threading: Prepare from one thread, then Run from many.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,7 @@ struct GemmOperand {
   bool transposed;
 };
 
-// c [m, n] = a [m, k] * b [k, n], or += when accumulate. fp32, c with row stride c_stride.
-void F32Gemm(int64_t m, int64_t n, int64_t k, GemmOperand a, GemmOperand b, float* c,
-             int64_t c_stride, bool accumulate);
-
-// Products of bf16 matrices, summed in fp32. A product of each shape is compiled once.
+// Sums are fp32. A product of each shape is compiled once.
 // Error(kUsage) where the CPU has no bf16 instructions nor AVX-512 to emulate them.
 class Bf16Gemms {
  public:

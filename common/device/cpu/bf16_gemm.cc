@@ -1,4 +1,4 @@
-#include "common/device/cpu/gemm.h"
+#include "common/device/cpu/bf16_gemm.h"
 
 #include <dlfcn.h>
 #include <glog/logging.h>
@@ -28,16 +28,6 @@ dnnl::memory::desc Describe(int64_t rows, int64_t cols, int64_t stride, bool tra
 }
 
 }  // namespace
-
-void F32Gemm(int64_t m, int64_t n, int64_t k, GemmOperand a, GemmOperand b, float* c,
-             int64_t c_stride, bool accumulate) {
-  UseOneThread();
-  const dnnl_status_t status =
-      dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, 1.0f,
-                 static_cast<const float*>(a.data), a.stride, static_cast<const float*>(b.data),
-                 b.stride, accumulate ? 1.0f : 0.0f, c, c_stride);
-  CHECK_EQ(status, dnnl_success) << "oneDNN sgemm " << m << "x" << k << "x" << n;
-}
 
 bool Bf16Gemms::Shape::operator<(const Shape& o) const {
   const auto key = [](const Shape& s) {
