@@ -43,7 +43,6 @@ int Finished(ArkWriter* writer, const SpeechJob& job, int utterances) {
 
 int ForwardVerb(const CommandLine& cl) {
   const SpeechJob job(cl);
-  HandleStopSignals(cl.program.c_str(), false);
   const auto writer = OpenOutput(job);
   ParallelSpec one;
   one.threads = job.spec.parallel.threads;
@@ -73,7 +72,6 @@ int ForwardVerb(const CommandLine& cl) {
 
 int FeaturesVerb(const CommandLine& cl) {
   const SpeechJob job(cl);
-  HandleStopSignals(cl.program.c_str(), false);
   const auto writer = OpenOutput(job);
   const auto corpus = job.Open(job.spec.output.set, job.spec.data.features);
   if (job.spec.data.features.normalise == Normalisation::kGlobal) {

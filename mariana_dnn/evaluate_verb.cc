@@ -10,7 +10,6 @@ namespace mariana {
 
 int EvaluateVerb(const CommandLine& cl) {
   const SpeechJob job(cl);
-  HandleStopSignals(cl.program.c_str(), false);
   ParallelSpec one;
   one.threads = job.spec.parallel.threads;
   const auto devices = MakeDevices(cl.device, one, Precision::kFp32);
