@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "common/config/config.h"
 #include "tests/common/data/scratch.h"
 
 namespace mariana {
@@ -321,6 +322,21 @@ TEST_CASE("a corpus of audio computes its features and refuses other sample rate
   CHECK(BadData([&] { SpeechCorpus::Open(files, features); })
             .find("fbank.wav: utterance \"a\": sample rate 8000 Hz, expected 16000 "
                   "(fbank.sample_rate)") != std::string::npos);
+}
+
+TEST_CASE("a set needs feats or wav, and not both") {
+  Scratch dir;
+  dir.Write("x.scp", "");
+  UtteranceSetSpec files;
+  const auto load = [&](const std::string& yaml) {
+    files = UtteranceSetSpec();
+    LoadConfigText(yaml, "job.yaml", dir.path(), {}, [&](Fields* f) { files.Describe(f); });
+  };
+  CHECK_THROWS_WITH(load("feats: x.scp\nwav: x.scp\n"),
+                    Catch::Contains("job.yaml:2") && Catch::Contains("exclude each other"));
+  CHECK_THROWS_WITH(SpeechCorpus::Open({}, {}), Catch::Contains("needs feats or wav"));
+  load("feats: x.scp\n");
+  CHECK(files.feats == dir / "x.scp");
 }
 
 }  // namespace
