@@ -9,7 +9,9 @@
 #if defined(__CUDACC__)
 #define MARIANA_HOST_DEVICE __host__ __device__
 #else
-#define MARIANA_HOST_DEVICE
+// Always inlined: kernels are compiled once per instruction set, and must not share one
+// out-of-line copy.
+#define MARIANA_HOST_DEVICE [[gnu::always_inline]]
 #endif
 
 namespace mariana {

@@ -71,7 +71,7 @@ struct OptimizerStep {
   float weight_decay = 0;      // decoupled (AdamW): w -= learning_rate * weight_decay * w
   float momentum = 0;          // SGD (state: slot0)
   bool nesterov = false;
-  float beta1 = 0, beta2 = 0;  // Adam (slot0 = m, slot1 = v)
+  double beta1 = 0, beta2 = 0; // Adam (slot0 = m, slot1 = v); double: 1 - beta2 is small
   float bias1 = 1, bias2 = 1;  // Adam: 1 - beta^t
   float epsilon = 0;           // Adam, AdaGrad (slot0 = sum of squares)
 };
@@ -127,6 +127,7 @@ class Device {
   // stats: [groups, 2, cols] mean then variance, written. gamma/beta: [cols].
   virtual void BatchNormTrain(const BatchNormArgs& a, const void* x, const float* gamma,
                               const float* beta, void* y, float* stats, Dtype t) = 0;
+  // dx may be dy.
   virtual void BatchNormBackward(const BatchNormArgs& a, const void* x, const void* dy,
                                  const float* gamma, const float* stats, void* dx, float* dgamma,
                                  float* dbeta, bool accumulate, Dtype t) = 0;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/clock.h"
 #include "common/base/shape.h"
 #include "common/nn/spec.h"
 #include "common/tensor/tensor.h"
@@ -23,6 +24,7 @@ struct NetOptions {
   int64_t outputs = 0;         // what the data needs of the last layer; a layer of size 0 takes it
   Dtype compute = Dtype::kF32; // kBF16: activations and GEMMs in bf16, fp32 parameters
   bool train = true;           // false: no gradients, activations are reused at once
+  Clock* clock = nullptr;      // of the profile; null: the real clock
 };
 
 // What the step loop tells the net about a batch. Samples are counted over all workers, so that
@@ -56,13 +58,12 @@ struct OpInfo {
   Shape output;            // one sample
   int64_t parameters = 0;  // plain elements
   double flops = 0;        // forward, one sample
-  int64_t activation_bytes = 0;  // planned for max_rows
+  int64_t activation_bytes = 0;  // of its output for max_rows samples (and its gradient)
 };
 
 class Net {
  public:
-  // Throws Error(kUsage) naming the layer when shapes do not fit. `describe_place`, when given,
-  // is a prefix for messages.
+  // Throws Error(kUsage) naming the layer when shapes do not fit.
   static std::unique_ptr<Net> Build(const NetSpec& spec, const NetOptions& options);
   virtual ~Net() = default;
 
@@ -73,6 +74,8 @@ class Net {
   virtual const Shape& output_shape() const = 0;  // one sample
   virtual int64_t group() const = 0;              // batch-norm group size, 0 without batch norm
   virtual int64_t batch_stats_elements() const = 0;  // per group: 2 floats a batch-norm column
+  // Planned for all activations and their gradients: less than the sum over ops, as they share.
+  virtual int64_t activation_bytes() const = 0;
 
   // Arenas (device memory). Slots are padded to 16 elements and zero beyond their parameter.
   virtual int64_t arena_elements() const = 0;
@@ -94,7 +97,7 @@ class Net {
   // parameters: there the trainer waits for the values of that op.
   virtual void Forward(const StepContext& step, const Tensor& input,
                        const std::function<void(int op)>& before_op = {}) = 0;
-  // Outputs of the last op, fp32 [rows, outputs].
+  // Outputs of the last op, fp32 [rows, outputs]; valid until the next Forward.
   virtual Tensor outputs() = 0;
   // Loss against labels (i32 [rows]) or targets (f32 [rows, outputs]), with the gradient of its
   // mean over step.batch_rows kept for Backward when step.train. Sums, not means.
@@ -107,7 +110,8 @@ class Net {
   // fp32 device memory, valid after Forward in training.
   virtual float* batch_stats() = 0;
   // Applies the statistics of all groups of the step (all workers', in group order; host memory)
-  // to the running averages; group_rows[g] samples each.
+  // to the running averages, as PyTorch does for batches of group_rows[g] samples (which refuses
+  // groups of one sample; here they are passed over).
   virtual void UpdateRunning(const float* stats, const std::vector<int32_t>& group_rows) = 0;
 
   // Per-op wall seconds since the last call, forward and backward; empty unless enabled.

@@ -1,0 +1,39 @@
+// What this CPU can do, and the kernels that follow from it.
+#include <sched.h>
+
+#include "common/base/error.h"
+#include "common/device/cpu/kernels.h"
+
+namespace mariana {
+
+namespace avx2 {
+Kernels Table();
+}
+namespace avx512 {
+Kernels Table();
+}
+
+int AvailableCores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof set, &set);
+  const int cores = CPU_COUNT(&set);
+  return cores > 0 ? cores : 1;
+}
+
+bool CpuHasNativeBf16() { return __builtin_cpu_supports("avx512bf16"); }
+
+const Kernels& BestKernels() {
+  static const Kernels kernels = [] {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512cd")) {
+      return avx512::Table();
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::Table();
+    throw Fail(ExitCode::kUsage, "cpu device: this CPU lacks AVX2 and FMA, which Mariana needs");
+  }();
+  return kernels;
+}
+
+}  // namespace mariana

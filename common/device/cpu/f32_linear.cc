@@ -1,0 +1,248 @@
+// The fp32 linear layer. All three products read the weights, or write their gradient, in one
+// packed layout, [out / kPanel, in, kPanel]: forward takes a panel's rows as vectors, the gradient
+// of x broadcasts its elements (and so computes dx transposed), the gradient of w is a panel of
+// outputs itself. Only activations are repacked, which are smaller and used more often.
+//
+// No sum is ever split between threads: results do not depend on their number.
+#include <glog/logging.h>
+
+#include <algorithm>
+
+#include "common/device/cpu/linear.h"
+
+namespace mariana {
+namespace {
+
+// Cache blocks (32 KB to 48 KB first, 1 MB or more second cache): a panel of kDepth steps is read
+// again and again while a block of activations, kDepth x some kBlockRows, stays in the second.
+constexpr int64_t kDepth = 512, kBlockRows = 256;
+constexpr int64_t kSlack = 16;
+
+int64_t Ceil(int64_t n, int64_t d) { return (n + d - 1) / d; }
+
+// [0, n) in `parts` consecutive ranges of whole multiples of `unit` (but the last).
+struct Range {
+  int64_t begin, end;
+};
+Range Part(int64_t n, int64_t unit, int64_t parts, int64_t i) {
+  const int64_t units = Ceil(n, unit);
+  return {units * i / parts * unit, std::min(n, units * (i + 1) / parts * unit)};
+}
+
+// f(begin, end) over [0, n) in about equal blocks of at most about `size`, in multiples of `unit`.
+template <class F>
+void Blocks(int64_t n, int64_t size, int64_t unit, const F& f) {
+  const int64_t parts = std::min(Ceil(n, size), Ceil(n, unit));
+  for (int64_t i = 0; i < parts; ++i) {
+    const Range r = Part(n, unit, parts, i);
+    f(r.begin, r.end);
+  }
+}
+
+class F32Linear : public LinearOp {
+ public:
+  F32Linear(const LinearSpec& spec, const LinearContext& context)
+      : spec_(spec),
+        in_(spec.in),
+        out_(spec.out),
+        padded_out_(Ceil(spec.out, kPanel) * kPanel),
+        pool_(context.pool),
+        workspace_(context.workspace),
+        k_(*context.kernels) {
+    const int64_t rows = spec.max_rows, padded_rows = Ceil(rows, kPanel) * kPanel;
+    const int64_t forward = rows * in_ + kSlack + rows * padded_out_;
+    const int64_t backward = rows * (in_ + padded_out_) + kSlack +
+                             (spec.input_gradient ? padded_rows * (in_ + padded_out_) : 0);
+    workspace_->Reserve(std::max(forward, backward));
+  }
+
+  int64_t weight_elements() const override { return padded_out_ * in_; }
+
+  void PackWeights(const float* plain, float* packed) const override {
+    for (int64_t o = 0; o < padded_out_; ++o) {
+      for (int64_t i = 0; i < in_; ++i) packed[Index(o, i)] = o < out_ ? plain[o * in_ + i] : 0;
+    }
+  }
+  void UnpackWeights(const float* packed, float* plain) const override {
+    for (int64_t o = 0; o < out_; ++o) {
+      for (int64_t i = 0; i < in_; ++i) plain[o * in_ + i] = packed[Index(o, i)];
+    }
+  }
+
+  void Forward(const void* x, const float* w, const uint16_t*, const float* b, void* y,
+               int64_t rows) override {
+    CHECK_LE(rows, spec_.max_rows);
+    float* tiles = workspace_->data();
+    float* partial = tiles + rows * in_ + kSlack;
+    PackRows(static_cast<const float*>(x), rows, tiles);
+    Grid(rows, k_.tile_rows, out_, kPanel, [&](Range r, Range o) {
+      Blocks(r.end - r.begin, kBlockRows, k_.tile_rows, [&](int64_t begin, int64_t end) {
+        ForwardBlock({r.begin + begin, r.begin + end}, o, rows, tiles, w, b, partial,
+                     static_cast<float*>(y));
+      });
+    });
+  }
+
+  void Backward(const void* x, const void* y, void* dy, const float* w, const uint16_t*, void* dx,
+                float* dw, float* db, int64_t rows, bool accumulate) override {
+    CHECK_LE(rows, spec_.max_rows);
+    const int64_t padded_rows = Ceil(rows, kPanel) * kPanel;
+    float* tiles = workspace_->data();            // of x
+    float* panels = tiles + rows * in_ + kSlack;  // of dz
+    float* turned = panels + rows * padded_out_;  // dz transposed, panels of rows
+    float* dx_turned = turned + padded_rows * padded_out_;
+    pool_->Split(out_, kPanel, [&](int64_t begin, int64_t end) {
+      float* part = panels + begin * rows;
+      k_.slope_and_panels(spec_.activation, static_cast<const float*>(y) + begin,
+                          static_cast<float*>(dy) + begin, out_, rows, end - begin,
+                          db == nullptr ? nullptr : db + begin, accumulate, part);
+      if (dx != nullptr) Turn(part, {begin, end}, rows, turned);
+    });
+    WeightGradient(static_cast<const float*>(x), rows, tiles, panels, dw, accumulate);
+    if (dx != nullptr) {
+      InputGradient(turned, w, rows, dx_turned, static_cast<float*>(dx));
+    }
+  }
+
+ private:
+  int64_t Index(int64_t o, int64_t i) const { return (o / kPanel * in_ + i) * kPanel + o % kPanel; }
+
+  // task(rows, columns) over a result split between the threads, columns first.
+  template <class F>
+  void Grid(int64_t rows, int64_t row_unit, int64_t cols, int64_t col_unit, const F& task) {
+    const int64_t threads = pool_->threads();
+    const int64_t across = std::min(threads, Ceil(cols, col_unit));
+    const int64_t down = std::min(Ceil(rows, row_unit), Ceil(threads, across));
+    pool_->Run(across * down, [&](int64_t i) {
+      task(Part(rows, row_unit, down, i / across), Part(cols, col_unit, across, i % across));
+    });
+  }
+
+  // ---- forward
+  // x as [depth blocks, row tiles, steps, tile rows].
+  void PackRows(const float* x, int64_t rows, float* tiles) {
+    pool_->Split(rows, k_.tile_rows, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; r += k_.tile_rows) {
+        const int64_t height = std::min(k_.tile_rows, end - r);
+        Blocks(in_, kDepth, kPanel, [&](int64_t k, int64_t k_end) {
+          k_.transpose(x + r * in_ + k, in_, height, k_end - k, tiles + k * rows + r * (k_end - k),
+                       height);
+        });
+      }
+    });
+  }
+
+  void ForwardBlock(Range r, Range o, int64_t rows, const float* tiles, const float* w,
+                    const float* b, float* partial, float* y) {
+    Blocks(in_, kDepth, kPanel, [&](int64_t k, int64_t k_end) {
+      for (int64_t c = o.begin; c < o.end; c += kPanel) {
+        const int64_t width = std::min<int64_t>(kPanel, o.end - c);
+        const float* panel = w + (c * in_ + k * kPanel);
+        const float* next = panel + in_ * kPanel;  // the next panel
+        for (int64_t i = r.begin; i < r.end; i += k_.tile_rows) {
+          const int64_t height = std::min(k_.tile_rows, r.end - i);
+          float* sum = partial + c * rows + i * kPanel;
+          k_.tile({tiles + k * rows + i * (k_end - k), kPanel * height, false, panel, k_end - k,
+                   sum, height, k > 0, next, kFetch});
+          next += Ceil(k_end - k, kPanel) * kFetch;
+          if (k_end < in_) continue;
+          k_.bias_activate(spec_.activation, sum, spec_.bias ? b + c : nullptr, y + i * out_ + c,
+                           out_, height, width);
+        }
+      }
+    });
+  }
+
+  // ---- backward
+  // Panels o of dz [rows, kPanel] into panels of rows, [row panels, padded out, kPanel].
+  void Turn(const float* panels, Range o, int64_t rows, float* turned) {
+    for (int64_t c = o.begin; c < o.end; c += kPanel, panels += rows * kPanel) {
+      for (int64_t r = 0; r < rows; r += kPanel) {
+        const int64_t height = std::min<int64_t>(kPanel, rows - r);
+        float* to = turned + r * padded_out_ + c * kPanel;
+        if (height < kPanel) std::fill(to, to + kPanel * kPanel, 0.0f);
+        k_.transpose(panels + r * kPanel, kPanel, height, kPanel, to, kPanel);
+      }
+    }
+  }
+
+  void WeightGradient(const float* x, int64_t rows, float* tiles, const float* panels, float* dw,
+                      bool accumulate) {
+    pool_->Split(in_, k_.tile_rows, [&](int64_t i, int64_t i_end) {
+      Blocks(rows, kDepth, kPanel, [&](int64_t r, int64_t r_end) {
+        k_.gather_tiles(x + r * in_ + i, in_, r_end - r, i_end - i,
+                        tiles + r * in_ + i * (r_end - r));
+      });
+    });
+    Grid(in_, k_.tile_rows, out_, kPanel, [&](Range in, Range o) {
+      Blocks(rows, kDepth, kPanel, [&](int64_t r, int64_t r_end) {
+        Blocks(in.end - in.begin, kBlockRows, k_.tile_rows, [&](int64_t begin, int64_t end) {
+          WeightBlock({r, r_end}, {in.begin + begin, in.begin + end}, o, rows, tiles, panels, dw,
+                      accumulate || r > 0);
+        });
+      });
+    });
+  }
+
+  void WeightBlock(Range r, Range in, Range o, int64_t rows, const float* tiles,
+                   const float* panels, float* dw, bool add) {
+    const int64_t depth = r.end - r.begin;
+    for (int64_t c = o.begin; c < o.end; c += kPanel) {
+      const float* panel = panels + c * rows + r.begin * kPanel;
+      for (int64_t i = in.begin; i < in.end; i += k_.tile_rows) {
+        const int64_t height = std::min(k_.tile_rows, in.end - i);
+        float* sum = dw + c * in_ + i * kPanel;
+        k_.tile({tiles + r.begin * in_ + i * depth, kPanel * height, false, panel, depth, sum,
+                 height, add, sum + height * kPanel, kFetch});
+      }
+    }
+  }
+
+  // dx transposed, [row panels, in, kPanel], then dx.
+  void InputGradient(const float* turned, const float* w, int64_t rows, float* dx_turned,
+                     float* dx) {
+    Grid(rows, kPanel, in_, k_.tile_rows, [&](Range r, Range in) {
+      Blocks(r.end - r.begin, kBlockRows, kPanel, [&](int64_t begin, int64_t end) {
+        const Range block{r.begin + begin, r.begin + end};
+        Blocks(padded_out_, kDepth, kPanel, [&](int64_t k, int64_t k_end) {
+          InputBlock({k, k_end}, block, in, turned, w, dx_turned);
+        });
+        for (int64_t j = block.begin; j < block.end; j += kPanel) {
+          k_.transpose(dx_turned + j * in_ + in.begin * kPanel, kPanel, in.end - in.begin,
+                       std::min<int64_t>(kPanel, rows - j), dx + j * in_ + in.begin, in_);
+        }
+      });
+    });
+  }
+
+  void InputBlock(Range k, Range r, Range in, const float* turned, const float* w,
+                  float* dx_turned) {
+    for (int64_t i = in.begin; i < in.end; i += k_.tile_rows) {
+      const int64_t height = std::min(k_.tile_rows, in.end - i);
+      const float* weights = w + k.begin * in_ + i * kPanel;
+      const float* next = weights + height * kPanel;
+      for (int64_t j = r.begin; j < r.end; j += kPanel) {
+        k_.tile({weights, in_ * kPanel, true, turned + j * padded_out_ + k.begin * kPanel,
+                 k.end - k.begin, dx_turned + j * in_ + i * kPanel, height, k.begin > 0, next,
+                 in_ * kPanel});
+        next += kFetch;
+      }
+    }
+  }
+
+  static constexpr int64_t kFetch = 64;  // floats that a tile fetches ahead per kPanel steps
+
+  const LinearSpec spec_;
+  const int64_t in_, out_, padded_out_;
+  Pool* const pool_;
+  Workspace* const workspace_;
+  const Kernels& k_;
+};
+
+}  // namespace
+
+std::unique_ptr<LinearOp> MakeF32Linear(const LinearSpec& spec, const LinearContext& context) {
+  return std::make_unique<F32Linear>(spec, context);
+}
+
+}  // namespace mariana

@@ -1,0 +1,102 @@
+// The inner loops of the CPU device, as a table of functions over consecutive elements or rows,
+// compiled once per instruction set (kernels/*.cc with MARIANA_ISA = avx2, avx512; BUILD gives
+// the compiler flags) and chosen once at run time. They run on one thread; the device splits the
+// work. Row-major; `stride`s are in elements; arguments may alias only when equal.
+// Nothing here throws or allocates. Thread-safe.
+#pragma once
+
+#include <cstdint>
+
+#include "common/device/device.h"
+
+namespace mariana {
+
+constexpr int kPanel = 32;  // columns of a panel, and of a tile
+
+// A tile of a product: c [rows, kPanel] (dense) = or += sum over k steps of a column of a times a
+// row of b. b is a panel [k, kPanel]; a is
+//   packed:   [k, rows], steps of one block of kPanel steps following the other, or
+//   a panel:  element (step s, row i) at (s / kPanel) * a_block + i * kPanel + s % kPanel.
+struct TileArgs {
+  const float* a;
+  int64_t a_block;
+  bool a_is_panel;
+  const float* b;
+  int64_t k;
+  float* c;
+  int64_t rows;  // 1..tile_rows
+  bool add;
+  // Fetched into the second cache on the way: 64 floats at next + i * next_block for block i.
+  const float* next;
+  int64_t next_block;
+};
+
+struct Kernels {
+  const char* isa;  // "avx512"
+
+  // ---- element-wise, n elements (kernels/elementwise.cc)
+  void (*fill)(float* x, float value, int64_t n);
+  void (*add)(const void* a, const void* b, void* y, int64_t n, Dtype t);
+  void (*activate)(Activation a, const void* x, void* y, int64_t n, Dtype t);
+  void (*activate_backward)(Activation a, const void* y, const void* dy, void* dx, int64_t n,
+                            Dtype t);
+  void (*convert)(const void* x, Dtype from, void* y, Dtype to, int64_t n);
+  // Elements first .. first + n of the flat index that the draws are numbered by.
+  void (*dropout)(const void* x, void* y, int64_t first, int64_t n, float rate, uint64_t seed,
+                  uint64_t stream, Dtype t);
+
+  // ---- around a linear layer (kernels/linear.cc)
+  // y = a(c + b), c [rows, cols] dense with rows of kPanel; b may be null.
+  void (*bias_activate)(Activation a, const float* c, const float* b, float* y, int64_t y_stride,
+                        int64_t rows, int64_t cols);
+  // dy *= a'(y) in place, fp32; db = or += its column sums (skipped when null), summed from the
+  // first row to the last. panels: the result again, [ceil(cols / kPanel), rows, kPanel], zero
+  // beyond cols.
+  void (*slope_and_panels)(Activation a, const float* y, float* dy, int64_t stride, int64_t rows,
+                           int64_t cols, float* db, bool accumulate, float* panels);
+  // The same without panels; copy16, when not null, receives the result rounded to bf16 (same
+  // stride).
+  void (*slope_and_sums)(Activation a, const void* y, void* dy, int64_t stride, int64_t rows,
+                         int64_t cols, float* db, bool accumulate, uint16_t* copy16, Dtype t);
+
+  // ---- fp32 products (kernels/gemm.cc)
+  int64_t tile_rows;
+  void (*tile)(const TileArgs& args);
+  // dst[j, i] = src[i, j] for i < rows, j < cols.
+  void (*transpose)(const float* src, int64_t src_stride, int64_t rows, int64_t cols, float* dst,
+                    int64_t dst_stride);
+  // src [rows, cols] to tiles of tile_rows columns (the last may have fewer): each [rows, width].
+  void (*gather_tiles)(const float* src, int64_t src_stride, int64_t rows, int64_t cols,
+                       float* dst);
+
+  // ---- batch normalisation of one group, columns [0, cols) (kernels/batch_norm.cc)
+  void (*norm_statistics)(const void* x, int64_t stride, int64_t rows, int64_t cols, float* mean,
+                          float* variance, Dtype t);
+  void (*norm_apply)(const void* x, int64_t stride, int64_t rows, int64_t cols, const float* gamma,
+                     const float* beta, const float* mean, const float* variance, float epsilon,
+                     void* y, Dtype t);
+  // Adds to dgamma and dbeta.
+  void (*norm_backward)(const void* x, const void* dy, int64_t stride, int64_t rows, int64_t cols,
+                        const float* gamma, const float* mean, const float* variance, float epsilon,
+                        void* dx, float* dgamma, float* dbeta, Dtype t);
+
+  // ---- losses, one row (kernels/losses.cc). They return the row's loss and set *correct.
+  double (*softmax_cross_entropy)(const float* x, int32_t label, float* gradient, float scale,
+                                  int64_t cols, bool* correct);
+  double (*squared_error)(const float* x, const float* target, float* gradient, float scale,
+                          int64_t cols, bool* correct);
+  double (*logistic)(const float* x, const float* target, float* gradient, float scale,
+                     int64_t cols, bool* correct);
+  void (*log_softmax)(const float* x, float* y, int64_t cols);
+  int32_t (*arg_max)(const float* x, int64_t cols);  // the first of equals
+
+  // ---- parameters (kernels/update.cc)
+  void (*update)(const OptimizerStep& step, const float* g, float* w, uint16_t* w16, float* slot0,
+                 float* slot1, int64_t n);
+  double (*sum_of_squares)(const float* x, int64_t n);
+};
+
+// The best this CPU can run. Error(kUsage) when it lacks AVX2.
+const Kernels& BestKernels();
+
+}  // namespace mariana

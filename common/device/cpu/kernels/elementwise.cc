@@ -1,0 +1,99 @@
+#include "common/device/cpu/kernels/loops.h"
+
+namespace mariana::MARIANA_ISA {
+namespace {
+
+void Fill(float* x, float value, int64_t n) {
+  Each(n, [=](int64_t i) { x[i] = value; });
+}
+
+void Add(const void* a, const void* b, void* y, int64_t n, Dtype t) {
+  WithType(t, [=](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T *p = static_cast<const T*>(a), *q = static_cast<const T*>(b);
+    T* r = static_cast<T*>(y);
+    Each(n, [=](int64_t i) { Store(r, i, Load(p, i) + Load(q, i)); });
+  });
+}
+
+void Activate(Activation activation, const void* x, void* y, int64_t n, Dtype t) {
+  WithType(t, [=](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T* p = static_cast<const T*>(x);
+    T* q = static_cast<T*>(y);
+    WithActivation(activation, [=](auto tag) {
+      constexpr Activation a = decltype(tag)::kValue;
+      Each(n, [=](int64_t i) { Store(q, i, formulas::Apply<a>(Load(p, i))); });
+    });
+  });
+}
+
+void ActivateBackward(Activation activation, const void* y, const void* dy, void* dx, int64_t n,
+                      Dtype t) {
+  WithType(t, [=](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T *p = static_cast<const T*>(y), *q = static_cast<const T*>(dy);
+    T* r = static_cast<T*>(dx);
+    WithActivation(activation, [=](auto tag) {
+      constexpr Activation a = decltype(tag)::kValue;
+      Each(n, [=](int64_t i) { Store(r, i, Load(q, i) * formulas::Slope<a>(Load(p, i))); });
+    });
+  });
+}
+
+void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) {
+  WithType(from, [=](auto* source) {
+    WithType(to, [=](auto* target) {
+      using S = std::remove_pointer_t<decltype(source)>;
+      using T = std::remove_pointer_t<decltype(target)>;
+      const S* p = static_cast<const S*>(x);
+      T* q = static_cast<T*>(y);
+      Each(n, [=](int64_t i) { Store(q, i, Load(p, i)); });
+    });
+  });
+}
+
+constexpr int kBlocks = 64;  // Philox blocks drawn at a time
+
+void DrawBlocks(uint64_t seed, uint64_t stream, uint64_t first, uint32_t* words) {
+#pragma GCC ivdep
+  for (int64_t b = 0; b < kBlocks; ++b) {
+    const Philox4 draw = Philox(seed, stream, first + b);
+    for (int lane = 0; lane < 4; ++lane) words[4 * b + lane] = draw.v[lane];
+  }
+}
+
+void Dropout(const void* x, void* y, int64_t first, int64_t n, float rate, uint64_t seed,
+             uint64_t stream, Dtype t) {
+  const float scale = 1.0f / (1.0f - rate);
+  WithType(t, [=](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T* p = static_cast<const T*>(x);
+    T* q = static_cast<T*>(y);
+    uint32_t words[4 * kBlocks];
+    for (int64_t done = 0; done < n;) {
+      const int64_t index = first + done;
+      DrawBlocks(seed, stream, static_cast<uint64_t>(index / 4), words);
+      const int64_t skip = index % 4;
+      const int64_t count = n - done < 4 * kBlocks - skip ? n - done : 4 * kBlocks - skip;
+      Each(count, [&](int64_t i) {
+        const float kept = formulas::Keep(words[skip + i], rate) ? scale : 0.0f;
+        Store(q, done + i, Load(p, done + i) * kept);
+      });
+      done += count;
+    }
+  });
+}
+
+}  // namespace
+
+void AddElementwise(Kernels* k) {
+  k->fill = Fill;
+  k->add = Add;
+  k->activate = Activate;
+  k->activate_backward = ActivateBackward;
+  k->convert = Convert;
+  k->dropout = Dropout;
+}
+
+}  // namespace mariana::MARIANA_ISA

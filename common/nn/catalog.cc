@@ -1,0 +1,36 @@
+// Every layer type that a job can name.
+#include "common/nn/layers/layers.h"
+
+namespace mariana {
+
+const std::vector<Variant<LayerSpec>>& LayerCatalog() {
+  static const std::vector<Variant<LayerSpec>> catalog = {
+      // clang-format off
+      {"linear", "Fully connected: activation(x W^T + b).", MakeLinearSpec},
+      {"sigmoid", "1 / (1 + exp(-x)), on its own.", MakeSigmoidSpec},
+      {"tanh", "Hyperbolic tangent, on its own.", MakeTanhSpec},
+      {"relu", "max(x, 0), on its own.", MakeReluSpec},
+      {"dropout", "Sets values to zero at random in training.", MakeDropoutSpec},
+      {"batch_norm", "Normalises each column over a group of samples.", MakeBatchNormSpec},
+      {"residual", "Adds the block's input to what its layers make of it.", MakeResidualSpec},
+      {"branch", "Several lists of layers side by side, joined.", MakeBranchSpec},
+      // clang-format on
+  };
+  return catalog;
+}
+
+void NetSpec::Describe(Fields* f) {
+  f->Variants("layers", &layers, LayerCatalog(), "One after the other.", Rule().Required().Min(1));
+  f->Choice("loss", &loss,
+            {{"softmax_cross_entropy", LossKind::kSoftmaxCrossEntropy},
+             {"squared_error", LossKind::kSquaredError},
+             {"logistic", LossKind::kLogistic}},
+            "Mean over samples of: cross-entropy of the softmax of the outputs; half the squared "
+            "distance to the targets; binary cross-entropy of each output's sigmoid.");
+  f->Int("group", &group,
+         "Batch normalisation: samples in a group that is normalised together, whatever the number "
+         "of workers; 0: 128 where the net has any.",
+         Rule().Min(0));
+}
+
+}  // namespace mariana

@@ -1,0 +1,80 @@
+#include "common/nn/graph.h"
+
+#include <algorithm>
+
+#include "common/nn/layers/layers.h"
+
+namespace mariana {
+
+void Relink(Graph* graph) {
+  auto& ops = graph->ops;
+  ops.erase(std::remove_if(ops.begin(), ops.end(), [](const OpNode& op) { return !op.layer; }),
+            ops.end());
+
+  std::vector<bool> named(graph->tensors.size(), false);
+  named[0] = named[graph->output] = true;
+  for (const OpNode& op : ops) {
+    named[op.output] = true;
+    for (TensorId t : op.inputs) named[t] = true;
+  }
+  std::vector<TensorId> renumbered(graph->tensors.size());
+  std::vector<TensorInfo> tensors;
+  for (size_t t = 0; t < named.size(); ++t) {
+    if (!named[t]) continue;
+    renumbered[t] = static_cast<TensorId>(tensors.size());
+    tensors.push_back(std::move(graph->tensors[t]));
+    tensors.back().producer = -1;
+    tensors.back().consumers.clear();
+  }
+  for (size_t i = 0; i < ops.size(); ++i) {
+    for (TensorId& t : ops[i].inputs) {
+      t = renumbered[t];
+      tensors[t].consumers.push_back(static_cast<int>(i));
+    }
+    ops[i].output = renumbered[ops[i].output];
+    tensors[ops[i].output].producer = static_cast<int>(i);
+  }
+  graph->output = renumbered[graph->output];
+  graph->tensors = std::move(tensors);
+}
+
+void FuseActivations(Graph* graph) {
+  for (OpNode& op : graph->ops) {
+    const std::optional<Activation> activation = op.layer->activation();
+    if (!activation) continue;
+    const TensorInfo& x = graph->tensors[op.inputs[0]];
+    if (x.producer < 0 || x.consumers.size() != 1) continue;
+    OpNode& before = graph->ops[x.producer];
+    if (!before.layer->FuseActivation(*activation)) continue;
+    before.output = op.output;
+    graph->tensors[op.output].producer = x.producer;
+    op.layer = nullptr;
+  }
+  Relink(graph);
+}
+
+void ChooseDtypes(Graph* graph, Dtype compute) {
+  if (compute != Dtype::kF32 && !graph->ops.back().layer->writes_f32()) {
+    OpNode convert;
+    convert.name = "output";
+    convert.layer = MakeConvertLayer();
+    convert.inputs = {graph->output};
+    convert.output = static_cast<TensorId>(graph->tensors.size());
+    graph->tensors.push_back({graph->tensors[graph->output].shape, Dtype::kF32, -1, {}, false});
+    graph->output = convert.output;
+    graph->ops.push_back(std::move(convert));
+    Relink(graph);
+  }
+  for (TensorInfo& t : graph->tensors) t.dtype = compute;
+  graph->tensors[graph->output].dtype = Dtype::kF32;
+}
+
+void MarkGradients(Graph* graph, bool train) {
+  for (const OpNode& op : graph->ops) {
+    bool needed = op.layer->has_parameters();
+    for (TensorId t : op.inputs) needed = needed || graph->tensors[t].gradient;
+    graph->tensors[op.output].gradient = train && needed;
+  }
+}
+
+}  // namespace mariana

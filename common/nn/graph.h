@@ -1,0 +1,42 @@
+// Graph: a net as a flat list of operations in topological order over a table of tensors. Passes
+// (fusion, dtypes, gradients, later the insertion of transfers) and the memory plan work on it.
+// A value; thread-compatible.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/nn/layer.h"
+
+namespace mariana {
+
+struct OpNode {
+  std::string name;  // "residual1.linear1"
+  std::unique_ptr<Layer> layer;
+  std::vector<TensorId> inputs;
+  TensorId output = 0;
+  LayerDecl decl;  // set by Setup
+};
+
+struct Graph {
+  std::vector<TensorInfo> tensors;  // 0 is the net's input
+  std::vector<OpNode> ops;
+  TensorId output = 0;
+
+  // Whether the op has a backward pass: not if it leads only to the input.
+  bool RunsBackward(int op) const { return tensors[ops[op].output].gradient; }
+};
+
+// After a pass: drops ops without a layer and tensors that nothing names, renumbers the rest and
+// sets producers and consumers anew.
+void Relink(Graph* graph);
+
+// Passes.
+void FuseActivations(Graph* graph);  // into the op before, where that can take it
+// Everything in `compute`, the output in fp32: written so by the last op, or by an op added for it.
+void ChooseDtypes(Graph* graph, Dtype compute);
+// Gradients are needed where a parameter lies behind; none without `train`.
+void MarkGradients(Graph* graph, bool train);
+
+}  // namespace mariana

@@ -1,0 +1,119 @@
+// Layer: one operation of a net's list, with explicit forward and backward passes. A layer of the
+// job (LayerSpec) becomes one or several of these.
+//
+// Its life: Infer while the list is built; then passes over the whole list fuse activations, choose
+// dtypes and mark which gradients are needed; Setup declares what the layer keeps; then Forward and
+// Backward once a step over memory that the net planned. Layers allocate nothing after Setup.
+//
+// Threading: the trainer thread of the device, like Net.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/error.h"
+#include "common/nn/net.h"
+
+namespace mariana {
+
+// A row of the tensor table.
+struct TensorInfo {
+  Shape shape;  // one sample
+  Dtype dtype = Dtype::kF32;
+  int producer = -1;           // op that writes it; -1: the net's input
+  std::vector<int> consumers;  // ops that read it, ascending; twice where an op reads it twice
+  bool gradient = false;       // whether backward computes its gradient
+};
+
+// How initial values are drawn.
+struct Init {
+  enum Kind { kConstant, kUniform, kNormal } kind = kConstant;
+  float value = 0;  // the constant; uniform: within +-value; normal: standard deviation
+};
+
+struct ParamDecl {
+  std::string name;  // "weight"
+  Shape shape;       // plain layout
+  Init init{};
+  bool decay = true;
+  int64_t elements = 0;  // of the device's layout; 0: the plain one
+  // Between plain and device layout, host memory; empty where they are the same.
+  std::function<void(const float* plain, float* packed)> pack{};
+  std::function<void(const float* packed, float* plain)> unpack{};
+};
+
+struct StateDecl {
+  std::string name;  // "running_mean"
+  Shape shape;
+  float initial = 0;
+};
+
+// What a layer keeps, and what its backward pass reads.
+struct LayerDecl {
+  std::vector<ParamDecl> params;
+  std::vector<StateDecl> states;
+  bool backward_reads_inputs = false;
+  bool backward_reads_output = false;
+  bool gradient_in_place = false;  // the gradient of one input may take the place of dy
+  int64_t saved_bytes = 0;         // written by Forward, read by Backward
+  // Batch normalisation: saved memory holds so many floats of statistics for each group, and
+  // update_states applies those of one group of `rows` samples to the states (host memory).
+  int64_t stats_columns = 0;
+  std::function<void(const float* stats, int32_t rows, const std::vector<float*>& states)>
+      update_states;
+  double flops = 0;  // forward, one sample
+};
+
+struct SetupArgs {
+  Device* device = nullptr;
+  int64_t max_rows = 0;
+  int64_t max_groups = 0;  // of batch normalisation, in max_rows
+  std::vector<const TensorInfo*> in;
+  const TensorInfo* out = nullptr;
+};
+
+// Device memory of one op, fixed when the net is built (but for the net's input).
+struct LayerArgs {
+  std::vector<const void*> x;        // inputs [rows, shape...]
+  void* y = nullptr;                 // output
+  void* dy = nullptr;                // gradient of y; Backward may overwrite it
+  std::vector<void*> dx;             // gradients of inputs, to be written; null where not needed
+  std::vector<const float*> w;       // parameters
+  std::vector<const uint16_t*> w16;  // bf16 shadows; null under fp32
+  std::vector<float*> dw;            // their gradients: written, or added to when step.accumulate
+  std::vector<float*> states;
+  void* saved = nullptr;
+  const int32_t* group_rows = nullptr;  // host: samples in each batch-norm group of this step
+  int groups = 0;
+};
+
+class Layer {
+ public:
+  virtual ~Layer() = default;
+  virtual const char* type() const = 0;  // "linear", in tables
+
+  // Shape of one sample of the output. Throws Error(kUsage) when the inputs do not fit; the
+  // builder adds the layer's name.
+  virtual Shape Infer(const std::vector<Shape>& in) = 0;
+  virtual bool has_parameters() const { return false; }
+  // Set when the layer is nothing but an activation.
+  virtual std::optional<Activation> activation() const { return std::nullopt; }
+  // Takes over the activation that follows; false if it cannot.
+  virtual bool FuseActivation(Activation) { return false; }
+  // Whether it can write fp32 whatever the compute type (asked of the last layer).
+  virtual bool writes_f32() const { return false; }
+
+  virtual LayerDecl Setup(const SetupArgs& args) = 0;
+  virtual void Forward(const StepContext& step, const LayerArgs& a) = 0;
+  virtual void Backward(const StepContext& step, const LayerArgs& a) = 0;
+};
+
+// throw LayerError("linear1", "units: ...");
+template <class... Args>
+Error LayerError(const std::string& layer, const Args&... args) {
+  return Fail(ExitCode::kUsage, "net: layer ", layer, ": ", args...);
+}
+
+}  // namespace mariana

@@ -1,0 +1,100 @@
+// Batch normalisation (Ioffe and Szegedy 2015) on fixed groups of samples (NetSpec::group), so
+// that the result does not depend on how a batch is dealt out to workers. Names and running
+// averages are PyTorch's.
+#include "common/nn/compile.h"
+#include "common/nn/layers/layers.h"
+
+namespace mariana {
+namespace {
+
+struct BatchNormOptions {
+  double momentum = 0.1, epsilon = 1e-5;
+};
+
+class BatchNorm : public Layer {
+ public:
+  explicit BatchNorm(const BatchNormOptions& options) : options_(options) {}
+  const char* type() const override { return "batch_norm"; }
+  bool has_parameters() const override { return true; }
+  Shape Infer(const std::vector<Shape>& in) override { return in[0]; }
+
+  LayerDecl Setup(const SetupArgs& args) override {
+    device_ = args.device;
+    columns_ = args.out->shape.elements();
+    dtype_ = args.in[0]->dtype;
+    const Shape row{columns_};
+    LayerDecl decl;
+    decl.params.push_back({"weight", row, {Init::kConstant, 1}, /*decay=*/false});
+    decl.params.push_back({"bias", row, {Init::kConstant, 0}, /*decay=*/false});
+    decl.states.push_back({"running_mean", row, 0});
+    decl.states.push_back({"running_var", row, 1});
+    decl.backward_reads_inputs = true;
+    decl.gradient_in_place = true;
+    decl.stats_columns = 2 * columns_;
+    decl.update_states = [this](const float* stats, int32_t rows,
+                                const std::vector<float*>& states) {
+      UpdateRunning(stats, rows, states[0], states[1]);
+    };
+    decl.saved_bytes = args.max_groups * decl.stats_columns * SizeOf(Dtype::kF32);
+    decl.flops = 8.0 * static_cast<double>(columns_);
+    return decl;
+  }
+
+  void Forward(const StepContext& step, const LayerArgs& a) override {
+    if (step.train) {
+      device_->BatchNormTrain(Groups(a), a.x[0], a.w[0], a.w[1], a.y, static_cast<float*>(a.saved),
+                              dtype_);
+    } else {
+      device_->BatchNormInfer(a.x[0], a.w[0], a.w[1], a.states[0], a.states[1], a.y, step.rows,
+                              columns_, static_cast<float>(options_.epsilon), dtype_);
+    }
+  }
+  void Backward(const StepContext& step, const LayerArgs& a) override {
+    void* dx = a.dx[0] ? a.dx[0] : a.dy;  // if nobody wants it, where it does no harm
+    device_->BatchNormBackward(Groups(a), a.x[0], a.dy, a.w[0], static_cast<const float*>(a.saved),
+                               dx, a.dw[0], a.dw[1], step.accumulate, dtype_);
+  }
+
+ private:
+  Device::BatchNormArgs Groups(const LayerArgs& a) const {
+    return {a.group_rows, a.groups, columns_, static_cast<float>(options_.epsilon)};
+  }
+
+  // running = (1 - m) * running + m * new, where the new variance is the unbiased one. A single
+  // sample has no variance and is passed over.
+  void UpdateRunning(const float* stats, int32_t rows, float* mean, float* variance) const {
+    if (rows < 2) return;
+    const double m = options_.momentum;
+    const double unbias = static_cast<double>(rows) / (rows - 1);
+    for (int64_t c = 0; c < columns_; ++c) {
+      mean[c] = static_cast<float>((1 - m) * mean[c] + m * stats[c]);
+      variance[c] = static_cast<float>((1 - m) * variance[c] + m * unbias * stats[columns_ + c]);
+    }
+  }
+
+  const BatchNormOptions options_;
+  Device* device_ = nullptr;
+  int64_t columns_ = 0;
+  Dtype dtype_ = Dtype::kF32;
+};
+
+struct BatchNormSpec : LayerSpec {
+  BatchNormOptions options;
+  const char* type() const override { return "batch_norm"; }
+
+  void Describe(Fields* f) override {
+    LayerSpec::Describe(f);
+    f->Real("momentum", &options.momentum, "Weight of a new group in the running averages.",
+            Rule().Min(0).Max(1));
+    f->Real("epsilon", &options.epsilon, "Added to the variance.", Rule().Above(0));
+  }
+  TensorId Build(NetBuilder* net, const std::string& name, TensorId x) const override {
+    return net->Add(name, std::make_unique<BatchNorm>(options), {x});
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<LayerSpec> MakeBatchNormSpec() { return std::make_unique<BatchNormSpec>(); }
+
+}  // namespace mariana

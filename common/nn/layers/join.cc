@@ -1,0 +1,118 @@
+// Operations that blocks end in: add and concat; and convert, which ends a bf16 net.
+#include "common/nn/layers/layers.h"
+
+namespace mariana {
+namespace {
+
+// y = x0 + x1 + ...
+class AddLayer : public Layer {
+ public:
+  const char* type() const override { return "add"; }
+
+  Shape Infer(const std::vector<Shape>& in) override {
+    for (const Shape& s : in) {
+      if (s != in[0]) {
+        throw Fail(ExitCode::kUsage, "adds outputs of different shapes, ", in[0].ToString(),
+                   " and ", s.ToString(), ": make them equal, or join them by concat");
+      }
+    }
+    return in[0];
+  }
+  LayerDecl Setup(const SetupArgs& args) override {
+    device_ = args.device;
+    columns_ = args.out->shape.elements();
+    dtype_ = args.out->dtype;
+    LayerDecl decl;
+    decl.gradient_in_place = true;
+    decl.flops = static_cast<double>(columns_) * static_cast<double>(args.in.size() - 1);
+    return decl;
+  }
+  void Forward(const StepContext& step, const LayerArgs& a) override {
+    const int64_t n = step.rows * columns_;
+    device_->Add(a.x[0], a.x[1], a.y, n, dtype_);
+    for (size_t i = 2; i < a.x.size(); ++i) device_->Add(a.y, a.x[i], a.y, n, dtype_);
+  }
+  void Backward(const StepContext& step, const LayerArgs& a) override {
+    for (void* dx : a.dx) {
+      if (dx && dx != a.dy) device_->Copy(dx, a.dy, step.rows * columns_ * SizeOf(dtype_));
+    }
+  }
+
+ private:
+  Device* device_ = nullptr;
+  int64_t columns_ = 0;
+  Dtype dtype_ = Dtype::kF32;
+};
+
+// y = [x0, x1, ...] along the columns.
+class ConcatLayer : public Layer {
+ public:
+  const char* type() const override { return "concat"; }
+
+  Shape Infer(const std::vector<Shape>& in) override {
+    for (const Shape& s : in) {
+      widths_.push_back(s.elements());
+      columns_ += widths_.back();
+    }
+    return Shape{columns_};
+  }
+  LayerDecl Setup(const SetupArgs& args) override {
+    device_ = args.device;
+    dtype_ = args.out->dtype;
+    return {};
+  }
+  void Forward(const StepContext& step, const LayerArgs& a) override {
+    int64_t column = 0;
+    for (size_t i = 0; i < a.x.size(); column += widths_[i++]) {
+      device_->CopyColumns(a.x[i], widths_[i], 0, a.y, columns_, column, step.rows, widths_[i],
+                           dtype_);
+    }
+  }
+  void Backward(const StepContext& step, const LayerArgs& a) override {
+    int64_t column = 0;
+    for (size_t i = 0; i < a.dx.size(); column += widths_[i++]) {
+      if (!a.dx[i]) continue;
+      device_->CopyColumns(a.dy, columns_, column, a.dx[i], widths_[i], 0, step.rows, widths_[i],
+                           dtype_);
+    }
+  }
+
+ private:
+  Device* device_ = nullptr;
+  std::vector<int64_t> widths_;
+  int64_t columns_ = 0;
+  Dtype dtype_ = Dtype::kF32;
+};
+
+class ConvertLayer : public Layer {
+ public:
+  const char* type() const override { return "convert"; }
+  Shape Infer(const std::vector<Shape>& in) override { return in[0]; }
+
+  LayerDecl Setup(const SetupArgs& args) override {
+    device_ = args.device;
+    columns_ = args.out->shape.elements();
+    from_ = args.in[0]->dtype;
+    to_ = args.out->dtype;
+    return {};
+  }
+  void Forward(const StepContext& step, const LayerArgs& a) override {
+    device_->Convert(a.x[0], from_, a.y, to_, step.rows * columns_);
+  }
+  void Backward(const StepContext& step, const LayerArgs& a) override {
+    device_->Convert(a.dy, to_, a.dx[0], from_, step.rows * columns_);
+  }
+
+ private:
+  Device* device_ = nullptr;
+  int64_t columns_ = 0;
+  Dtype from_ = Dtype::kF32, to_ = Dtype::kF32;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> MakeAddLayer() { return std::make_unique<AddLayer>(); }
+std::unique_ptr<Layer> MakeConcatLayer() { return std::make_unique<ConcatLayer>(); }
+std::unique_ptr<Layer> MakeConvertLayer() { return std::make_unique<ConvertLayer>(); }
+
+}  // namespace mariana

@@ -1,0 +1,139 @@
+#include "common/nn/memory_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace mariana {
+namespace {
+
+constexpr int64_t kAlign = 64;
+
+bool Overlap(const MemoryBlock& a, const MemoryBlock& b) {
+  return a.first <= b.last && b.first <= a.last;
+}
+
+// Lifetimes of one graph.
+class Planner {
+ public:
+  Planner(const Graph& graph, int64_t max_rows, bool train)
+      : graph_(graph), max_rows_(max_rows), train_(train), n_(static_cast<int>(graph.ops.size())) {
+    plan_.value.assign(graph.tensors.size(), -1);
+    plan_.gradient.assign(graph.tensors.size(), -1);
+    plan_.saved.assign(graph.ops.size(), -1);
+    plan_.targets.resize(graph.ops.size());
+  }
+
+  MemoryPlan Plan() {
+    for (int t = 1; t < static_cast<int>(graph_.tensors.size()); ++t) PlanValue(t);
+    for (int op = 0; op < n_; ++op) PlanSaved(op);
+    if (train_) {
+      if (graph_.tensors[graph_.output].gradient) {
+        plan_.gradient[graph_.output] = NewBlock(Bytes(graph_.output), n_, n_);
+      }
+      for (int op = n_ - 1; op >= 0; --op) {
+        if (graph_.RunsBackward(op)) PlanGradients(op);
+      }
+    }
+    plan_.bytes = PlaceBlocks(&plan_.blocks);
+    return std::move(plan_);
+  }
+
+ private:
+  int BackwardTick(int op) const { return 2 * n_ - op; }
+  int64_t Bytes(TensorId t) const {
+    return max_rows_ * graph_.tensors[t].shape.elements() * SizeOf(graph_.tensors[t].dtype);
+  }
+  int NewBlock(int64_t bytes, int first, int last) {
+    plan_.blocks.push_back({bytes, first, last, 0});
+    return static_cast<int>(plan_.blocks.size()) - 1;
+  }
+
+  void PlanValue(TensorId t) {
+    const TensorInfo& tensor = graph_.tensors[t];
+    int last = tensor.producer;
+    if (t == graph_.output) last = train_ ? 2 * n_ : n_;  // readable until the next step
+    for (int c : tensor.consumers) {
+      last = std::max(last, c);
+      if (graph_.RunsBackward(c) && graph_.ops[c].decl.backward_reads_inputs) {
+        last = std::max(last, BackwardTick(c));
+      }
+    }
+    if (tensor.gradient && graph_.ops[tensor.producer].decl.backward_reads_output) {
+      last = std::max(last, BackwardTick(tensor.producer));
+    }
+    plan_.value[t] = NewBlock(Bytes(t), tensor.producer, last);
+  }
+
+  void PlanSaved(int op) {
+    const int64_t bytes = graph_.ops[op].decl.saved_bytes;
+    if (bytes == 0) return;
+    plan_.saved[op] = NewBlock(bytes, op, graph_.RunsBackward(op) ? BackwardTick(op) : op);
+  }
+
+  // Called from the last op to the first, so dy's block exists.
+  void PlanGradients(int op) {
+    const OpNode& node = graph_.ops[op];
+    const int dy = plan_.gradient[node.output];
+    const int tick = BackwardTick(op);
+    plan_.blocks[dy].last = tick;
+    bool in_place = node.decl.gradient_in_place;
+    for (TensorId t : node.inputs) {
+      MemoryPlan::GradientTarget target;
+      if (graph_.tensors[t].gradient) {
+        int& own = plan_.gradient[t];
+        target.add = own >= 0;
+        if (target.add) {
+          target.block = NewBlock(Bytes(t), tick, tick);
+        } else if (in_place && Bytes(t) == Bytes(node.output)) {
+          target.block = own = dy;
+          in_place = false;
+        } else {
+          target.block = own = NewBlock(Bytes(t), tick, tick);
+        }
+      }
+      plan_.targets[op].push_back(target);
+    }
+  }
+
+  const Graph& graph_;
+  const int64_t max_rows_;
+  const bool train_;
+  const int n_;
+  MemoryPlan plan_;
+};
+
+}  // namespace
+
+int64_t PlaceBlocks(std::vector<MemoryBlock>* blocks) {
+  std::vector<int> order(blocks->size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return (*blocks)[a].bytes > (*blocks)[b].bytes; });
+  std::vector<MemoryBlock> placed;  // by offset
+  int64_t total = 0;
+  for (int i : order) {
+    MemoryBlock& block = (*blocks)[i];
+    const int64_t bytes = (block.bytes + kAlign - 1) / kAlign * kAlign;
+    int64_t offset = 0;
+    for (const MemoryBlock& p : placed) {
+      if (!Overlap(p, block)) continue;
+      if (p.offset >= offset + bytes) break;
+      offset = std::max(offset, p.offset + p.bytes);
+    }
+    block.offset = offset;
+    total = std::max(total, offset + bytes);
+    const MemoryBlock p{bytes, block.first, block.last, offset};
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), p,
+                                   [](const MemoryBlock& a, const MemoryBlock& b) {
+                                     return a.offset < b.offset;
+                                   }),
+                  p);
+  }
+  return total;
+}
+
+MemoryPlan PlanMemory(const Graph& graph, int64_t max_rows, bool train) {
+  return Planner(graph, max_rows, train).Plan();
+}
+
+}  // namespace mariana

@@ -1,0 +1,253 @@
+#include "common/nn/net.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+
+#include "common/nn/compile.h"
+#include "common/nn/memory_plan.h"
+#include "common/nn/parameters.h"
+
+namespace mariana {
+namespace {
+
+constexpr int64_t kDefaultGroup = 128;
+
+class CompiledNet : public Net {
+ public:
+  CompiledNet(const NetOptions& options, Graph graph, LossKind loss, int64_t group)
+      : options_(options),
+        device_(options.device),
+        clock_(options.clock ? options.clock : Clock::Real()),
+        loss_(loss),
+        group_(group),
+        graph_(std::move(graph)),
+        parameters_(graph_, options),
+        plan_(PlanMemory(graph_, options.max_rows, options.train)),
+        memory_(device_, Dtype::kU8, Shape{plan_.bytes}),
+        output_shape_(graph_.tensors[graph_.output].shape) {
+    for (const OpNode& op : graph_.ops) stats_columns_ += op.decl.stats_columns;
+    const int64_t max_groups = (options.max_rows + group_ - 1) / group_;
+    group_rows_.reserve(static_cast<size_t>(max_groups));
+    batch_stats_ = Tensor(device_, Dtype::kF32, Shape{max_groups, stats_columns_});
+    for (int op = 0; op < static_cast<int>(graph_.ops.size()); ++op) {
+      args_.push_back(MakeArgs(op));
+      infos_.push_back(Describe(op));
+    }
+  }
+
+  const NetOptions& options() const override { return options_; }
+  const std::vector<OpInfo>& ops() const override { return infos_; }
+  const std::vector<ParamInfo>& params() const override { return parameters_.params(); }
+  const std::vector<StateInfo>& states() const override { return parameters_.states(); }
+  const Shape& output_shape() const override { return output_shape_; }
+  int64_t group() const override { return stats_columns_ > 0 ? group_ : 0; }
+  int64_t batch_stats_elements() const override { return stats_columns_; }
+  int64_t activation_bytes() const override { return plan_.bytes; }
+
+  int64_t arena_elements() const override { return parameters_.elements(); }
+  float* values() override { return parameters_.values(); }
+  float* grads() override { return parameters_.grads(); }
+  uint16_t* values16() override { return parameters_.values16(); }
+  Tensor state() override { return parameters_.state(); }
+  void Initialize(uint64_t seed) override { parameters_.Initialize(seed); }
+  void PackParam(int i, const float* plain, float* slot) const override {
+    parameters_.Pack(i, plain, slot);
+  }
+  void UnpackParam(int i, const float* slot, float* plain) const override {
+    parameters_.Unpack(i, slot, plain);
+  }
+  void RefreshShadow(int64_t begin, int64_t n) override { parameters_.RefreshShadow(begin, n); }
+
+  void Forward(const StepContext& step, const Tensor& input,
+               const std::function<void(int op)>& before_op) override;
+  Tensor outputs() override;
+  LossSums Loss(const StepContext& step, const Tensor& labels) override;
+  void Backward(const StepContext& step, const Tensor& input,
+                const std::function<void(int op)>& after_op) override;
+
+  float* batch_stats() override { return batch_stats_.f32(); }
+  void UpdateRunning(const float* stats, const std::vector<int32_t>& group_rows) override {
+    parameters_.UpdateRunning(stats, stats_columns_, group_rows);
+  }
+
+  void EnableProfile(bool on) override { profile_.assign(on ? graph_.ops.size() : 0, {0.0, 0.0}); }
+  std::vector<std::pair<double, double>> TakeProfile() override {
+    auto taken = profile_;
+    std::fill(profile_.begin(), profile_.end(), std::pair<double, double>(0, 0));
+    return taken;
+  }
+
+ private:
+  void* Block(int block) const {
+    if (block < 0) return nullptr;
+    return static_cast<char*>(memory_.data()) + plan_.blocks[block].offset;
+  }
+  bool HasParams(int op) const { return !graph_.ops[op].decl.params.empty(); }
+  LayerArgs MakeArgs(int op) const;
+  OpInfo Describe(int op) const;
+  void BindStep(const StepContext& step, const Tensor& input);
+  void GatherStats(int op, int64_t column);
+  void RunBackward(int op, const StepContext& step);
+  template <class F>
+  void Timed(double std::pair<double, double>::*which, int op, const F& run);
+
+  const NetOptions options_;
+  Device* const device_;
+  Clock* const clock_;
+  const LossKind loss_;
+  const int64_t group_;
+  Graph graph_;
+  Parameters parameters_;
+  MemoryPlan plan_;
+  Tensor memory_;       // all activations and gradients, by plan_
+  Tensor batch_stats_;  // [groups, stats_columns_]
+  const Shape output_shape_;
+  int64_t stats_columns_ = 0;
+  int64_t rows_ = 0;             // of the current step
+  std::vector<LayerArgs> args_;  // by op
+  std::vector<OpInfo> infos_;
+  std::vector<int32_t> group_rows_;  // of the current step
+  std::vector<std::pair<double, double>> profile_;
+};
+
+LayerArgs CompiledNet::MakeArgs(int op) const {
+  const OpNode& node = graph_.ops[op];
+  LayerArgs a;
+  for (TensorId t : node.inputs) a.x.push_back(Block(plan_.value[t]));
+  a.y = Block(plan_.value[node.output]);
+  a.dy = Block(plan_.gradient[node.output]);
+  for (const auto& target : plan_.targets[op]) a.dx.push_back(Block(target.block));
+  a.saved = Block(plan_.saved[op]);
+  parameters_.Bind(op, &a);
+  return a;
+}
+
+OpInfo CompiledNet::Describe(int op) const {
+  const OpNode& node = graph_.ops[op];
+  OpInfo info;
+  info.name = node.name;
+  info.type = node.layer->type();
+  info.output = graph_.tensors[node.output].shape;
+  for (const ParamDecl& p : node.decl.params) info.parameters += p.shape.elements();
+  info.flops = node.decl.flops;
+  for (int block : {plan_.value[node.output], plan_.gradient[node.output]}) {
+    if (block >= 0) info.activation_bytes += plan_.blocks[block].bytes;
+  }
+  return info;
+}
+
+// Points ops that read the net's input at it, and deals the step's rows into groups: only the last
+// group of a batch may be short, and workers start at group borders.
+void CompiledNet::BindStep(const StepContext& step, const Tensor& input) {
+  CHECK(input.dtype() == options_.compute);
+  CHECK_LE(step.rows, options_.max_rows);
+  CHECK_EQ(input.elements(), step.rows * options_.input.elements());
+  for (int op : graph_.tensors[0].consumers) {
+    for (size_t k = 0; k < args_[op].x.size(); ++k) {
+      if (graph_.ops[op].inputs[k] == 0) args_[op].x[k] = input.data();
+    }
+  }
+  rows_ = step.rows;
+  group_rows_.clear();
+  for (int64_t row = 0; row < step.rows; row += group_) {
+    group_rows_.push_back(static_cast<int32_t>(std::min(group_, step.rows - row)));
+  }
+  for (LayerArgs& a : args_) {
+    a.group_rows = group_rows_.data();
+    a.groups = static_cast<int>(group_rows_.size());
+  }
+}
+
+template <class F>
+void CompiledNet::Timed(double std::pair<double, double>::*which, int op, const F& run) {
+  if (profile_.empty()) {
+    run();
+    return;
+  }
+  device_->Synchronize();
+  const double start = clock_->NowSeconds();
+  run();
+  device_->Synchronize();
+  profile_[op].*which += clock_->NowSeconds() - start;
+}
+
+void CompiledNet::GatherStats(int op, int64_t column) {
+  const int64_t columns = graph_.ops[op].decl.stats_columns;
+  device_->CopyColumns(args_[op].saved, columns, 0, batch_stats(), stats_columns_, column,
+                       args_[op].groups, columns, Dtype::kF32);
+}
+
+void CompiledNet::Forward(const StepContext& step, const Tensor& input,
+                          const std::function<void(int op)>& before_op) {
+  CHECK(options_.train || !step.train) << "a net for evaluation";
+  BindStep(step, input);
+  int64_t column = 0;
+  for (int op = 0; op < static_cast<int>(graph_.ops.size()); ++op) {
+    if (before_op && HasParams(op)) before_op(op);
+    if (step.rows == 0) continue;
+    const OpNode& node = graph_.ops[op];
+    Timed(&std::pair<double, double>::first, op, [&] { node.layer->Forward(step, args_[op]); });
+    if (step.train && node.decl.stats_columns > 0) GatherStats(op, column);
+    column += node.decl.stats_columns;
+  }
+}
+
+Tensor CompiledNet::outputs() {
+  const int64_t columns = output_shape_.elements();
+  return memory_.Slice(plan_.blocks[plan_.value[graph_.output]].offset, Dtype::kF32,
+                       Shape{rows_, columns});
+}
+
+LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {
+  if (step.rows == 0) return {};
+  const int64_t rows = step.rows, columns = output_shape_.elements();
+  const auto* y = static_cast<const float*>(Block(plan_.value[graph_.output]));
+  auto* dy = step.train ? static_cast<float*>(Block(plan_.gradient[graph_.output])) : nullptr;
+  const float scale = step.train ? 1.0f / static_cast<float>(step.batch_rows) : 1.0f;
+  const bool classes = loss_ == LossKind::kSoftmaxCrossEntropy;
+  CHECK_EQ(labels.elements(), classes ? rows : rows * columns);
+  switch (loss_) {
+    case LossKind::kSoftmaxCrossEntropy:
+      return device_->SoftmaxCrossEntropy(y, labels.i32(), dy, scale, rows, columns);
+    case LossKind::kSquaredError:
+      return device_->SquaredError(y, labels.f32(), dy, scale, rows, columns);
+    case LossKind::kLogistic: return device_->Logistic(y, labels.f32(), dy, scale, rows, columns);
+  }
+  return {};
+}
+
+void CompiledNet::RunBackward(int op, const StepContext& step) {
+  const OpNode& node = graph_.ops[op];
+  node.layer->Backward(step, args_[op]);
+  for (size_t k = 0; k < node.inputs.size(); ++k) {
+    if (!plan_.targets[op][k].add) continue;
+    const TensorInfo& x = graph_.tensors[node.inputs[k]];
+    void* sum = Block(plan_.gradient[node.inputs[k]]);
+    device_->Add(sum, args_[op].dx[k], sum, step.rows * x.shape.elements(), x.dtype);
+  }
+}
+
+void CompiledNet::Backward(const StepContext& step, const Tensor& input,
+                           const std::function<void(int op)>& after_op) {
+  CHECK(options_.train && step.train);
+  BindStep(step, input);
+  for (int op = static_cast<int>(graph_.ops.size()) - 1; op >= 0; --op) {
+    if (!graph_.RunsBackward(op)) continue;
+    if (step.rows > 0) {
+      Timed(&std::pair<double, double>::second, op, [&] { RunBackward(op, step); });
+    } else if (!step.accumulate) {
+      parameters_.ClearGradients(op);
+    }
+    if (after_op && HasParams(op)) after_op(op);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Net> Net::Build(const NetSpec& spec, const NetOptions& options) {
+  const int64_t group = spec.group > 0 ? spec.group : kDefaultGroup;
+  return std::make_unique<CompiledNet>(options, CompileNet(spec, options, group), spec.loss, group);
+}
+
+}  // namespace mariana

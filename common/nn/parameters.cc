@@ -1,0 +1,145 @@
+#include "common/nn/parameters.h"
+
+#include <algorithm>
+
+#include "common/base/random.h"
+
+namespace mariana {
+namespace {
+
+int64_t PadSlot(int64_t elements) { return (elements + 15) / 16 * 16; }
+
+std::vector<float> Draw(const ParamDecl& decl, uint64_t seed, int index) {
+  std::vector<float> plain(static_cast<size_t>(decl.shape.elements()));
+  RandomSequence random(seed, kInitStream + static_cast<uint64_t>(index));
+  const float v = decl.init.value;
+  for (float& x : plain) {
+    switch (decl.init.kind) {
+      case Init::kConstant: x = v; break;
+      case Init::kUniform: x = v * (2 * random.Uniform() - 1); break;
+      case Init::kNormal: x = v * random.Normal(); break;
+    }
+  }
+  return plain;
+}
+
+}  // namespace
+
+Parameters::Parameters(const Graph& graph, const NetOptions& options)
+    : graph_(graph), device_(options.device) {
+  int64_t state_elements = 0;
+  for (size_t op = 0; op < graph.ops.size(); ++op) {
+    const OpNode& node = graph.ops[op];
+    first_param_.push_back(static_cast<int>(params_.size()));
+    first_state_.push_back(static_cast<int>(states_.size()));
+    for (const ParamDecl& d : node.decl.params) {
+      const int64_t slot = PadSlot(std::max(d.elements, d.shape.elements()));
+      params_.push_back(
+          {node.name + "." + d.name, d.shape, elements_, slot, d.decay, static_cast<int>(op)});
+      elements_ += slot;
+    }
+    for (const StateDecl& d : node.decl.states) {
+      const int64_t slot = PadSlot(d.shape.elements());
+      states_.push_back({node.name + "." + d.name, d.shape, state_elements, slot});
+      state_elements += slot;
+    }
+  }
+  first_param_.push_back(static_cast<int>(params_.size()));
+  first_state_.push_back(static_cast<int>(states_.size()));
+
+  values_ = Tensor(device_, Dtype::kF32, Shape{elements_});
+  if (options.train) grads_ = Tensor(device_, Dtype::kF32, Shape{elements_});
+  if (options.compute == Dtype::kBF16) values16_ = Tensor(device_, Dtype::kBF16, Shape{elements_});
+  state_ = Tensor(device_, Dtype::kF32, Shape{state_elements});
+  host_state_.resize(static_cast<size_t>(state_elements));
+}
+
+const ParamDecl& Parameters::Decl(int i) const {
+  const int op = params_[i].op;
+  return graph_.ops[op].decl.params[i - first_param_[op]];
+}
+
+void Parameters::Initialize(uint64_t seed) {
+  for (int i = 0; i < static_cast<int>(params_.size()); ++i) {
+    const ParamInfo& p = params_[i];
+    std::vector<float> slot(static_cast<size_t>(p.elements));
+    Pack(i, Draw(Decl(i), seed, i).data(), slot.data());
+    device_->Upload(values() + p.offset, slot.data(), p.elements * SizeOf(Dtype::kF32));
+  }
+  RefreshShadow(0, elements_);
+
+  std::fill(host_state_.begin(), host_state_.end(), 0.0f);
+  size_t i = 0;
+  for (const OpNode& op : graph_.ops) {
+    for (const StateDecl& d : op.decl.states) {
+      const StateInfo& s = states_[i++];
+      std::fill_n(host_state_.begin() + s.offset, s.shape.elements(), d.initial);
+    }
+  }
+  if (!host_state_.empty()) state_.Upload(host_state_.data());
+}
+
+void Parameters::Pack(int i, const float* plain, float* slot) const {
+  const ParamDecl& decl = Decl(i);
+  const int64_t used = decl.pack ? decl.elements : decl.shape.elements();
+  if (decl.pack) {
+    decl.pack(plain, slot);
+  } else {
+    std::copy_n(plain, used, slot);
+  }
+  std::fill(slot + used, slot + params_[i].elements, 0.0f);
+}
+
+void Parameters::Unpack(int i, const float* slot, float* plain) const {
+  const ParamDecl& decl = Decl(i);
+  if (decl.unpack) {
+    decl.unpack(slot, plain);
+  } else {
+    std::copy_n(slot, decl.shape.elements(), plain);
+  }
+}
+
+void Parameters::RefreshShadow(int64_t begin, int64_t n) {
+  if (values16_.empty() || n == 0) return;
+  device_->Convert(values() + begin, Dtype::kF32, values16() + begin, Dtype::kBF16, n);
+}
+
+void Parameters::Bind(int op, LayerArgs* args) const {
+  for (int i = first_param_[op]; i < first_param_[op + 1]; ++i) {
+    const int64_t offset = params_[i].offset;
+    args->w.push_back(values() + offset);
+    args->w16.push_back(values16_.empty() ? nullptr : values16() + offset);
+    args->dw.push_back(grads_.empty() ? nullptr : grads() + offset);
+  }
+  for (int i = first_state_[op]; i < first_state_[op + 1]; ++i) {
+    args->states.push_back(state_.f32() + states_[i].offset);
+  }
+}
+
+void Parameters::ClearGradients(int op) {
+  for (int i = first_param_[op]; i < first_param_[op + 1]; ++i) {
+    device_->Fill(grads() + params_[i].offset, 0, params_[i].elements);
+  }
+}
+
+void Parameters::UpdateRunning(const float* stats, int64_t columns,
+                               const std::vector<int32_t>& group_rows) {
+  if (host_state_.empty()) return;
+  state_.Download(host_state_.data());
+  for (size_t g = 0; g < group_rows.size(); ++g) {
+    const float* of_op = stats + static_cast<int64_t>(g) * columns;
+    for (size_t op = 0; op < graph_.ops.size(); ++op) {
+      const LayerDecl& decl = graph_.ops[op].decl;
+      if (!decl.update_states) continue;
+      std::vector<float*> states;
+      for (int i = first_state_[op]; i < first_state_[op + 1]; ++i) {
+        states.push_back(host_state_.data() + states_[i].offset);
+      }
+      decl.update_states(of_op, group_rows[g], states);
+      of_op += decl.stats_columns;
+    }
+  }
+  state_.Upload(host_state_.data());
+}
+
+}  // namespace mariana

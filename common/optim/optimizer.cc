@@ -1,0 +1,86 @@
+#include "common/optim/optimizer.h"
+
+#include <cmath>
+
+namespace mariana {
+
+void OptimizerSpec::Describe(Fields* f) {
+  f->Choice("type", &type,
+            {{"sgd", OptimizerType::kSgd},
+             {"adagrad", OptimizerType::kAdaGrad},
+             {"adam", OptimizerType::kAdam},
+             {"adamw", OptimizerType::kAdamW}},
+            "Stochastic gradient descent, AdaGrad (Duchi 2011), Adam (Kingma and Ba 2015), AdamW "
+            "(Loshchilov and Hutter 2019).");
+  f->Real("momentum", &momentum, "sgd: share of the last step that is taken again.",
+          Rule().Min(0).Below(1));
+  f->Bool("nesterov", &nesterov, "sgd: Nesterov's momentum.");
+  f->Real("beta1", &beta1, "adam, adamw: decay of the gradient's average.", Rule().Min(0).Below(1));
+  f->Real("beta2", &beta2, "adam, adamw: decay of the squared gradient's average.",
+          Rule().Min(0).Below(1));
+  f->Real("epsilon", &epsilon, "adagrad, adam, adamw: added to the root of squares.",
+          Rule().Above(0));
+  f->Real("l1", &l1, "Adds l1 * sign(w) to the gradient of weights.", Rule().Min(0));
+  f->Real("l2", &l2, "Adds l2 * w to the gradient of weights.", Rule().Min(0));
+  f->Real("weight_decay", &weight_decay, "adamw: weights shrink by learning rate * this.",
+          Rule().Min(0));
+  f->Real("clip_norm", &clip_norm, "Scales gradients whose global norm is above this; 0: never.",
+          Rule().Min(0));
+  f->Require(!nesterov || (type == OptimizerType::kSgd && momentum > 0), "nesterov",
+             "needs type: sgd and a momentum above 0");
+  f->Require(weight_decay == 0 || type == OptimizerType::kAdamW, "weight_decay",
+             "needs type: adamw (l2 is the penalty of the others)");
+}
+
+std::vector<std::string> OptimizerSlotNames(const OptimizerSpec& spec) {
+  switch (spec.type) {
+    case OptimizerType::kSgd:
+      if (spec.momentum == 0) return {};
+      return {"momentum"};
+    case OptimizerType::kAdaGrad: return {"sum"};
+    case OptimizerType::kAdam:
+    case OptimizerType::kAdamW: return {"m", "v"};
+  }
+  return {};
+}
+
+int OptimizerSlots(const OptimizerSpec& spec) {
+  return static_cast<int>(OptimizerSlotNames(spec).size());
+}
+
+OptimizerStep MakeOptimizerStep(const OptimizerSpec& spec, double learning_rate, int64_t t,
+                                double gradient_scale, bool decay) {
+  OptimizerStep step;
+  step.learning_rate = static_cast<float>(learning_rate);
+  step.gradient_scale = static_cast<float>(gradient_scale);
+  if (decay) {
+    step.l1 = static_cast<float>(spec.l1);
+    step.l2 = static_cast<float>(spec.l2);
+  }
+  switch (spec.type) {
+    case OptimizerType::kSgd:
+      step.kind = OptimizerKind::kSgd;
+      step.momentum = static_cast<float>(spec.momentum);
+      step.nesterov = spec.nesterov;
+      break;
+    case OptimizerType::kAdaGrad:
+      step.kind = OptimizerKind::kAdaGrad;
+      step.epsilon = static_cast<float>(spec.epsilon);
+      break;
+    case OptimizerType::kAdam:
+    case OptimizerType::kAdamW:
+      step.kind = OptimizerKind::kAdam;
+      step.beta1 = spec.beta1;
+      step.beta2 = spec.beta2;
+      step.bias1 = static_cast<float>(1 - std::pow(spec.beta1, t));
+      step.bias2 = static_cast<float>(1 - std::pow(spec.beta2, t));
+      step.epsilon = static_cast<float>(spec.epsilon);
+      if (decay && spec.type == OptimizerType::kAdamW) {
+        step.weight_decay = static_cast<float>(spec.weight_decay);
+      }
+      break;
+  }
+  return step;
+}
+
+}  // namespace mariana

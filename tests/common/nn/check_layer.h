@@ -1,0 +1,165 @@
+// CheckLayer: what every layer must do, given its YAML.
+//   - Backward equals central differences of a scalar loss, for its input and its parameters;
+//   - under bf16 compute, outputs and gradients are close to fp32's (where the CPU has bf16);
+//   - parameters survive the way into the arena's layout and back.
+//
+// The net is [probe, layer]: probe is a linear layer on one-hot rows, so its weight is the layer's
+// input, transposed, and the gradient of that weight is the gradient of the layer's input.
+#pragma once
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "common/base/random.h"
+#include "tests/common/nn/net_rig.h"
+
+namespace mariana {
+
+class LayerCheck {
+ public:
+  LayerCheck(Device* device, const std::string& layer, Dtype compute = Dtype::kF32)
+      : rig_(device, Yaml(layer), {kRows, kRows, 0, compute, true}), step_(TrainStep(kRows)) {
+    RandomSequence random(5, 0);
+    for (size_t i = 0; i < rig_->params().size(); ++i) {
+      std::vector<float> w = rig_.Param(static_cast<int>(i));
+      for (float& v : w) v += 0.6f * random.Normal();
+      rig_.SetParam(static_cast<int>(i), w);
+    }
+    targets_.resize(kRows * rig_->output_shape().elements());
+    for (float& v : targets_) v = random.Normal();
+    one_hot_.resize(kRows * kRows);
+    for (int64_t r = 0; r < kRows; ++r) one_hot_[r * (kRows + 1)] = 1;
+  }
+
+  // Mean over rows of half the squared distance, in float64.
+  double Loss() {
+    double sum = 0;
+    const std::vector<float> y = rig_.Forward(step_, one_hot_);
+    for (size_t i = 0; i < y.size(); ++i) sum += 0.5 * std::pow(double{y[i]} - targets_[i], 2);
+    return sum / kRows;
+  }
+
+  std::vector<std::vector<float>> Gradients() {
+    rig_.Forward(step_, one_hot_);
+    rig_.Loss(step_, targets_);
+    rig_.Backward(step_);
+    std::vector<std::vector<float>> all;
+    for (size_t i = 0; i < rig_->params().size(); ++i) {
+      all.push_back(rig_.Grad(static_cast<int>(i)));
+    }
+    return all;
+  }
+
+  std::vector<float> Outputs() { return rig_.Forward(step_, one_hot_); }
+
+  void CompareWithDifferences() {
+    const auto gradients = Gradients();
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      INFO("parameter " << rig_->params()[i].name);
+      const std::vector<float> w = rig_.Param(static_cast<int>(i));
+      for (size_t k = 0; k < w.size(); ++k) {
+        INFO("element " << k);
+        const double slope = Slope(static_cast<int>(i), w, k);
+        CHECK(gradients[i][k] == Approx(slope).epsilon(2e-3).margin(5e-4));
+      }
+      rig_.SetParam(static_cast<int>(i), w);
+    }
+  }
+
+  void CheckRoundTrip() {
+    RandomSequence random(9, 0);
+    for (int i = 0; i < static_cast<int>(rig_->params().size()); ++i) {
+      const ParamInfo& p = rig_->params()[i];
+      INFO("parameter " << p.name);
+      std::vector<float> plain(p.shape.elements()), back(plain.size());
+      for (float& v : plain) v = random.Normal();
+      std::vector<float> slot(p.elements, std::nanf(""));
+      rig_->PackParam(i, plain.data(), slot.data());
+      rig_->UnpackParam(i, slot.data(), back.data());
+      CHECK(back == plain);
+      CHECK(std::none_of(slot.begin(), slot.end(), [](float v) { return std::isnan(v); }));
+      CHECK(p.offset % 16 == 0);
+      CHECK(p.elements % 16 == 0);
+    }
+  }
+
+ private:
+  static constexpr int64_t kRows = 7;  // with groups of 3, the last one of a single sample
+
+  static std::string Yaml(const std::string& layer) {
+    return "loss: squared_error\ngroup: 3\nlayers:\n"
+           "- {type: linear, name: probe, units: 6, bias: false}\n- " +
+           layer + "\n";
+  }
+
+  double Slope(int i, std::vector<float> w, size_t k) {
+    const float x = w[k], h = 4e-3f;
+    double loss[2];
+    for (int side : {0, 1}) {
+      w[k] = side ? x + h : x - h;
+      rig_.SetParam(i, w);
+      loss[side] = Loss();
+    }
+    return (loss[1] - loss[0]) / (double{x + h} - double{x - h});
+  }
+
+  NetRig rig_;
+  const StepContext step_;
+  std::vector<float> one_hot_, targets_;
+};
+
+// |a - b| over |b|, as vectors.
+inline double RelativeDistance(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double difference = 0, norm = 1e-12;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double{a[i]} - b[i], 2);
+    norm += std::pow(double{b[i]}, 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+// Whether the device computes in bf16; if not, it says so.
+inline bool CanBf16(Device* device) {
+  try {
+    NetRig rig(device, "layers: [{type: linear, units: 4}]", {4, 6, 0, Dtype::kBF16, true});
+    return true;
+  } catch (const Error& e) {
+    CHECK(!device->info().native_bf16);
+    CHECK_THAT(e.message(), Catch::Contains("linear1") && Catch::Contains("bf16"));
+    return false;
+  }
+}
+
+inline void CheckLayer(const std::string& layer) {
+  INFO(layer);
+  const auto device = MakeCpuDevice(0, 1, -1);
+  LayerCheck check(device.get(), layer);
+  check.CompareWithDifferences();
+  check.CheckRoundTrip();
+  if (!CanBf16(device.get())) return;
+  LayerCheck bf16(device.get(), layer, Dtype::kBF16);
+  CHECK(RelativeDistance(bf16.Outputs(), check.Outputs()) < 0.03);
+  const auto a = bf16.Gradients(), b = check.Gradients();
+  for (size_t i = 0; i < a.size(); ++i) {
+    INFO("bf16 gradient " << i);
+    CHECK(RelativeDistance(a[i], b[i]) < 0.1);
+  }
+}
+
+// Building a net of this layer on 6 inputs fails, and the message has all of `words`.
+inline void CheckRefused(const std::string& layers, const std::vector<std::string>& words) {
+  const auto device = MakeCpuDevice(0, 1, -1);
+  try {
+    NetRig rig(device.get(), "layers: " + layers + "\n", {4, 6, 0, Dtype::kF32, true});
+    FAIL("accepted " << layers);
+  } catch (const Error& e) {
+    CHECK(e.code() == ExitCode::kUsage);
+    for (const std::string& word : words) CHECK_THAT(e.message(), Catch::Contains(word));
+  }
+}
+
+}  // namespace mariana
