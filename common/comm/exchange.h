@@ -15,6 +15,20 @@
 //
 // Threading: one Exchange per worker, called by that worker's trainer thread; a progress thread
 // per worker moves the data. ExchangeGroup joins the workers of a process.
+//
+// Memory: neighbours read each other's arenas, and Commit is the only barrier of a step. It
+// suffices, because a worker's arenas change only between its own calls:
+//   gradients  From Collect(b) on only the exchange writes there: a worker adds into a range, then
+//              publishes it, then one neighbour reads it. Each such reading goes into some owner's
+//              sum, and no worker enters Commit before its own sums are complete: so when Commit
+//              returns, to anyone, nobody reads gradients any more, and backward may write them.
+//   values     A worker writes its own slices between Commit and Distribute(b), and the exchange
+//              its other slices between its Distribute(b) and WaitValues(b). No worker enters the
+//              next Commit before it has the values of all buckets: so when that returns, nobody
+//              reads values any more, and owners may update theirs.
+// Hence the order of calls is CHECKed: Collect of all buckets, FinishCollect, Commit, Distribute,
+// and WaitValues before the next Collect or Commit; a step may leave buckets out, but all workers
+// the same ones, and each goes at most once between two Commits.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +51,8 @@ struct Range {
   int64_t size() const { return end - begin; }
 };
 
-// Slice `worker` of `bucket` among n workers: contiguous, aligned to 16 elements, sizes differ by
-// at most 16, possibly empty.
+// Slice `worker` of `bucket` among n workers: contiguous, starting a multiple of 16 elements from
+// the bucket's start, sizes differ by at most 16, possibly empty.
 Range SliceOf(Range bucket, int worker, int n);
 
 // Cuts [0, elements) into buckets at the given op boundaries (ascending, first 0, last
@@ -52,7 +66,7 @@ struct CommitValues {
   double loss = 0;
   int64_t correct = 0;
   int64_t samples = 0;
-  bool stop = false;        // a signal came in
+  bool stop = false;  // a signal came in
 };
 
 // What travelled over the link from `from` to `to` since the start.
@@ -84,7 +98,7 @@ class Exchange {
   // Waits until all slices of bucket b hold new values (returns at once if none is under way).
   virtual void WaitValues(int bucket) = 0;
 
-  // Seconds this worker's trainer thread spent waiting: {collect, commit, values}.
+  // Seconds this worker's trainer thread spent waiting: {collect, commit (and gather), values}.
   virtual std::vector<double> WaitSeconds() const = 0;
 };
 
@@ -103,7 +117,8 @@ class ExchangeGroup {
   virtual ~ExchangeGroup() = default;
   // Worker w's end, over its arenas. `on_values(begin, n)` runs on w's progress thread when values
   // arrived from another worker (to refresh bf16 shadows); may be empty. Call once per worker
-  // before the first step; the group owns the result.
+  // before the first step; the group owns the result. The arenas must outlive the group: after a
+  // failure neighbours may still be reading them. `device` may be null: plain host memory.
   virtual Exchange* Join(int worker, Device* device, float* grads, float* values,
                          std::function<void(int64_t begin, int64_t n)> on_values) = 0;
   // Worker w failed: every blocked or later call of any worker throws Error with this code and

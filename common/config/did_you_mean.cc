@@ -39,7 +39,7 @@ std::string DidYouMean(const std::string& word, const std::vector<std::string>& 
   constexpr size_t kLongest = 200;  // longer words are nobody's typing mistake
   const std::string folded = Folded(word);
   if (folded.empty() || folded.size() > kLongest) return "";
-  size_t best = std::max<size_t>(1, folded.size() / 3) + 1;
+  size_t best = std::max<size_t>(1, (folded.size() + 1) / 3) + 1;
   std::string nearest;
   for (const std::string& candidate : candidates) {
     const std::string other = Folded(candidate);

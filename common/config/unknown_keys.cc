@@ -1,6 +1,7 @@
 #include "common/config/unknown_keys.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "common/base/error.h"
 #include "common/config/config.h"
@@ -62,7 +63,7 @@ void UnknownKeys::Report(Mistakes* mistakes) const {
 
 std::string UnknownKeys::WhatIsMeant(const Unknown& u) const {
   if (u.place.source != 0) {
-    const std::string near = NearestPath(u.path);
+    const std::string near = NearestPath(u);
     return near.empty() ? "; known are " + Listed(u.known) : "; did you mean \"" + near + "\"?";
   }
   const std::string near = DidYouMean(u.key, u.known);
@@ -74,14 +75,22 @@ std::string UnknownKeys::WhatIsMeant(const Unknown& u) const {
   return elsewhere.empty() ? meant : meant + " (\"" + u.key + "\" belongs " + elsewhere + ")";
 }
 
-// Among all described paths, for overrides.
-std::string UnknownKeys::NearestPath(const std::string& path) const {
-  std::vector<std::string> paths;
+// For an override: a key beside the wrong one, a path as long as its own, or its last key anywhere.
+std::string UnknownKeys::NearestPath(const Unknown& u) const {
+  const std::string near = DidYouMean(u.key, u.known);
+  if (!near.empty()) {
+    return JoinKeys(u.section, near) + u.path.substr(JoinKeys(u.section, u.key).size());
+  }
+  if (!u.type.empty()) return "";  // other elements may be of other types
+  std::vector<std::string> paths, as_deep;
   for (const Known& known : known_) paths.push_back(JoinKeys(known.section, known.key));
-  const std::string near = DidYouMean(path, paths);
-  if (!near.empty()) return near;
+  const auto depth = [](const std::string& p) { return std::count(p.begin(), p.end(), '.'); };
+  std::copy_if(paths.begin(), paths.end(), std::back_inserter(as_deep),
+               [&](const std::string& p) { return depth(p) == depth(u.path); });
+  const std::string whole = DidYouMean(u.path, as_deep);
+  if (!whole.empty()) return whole;
   const auto same_end = std::find_if(paths.begin(), paths.end(), [&](const std::string& p) {
-    return LastKey(p) == LastKey(path);
+    return LastKey(p) == LastKey(u.path);
   });
   return same_end == paths.end() ? "" : *same_end;
 }

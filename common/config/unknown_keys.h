@@ -30,7 +30,7 @@ class UnknownKeys {
   };
   void NoteOverrides(const Node& node, const Unknown& unknown);
   std::string WhatIsMeant(const Unknown& unknown) const;
-  std::string NearestPath(const std::string& path) const;
+  std::string NearestPath(const Unknown& unknown) const;
   std::string SectionsWith(const std::string& key) const;
 
   std::vector<std::string> override_paths_;

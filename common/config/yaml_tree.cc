@@ -51,6 +51,7 @@ class TreeBuilder final : public YAML::EventHandler {
  public:
   TreeBuilder(const std::string& text, int source, Mistakes* mistakes)
       : source_(source), mistakes_(mistakes) {
+    last_.source = source;
     std::istringstream in(text);
     for (std::string line; std::getline(in, line);) lines_.push_back(line);
   }
@@ -71,6 +72,18 @@ class TreeBuilder final : public YAML::EventHandler {
       if ((static_cast<unsigned char>(line[i]) & 0xC0) == 0x80) --place.column;
     }
     return place;
+  }
+
+  // What a syntax error means and where it began.
+  void AddSyntaxError(const YAML::Exception& e) {
+    const Place place = PlaceAt(e.mark);
+    const bool at_end = static_cast<size_t>(place.line) > lines_.size();
+    if (at_end && e.msg == YAML::ErrorMsg::DOC_IN_SCALAR) {
+      mistakes_->Add(last_, "", "not valid YAML: a quote that opens after this is never closed");
+    } else {
+      mistakes_->Add(at_end && !open_.empty() ? open_.back().node.place : place, "",
+                     "not valid YAML: " + e.msg);
+    }
   }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
@@ -115,9 +128,9 @@ class TreeBuilder final : public YAML::EventHandler {
     Node merge;
   };
 
-  Node Leaf(const YAML::Mark& mark) const {
+  Node Leaf(const YAML::Mark& mark) {
     Node node;
-    node.place = PlaceAt(mark);
+    node.place = last_ = PlaceAt(mark);
     return node;
   }
   std::string PathHere() const;
@@ -139,6 +152,7 @@ class TreeBuilder final : public YAML::EventHandler {
   std::vector<Frame> open_;
   std::map<YAML::anchor_t, Node> anchors_;  // complete ones
   size_t nodes_ = 0;
+  Place last_;  // of the last event
 };
 
 std::string TreeBuilder::PathHere() const {
@@ -295,18 +309,20 @@ std::optional<Node> ParseYaml(const std::string& text, int source, Mistakes* mis
   const size_t mistakes_before = mistakes->size();
   const std::optional<std::string> clean = CleanText(text, source, mistakes);
   if (!clean) return std::nullopt;
+  const bool has_tabs = mistakes->size() > mistakes_before;
   TreeBuilder builder(*clean, source, mistakes);
   try {
-    std::istringstream in(*clean);
+    // yaml-cpp closes an open quote by itself where the text ends with a line end, and swallows
+    // what was meant to follow; at an end-of-document mark it does not.
+    std::istringstream in(*clean + (clean->empty() || clean->back() == '\n' ? "" : "\n") + "...\n");
     YAML::Parser parser(in);
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const Unreadable&) {
     return std::nullopt;
   } catch (const YAML::Exception& e) {
-    // Where tabs were found, they are why.
-    if (mistakes->size() == mistakes_before) {
-      mistakes->Add(builder.PlaceAt(e.mark), "", "not valid YAML: " + e.msg);
+    if (!has_tabs) {  // else they are why
+      builder.AddSyntaxError(e);
     }
     return std::nullopt;
   }

@@ -7,29 +7,42 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "common/config/fields.h"
 #include "common/data/fbank.h"
 #include "common/data/kaldi.h"
+#include "common/data/moments.h"
 #include "common/data/utterance_source.h"
 
 namespace mariana {
 
 enum class Normalisation { kNone, kGlobal, kSpeaker, kUtterance };
 
-// One set of utterances in a job: `data.train:`, `data.dev:`.
-struct SpeechDataSpec {
-  std::string feats;  // scp of feature matrices, or ...
-  std::string wav;    // ... scp of audio files, with `fbank`
-  FbankSpec fbank;
+// One set of utterances: `data.train:`, `data.valid:`.
+struct UtteranceSetSpec {
+  std::string feats;       // scp of feature matrices, or ...
+  std::string wav;         // ... scp of audio files, with FeatureSpec::fbank
   std::string alignments;  // ark, text or scp of integer vectors; may be empty
   std::string utt2spk;     // may be empty
   std::string cmvn;        // scp of Kaldi's CMVN statistics by speaker (or utterance)
-  Normalisation normalise = Normalisation::kNone;
-  bool normalise_variance = true;       // false: only the mean is removed
-  int64_t dim = 0;                      // expected columns; 0: those of the first utterance
+  bool empty() const { return feats.empty() && wav.empty(); }  // a set that was not given
+  void Describe(Fields* f);
+};
+
+// From what is stored to what a net sees; belongs to a model.
+struct FeatureSpec {
+  FbankSpec fbank;
+  Normalisation normalise = Normalisation::kGlobal;
+  bool normalise_variance = true;  // false: only the mean is removed
+  void Describe(Fields* f);
+};
+
+// How much to put up with in a set.
+struct ReadPolicy {
   int64_t frame_tolerance = 0;          // features and labels may differ by so many frames
   bool allow_extra_alignments = false;  // labels of utterances that the features do not have
   double max_bad_fraction = 0;
@@ -37,19 +50,19 @@ struct SpeechDataSpec {
   void Describe(Fields* f);
 };
 
-class CmvnTable;
 class LabelTable;
 
 class SpeechCorpus : public UtteranceSource {
  public:
   // Bad utterances (no labels or no features, wrong dimension, frame counts that differ, labels
   // outside [0, num_labels), truncated archive, duplicate key, unreadable audio, no speaker) are
-  // left out and named in warnings(); more than spec.max_bad_fraction of them, or nothing left,
+  // left out and named in warnings(); more than policy.max_bad_fraction of them, or nothing left,
   // throws Error(kBadData) naming the first 20. num_labels 0: any label from 0.
-  static std::unique_ptr<SpeechCorpus> Open(const SpeechDataSpec& spec, int32_t num_labels = 0);
+  static std::unique_ptr<SpeechCorpus> Open(const UtteranceSetSpec& files,
+                                            const FeatureSpec& features,
+                                            const ReadPolicy& policy = {}, int32_t num_labels = 0);
   ~SpeechCorpus() override;
 
-  const SpeechDataSpec& spec() const { return spec_; }
   int num_utterances() const override { return static_cast<int>(utterances_.size()); }
   int32_t frames(int i) const override { return utterances_[i].frames; }
   int64_t total_frames() const { return total_frames_; }
@@ -64,7 +77,7 @@ class SpeechCorpus : public UtteranceSource {
   const std::vector<std::string>& warnings() const { return warnings_; }
   int bad_utterances() const { return bad_; }
 
-  // Reads utterance i, normalised as spec().normalise says. Broken data throws Error(kBadData).
+  // Reads utterance i, normalised as the FeatureSpec says. Broken data throws Error(kBadData).
   void Load(int i, Matrix* features, std::vector<int32_t>* labels) const override;
   // The features as they are stored, or computed from audio.
   Matrix LoadRaw(int i) const;
@@ -82,20 +95,30 @@ class SpeechCorpus : public UtteranceSource {
     int32_t frames = 0;   // that count: the smaller of features and labels
     int32_t rows = 0;     // of features
     int32_t speaker = 0;  // index into speakers_
+    int32_t label = -1;   // index into labels_
     int32_t read_rank = 0;
   };
+  struct SpeakerNormaliser {
+    std::mutex mutex;
+    bool ready = false;
+    Normaliser normaliser;
+  };
   friend class CorpusOpener;
-  explicit SpeechCorpus(const SpeechDataSpec& spec);
+  explicit SpeechCorpus(const FeatureSpec& features);
+  Normaliser ReadCmvn(const std::string& key) const;
+  Normaliser SpeakerStats(int speaker) const;
+  void Normalise(int i, Matrix* features) const;
 
-  SpeechDataSpec spec_;
-  std::unique_ptr<Fbank> fbank_;        // with spec_.wav
-  std::unique_ptr<LabelTable> labels_;  // with spec_.alignments
-  std::unique_ptr<CmvnTable> cmvn_;     // with normalisation by speaker or utterance
+  FeatureSpec features_;
+  std::unique_ptr<Fbank> fbank_;        // of audio
+  std::unique_ptr<LabelTable> labels_;  // null without alignments
   std::vector<Utterance> utterances_;
   std::vector<std::string> speakers_;
-  std::vector<std::vector<int32_t>> by_speaker_;  // utterances of each speaker
+  std::vector<std::vector<int>> by_speaker_;        // utterances of each speaker
+  std::unordered_map<std::string, ScpEntry> cmvn_;  // CMVN statistics by speaker or utterance
+  std::vector<std::unique_ptr<SpeakerNormaliser>> speaker_normalisers_;  // made when first needed
   std::vector<std::string> warnings_;
-  std::vector<float> mean_, inv_std_;
+  Normaliser global_;
   int64_t total_frames_ = 0;
   int32_t dim_ = 0;
   int bad_ = 0;

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "common/base/files.h"
@@ -87,6 +88,8 @@ class ArkReader {
   const std::string& key() const { return key_; }
   // Offset of the current value, as an scp gives it.
   int64_t offset() const { return offset_; }
+  // Whether offset() is one in the file itself (false for gzipped archives).
+  bool seekable() const { return in_->remaining() >= 0; }
 
   Matrix ReadMatrix();
   std::vector<int32_t> ReadIntVector();
@@ -118,11 +121,17 @@ class ArkWriter {
   std::unique_ptr<FileWriter> scp_;
 };
 
-// All integer vectors of an archive (binary or text, gzipped or not) or, where the name ends in
-// .scp, of the entries it lists. A key that comes twice or a broken value is reported to
-// `problem` (one line, placed) and skipped; without `problem` it throws.
-std::unordered_map<std::string, std::vector<int32_t>> ReadAlignments(
-    const std::string& path, bool allow_pipes = false,
-    const std::function<void(const std::string& key, const std::string& what)>& problem = {});
+// Walks over the integer vectors of an archive (binary or text, gzipped or not) or, where the name
+// ends in .scp, of the entries it lists. `entry` says where the value can be read again; its path
+// is empty where it cannot (gzipped archives). A broken value or archive is reported to `problem`
+// with its key (empty when no key is known) and one placed line.
+void ForEachIntVector(
+    const std::string& path, bool allow_pipes,
+    const std::function<void(const ScpEntry& entry, std::vector<int32_t> value)>& visit,
+    const std::function<void(const std::string& key, const std::string& what)>& problem);
+
+// All of them in memory. A key that comes twice or a broken value throws.
+std::unordered_map<std::string, std::vector<int32_t>> ReadAlignments(const std::string& path,
+                                                                     bool allow_pipes = false);
 
 }  // namespace mariana

@@ -14,7 +14,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -56,6 +55,7 @@ class StageMeter {
   bool Push(Queue<T>* queue, T value) {
     return Time(kWaitOutput, [&] { return queue->Push(std::move(value)); });
   }
+  void Add(Kind kind, int64_t ns) { ns_[kind] += ns; }
   StageSeconds Seconds() const;
 
  private:
@@ -92,13 +92,13 @@ class Pipeline {
   Clock* clock_;
   std::function<void()> close_;
   std::list<StageMeter> meters_;
-  std::vector<std::thread> threads_;
+  std::list<ClockedThread> threads_;
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;  // of error_
   std::exception_ptr error_;
 };
 
-// The stage that sets the pace: the one whose threads were busy the largest share of the time.
+// The stage that sets the pace: the one whose threads were busy longest.
 // Empty when nothing ran.
 std::string LimitingStage(const std::vector<StageSeconds>& stages);
 

@@ -38,8 +38,9 @@ struct SaveOptions {
   std::function<void(const std::string& operation)> after_operation;
 };
 
-// Saves; a checkpoint of the same step is replaced. On failure (kIo; a full disk says so) the
-// earlier checkpoints and links are as they were and nothing of this one is left.
+// Saves; a checkpoint of the same step is replaced, those of later steps (a future that the run
+// left) are removed. On failure (kIo; a full disk says so) the earlier checkpoints and links are
+// as they were and nothing of this one is left, unless it was already whole and in place.
 void SaveCheckpoint(const RunDirectory& run, const Checkpoint& checkpoint,
                     const SaveOptions& options = {});
 

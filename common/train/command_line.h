@@ -24,6 +24,7 @@ struct CommandLine {
   bool check = false;
   bool print_config = false;
   ProgressMode progress = ProgressMode::kAuto;
+  int verbosity = 0;                   // --v, glog's
   std::vector<std::string> overrides;  // "key.path=value", in order
   std::vector<std::string> arguments;  // other words after the verb
 };
@@ -34,6 +35,7 @@ struct Verb {
   std::function<int(const CommandLine&)> run;  // returns the exit code
   bool needs_config = true;                    // --config must be given
   const char* arguments = "";                  // "MODEL OUT.ark" for --help; "": takes none
+  bool saves = false;                          // a stop request saves a checkpoint first
 };
 
 struct ProgramInfo {

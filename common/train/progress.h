@@ -34,7 +34,7 @@ class Progress {
   void Begin(const std::string& phase, int64_t total, const std::string& unit, int64_t done = 0);
   // `values` are shown in this order: {{"loss", 1.234}, {"lr", 0.05}}.
   void Update(int64_t done, const std::vector<std::pair<std::string, double>>& values);
-  // Ends the phase; a plain or json line with its totals.
+  // Ends the phase with a line of its totals, which stays on a terminal, too.
   void End();
   // A line to keep, above the bar.
   void Message(const std::string& text);
@@ -42,17 +42,21 @@ class Progress {
   ProgressMode mode() const { return mode_; }  // never kAuto
 
  private:
+  double Elapsed(int64_t now_ns) const;      // seconds since Begin
+  double Rate(int64_t now_ns) const;         // units per second
+  double SecondsLeft(int64_t now_ns) const;  // -1: not known
+  double Share() const;                      // 0..1
   std::string BarLine(int64_t now_ns) const;
-  std::string PlainLine(int64_t now_ns) const;
-  std::string JsonLine(int64_t now_ns, bool end) const;
-  void Draw(int64_t now_ns, bool end);
+  std::string PlainLine(int64_t now_ns, bool end) const;
+  std::string JsonLine(int64_t now_ns, const char* event) const;
+  void Draw(int64_t now_ns);
   void ClearBar();
 
   ProgressMode mode_;
   Clock* clock_;
   std::FILE* out_;
   int columns_;
-  bool bar_shown_ = false, open_ = false;
+  bool bar_shown_ = false;
   std::string phase_, unit_;
   int64_t total_ = 0, done_ = 0, done_before_ = 0;
   int64_t begin_ns_ = 0, next_draw_ns_ = 0;

@@ -20,7 +20,8 @@ struct ChartSeries {
   std::vector<std::pair<double, double>> points;  // (x, y), x ascending; NaN y breaks the line
 };
 
-// Half the page wide; two neighbours stand side by side.
+// Half the page wide; two neighbours stand side by side. A series of 200 points or more is drawn
+// faintly with its moving average over it, and its first 3 % do not count for the y range.
 struct LineChart {
   std::string title, x_label, y_label;
   std::vector<ChartSeries> series;

@@ -1,0 +1,29 @@
+// HostLink: two workers of one process whose arenas the host can read. Publishing moves nothing;
+// the receiver adds from, or copies out of, the neighbour's memory in its progress thread.
+//
+// It has its own loop for that rather than Device::AddF32: a device takes one caller at a time,
+// and the trainer's thread is busy on it with the backward pass while sums come in.
+#pragma once
+
+#include <atomic>
+
+#include "common/comm/link.h"
+
+namespace mariana {
+
+class HostLink : public Link {
+ public:
+  HostLink(int from, int to, const Arenas* sender, const Arenas* receiver, Arrivals* arrivals);
+  void Publish(const LaneKey& lane, Range range) override;
+  void Receive(const Step& step, std::function<void()> done) override;
+  LinkBytes bytes() const override;
+
+ private:
+  const int from_, to_;
+  const Arenas* sender_;
+  const Arenas* receiver_;
+  Arrivals* arrivals_;
+  std::atomic<int64_t> collected_bytes_{0}, distributed_bytes_{0};
+};
+
+}  // namespace mariana

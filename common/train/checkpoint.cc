@@ -1,0 +1,318 @@
+#include "common/train/checkpoint.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "common/base/error.h"
+#include "common/base/files.h"
+
+namespace mariana {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr char kFormat[] = "mariana checkpoint 1";
+constexpr char kManifest[] = "manifest.json";
+constexpr char kModel[] = "model.safetensors";
+constexpr char kOptimizer[] = "optimizer.safetensors";
+constexpr char kState[] = "state.json";
+constexpr int64_t kSpareBytes = 64 << 10;  // folders, manifest, rounding up to blocks
+
+std::string Hex(uint32_t crc) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "%08x", crc);
+  return text;
+}
+
+void Rename(const std::string& from, const std::string& to) {
+  if (std::rename(from.c_str(), to.c_str()) != 0) {
+    throw Fail(ExitCode::kIo, "cannot move ", from, " to ", to, ": ", std::strerror(errno));
+  }
+}
+
+// One save, from the hidden folder to the pruning.
+class Saving {
+ public:
+  Saving(const RunDirectory& run, const Checkpoint& checkpoint, const SaveOptions& options)
+      : run_(run),
+        checkpoint_(checkpoint),
+        options_(options),
+        state_(checkpoint.state.dump(1)),
+        final_(run.checkpoint_path(checkpoint.step)),
+        new_(Hidden(".new-", checkpoint.step)),
+        old_(Hidden(".old-", checkpoint.step)) {}
+
+  void Run() {
+    CheckSpace();
+    try {
+      WriteFolder();
+      Publish();
+    } catch (...) {
+      std::error_code ignored;
+      fs::remove_all(new_, ignored);
+      throw;
+    }
+    run_.MoveLink("latest", checkpoint_.step);
+    Did("link latest");
+    if (options_.best) {
+      run_.MoveLink("best", checkpoint_.step);
+      Did("link best");
+    }
+    Prune();
+  }
+
+ private:
+  std::string Hidden(const char* prefix, int64_t step) const {
+    return run_.checkpoints_path() + "/" + prefix + CheckpointName(step);
+  }
+  void Did(const std::string& operation) const {
+    if (options_.after_operation) options_.after_operation(operation);
+  }
+
+  void CheckSpace() const {
+    const int64_t needed = SafetensorsBytes(checkpoint_.model, checkpoint_.model_metadata) +
+                           SafetensorsBytes(checkpoint_.optimizer, {}) +
+                           static_cast<int64_t>(state_.size()) + kSpareBytes;
+    const int64_t free = FreeBytes(run_.checkpoints_path());
+    if (free < needed) {
+      throw Fail(ExitCode::kIo, "cannot save ", final_, ": disk full: it needs ", needed,
+                 " bytes, ", free, " are free");
+    }
+  }
+
+  template <class Write>
+  void WriteOne(const char* name, const Write& write) {
+    FileWriter file(new_ + "/" + name);
+    Did(StrCat("create ", name));
+    write(&file);
+    file.Finish();
+    files_[name] = {{"bytes", file.bytes()}, {"crc32c", Hex(file.crc32c())}};
+    Did(StrCat("write ", name));
+  }
+
+  void WriteFolder() {
+    RemoveTree(new_);
+    MakeDirectories(new_);
+    Did("create folder");
+    WriteOne(kModel, [&](FileWriter* file) {
+      WriteSafetensors(file, checkpoint_.model, checkpoint_.model_metadata);
+    });
+    WriteOne(kOptimizer,
+             [&](FileWriter* file) { WriteSafetensors(file, checkpoint_.optimizer, {}); });
+    WriteOne(kState, [&](FileWriter* file) { file->Append(state_.data(), state_.size()); });
+    FsyncDirectory(new_);
+    const Json manifest = {{"format", kFormat}, {"step", checkpoint_.step}, {"files", files_}};
+    WriteFileAtomic(new_ + "/" + kManifest, manifest.dump(1) + "\n");  // syncs the folder, too
+    Did("write manifest");
+  }
+
+  // A checkpoint of the same step steps aside first; RunDirectory puts it back if we die here.
+  void Publish() {
+    const bool replaces = fs::exists(final_);
+    if (replaces) {
+      RemoveTree(old_);
+      Rename(final_, old_);
+    }
+    try {
+      if (replaces) Did("set the replaced one aside");
+      Rename(new_, final_);
+    } catch (...) {
+      std::error_code ignored;
+      if (replaces) fs::rename(old_, final_, ignored);
+      throw;
+    }
+    Did("rename");
+    FsyncDirectory(run_.checkpoints_path());
+    Did("sync");
+  }
+
+  // Keeps the newest keep_last up to this step, what is pinned or linked, and nothing after it:
+  // those would be a future that is no longer this run's.
+  void Prune() const {
+    std::vector<int64_t> kept = options_.pinned;
+    for (const char* link : {"latest", "best"}) {
+      if (const auto step = run_.LinkedStep(link)) kept.push_back(*step);
+    }
+    std::vector<int64_t> steps = run_.CheckpointSteps();
+    const auto end = std::upper_bound(steps.begin(), steps.end(), checkpoint_.step);
+    const auto newest = std::min<ptrdiff_t>(options_.keep_last, end - steps.begin());
+    kept.insert(kept.end(), end - newest, end);
+    for (const int64_t step : steps) {
+      if (std::find(kept.begin(), kept.end(), step) != kept.end()) continue;
+      const std::string gone = Hidden(".gone-", step);
+      RemoveTree(gone);
+      Rename(run_.checkpoint_path(step), gone);  // so that a half-removed one is none
+      Did("hide " + CheckpointName(step));
+      RemoveTree(gone);
+      Did("remove " + CheckpointName(step));
+    }
+    RemoveTree(old_);
+  }
+
+  const RunDirectory& run_;
+  const Checkpoint& checkpoint_;
+  const SaveOptions& options_;
+  const std::string state_;
+  const std::string final_, new_, old_;
+  Json files_ = Json::object();
+};
+
+// The files of a checkpoint folder, each checked against the manifest as it is read.
+class CheckedFolder {
+ public:
+  explicit CheckedFolder(const std::string& folder) : folder_(folder) {
+    if (!fs::exists(folder + "/" + kManifest)) throw Bad(kManifest, "is missing");
+    manifest_ = Parse(kManifest, ReadFile(folder + "/" + kManifest));
+    if (!manifest_.is_object() || manifest_.value("format", Json()) != kFormat ||
+        !manifest_.value("step", Json()).is_number_integer() ||
+        !manifest_.value("files", Json()).is_object()) {
+      throw Bad(kManifest, StrCat("is not of the form \"", kFormat, "\""));
+    }
+  }
+
+  int64_t step() const { return manifest_["step"].get<int64_t>(); }
+
+  std::string Read(const char* name) const {
+    const Json expected = manifest_["files"].value(name, Json());
+    if (!expected.is_object()) throw Bad(name, "is not in the manifest");
+    std::error_code error;
+    const auto size = fs::file_size(folder_ + "/" + name, error);
+    if (error) throw Bad(name, error.message());
+    if (expected.value("bytes", Json()) != size) {
+      throw Bad(name, StrCat("has ", size, " bytes, the manifest says ",
+                             expected.value("bytes", Json()).dump()));
+    }
+    std::string contents = ReadFile(folder_ + "/" + name);
+    if (expected.value("crc32c", Json()) != Hex(Crc32c(contents.data(), contents.size()))) {
+      throw Bad(name, "its checksum differs from the manifest's");
+    }
+    return contents;
+  }
+
+  Json ReadState() const { return Parse(kState, Read(kState)); }
+
+  std::vector<HostTensor> ReadTensors(const char* name, Metadata* metadata) const {
+    const std::string contents = Read(name);
+    const SafetensorsFile file = SafetensorsFile::FromMemory(contents, folder_ + "/" + name);
+    *metadata = file.metadata();
+    return file.ReadAll();
+  }
+
+ private:
+  Error Bad(const char* name, const std::string& what) const {
+    return Fail(ExitCode::kBadData, folder_, "/", name, ": ", what);
+  }
+  Json Parse(const char* name, const std::string& text) const {
+    Json value = Json::parse(text, nullptr, false);
+    if (value.is_discarded()) throw Bad(name, "is not JSON");
+    return value;
+  }
+
+  std::string folder_;
+  Json manifest_;
+};
+
+Checkpoint LoadFolder(const std::string& folder) {
+  const CheckedFolder files(folder);
+  Checkpoint checkpoint;
+  checkpoint.step = files.step();
+  if (ParseCheckpointName(fs::path(folder).filename().string()) != checkpoint.step) {
+    throw Fail(ExitCode::kBadData, folder, "/", kManifest, ": is of step ", checkpoint.step);
+  }
+  Metadata none;
+  checkpoint.model = files.ReadTensors(kModel, &checkpoint.model_metadata);
+  checkpoint.optimizer = files.ReadTensors(kOptimizer, &none);
+  checkpoint.state = files.ReadState();
+  return checkpoint;
+}
+
+LoadedModel ModelOfFolder(const std::string& folder) {
+  LoadedModel model;
+  model.path = folder + "/" + kModel;
+  model.tensors = CheckedFolder(folder).ReadTensors(kModel, &model.metadata);
+  return model;
+}
+
+LoadedModel ModelOfFile(const std::string& path) {
+  const SafetensorsFile file(path);
+  return {path, file.ReadAll(), file.metadata()};
+}
+
+// The newest of a run without links.
+LoadedModel NewestModel(const std::string& run) {
+  std::string why = "holds no checkpoint yet";
+  std::vector<std::string> folders;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(run + "/checkpoints", error)) {
+    const auto name = entry.path().filename().string();
+    if (ParseCheckpointName(name)) folders.push_back(entry.path().string());
+  }
+  std::sort(folders.begin(), folders.end(), [](const std::string& a, const std::string& b) {
+    return a.size() != b.size() ? a.size() > b.size() : a > b;
+  });
+  for (const std::string& folder : folders) {
+    try {
+      return ModelOfFolder(folder);
+    } catch (const Error& e) {
+      why = e.message();
+    }
+  }
+  throw Fail(ExitCode::kBadData, run, ": no model: ", why);
+}
+
+}  // namespace
+
+void SaveCheckpoint(const RunDirectory& run, const Checkpoint& checkpoint,
+                    const SaveOptions& options) {
+  CHECK_GE(checkpoint.step, 0);
+  CHECK_GE(options.keep_last, 1);
+  Saving(run, checkpoint, options).Run();
+}
+
+Checkpoint LoadCheckpoint(const RunDirectory& run, int64_t step) {
+  return LoadFolder(run.checkpoint_path(step));
+}
+
+std::optional<Checkpoint> LoadNewestCheckpoint(const RunDirectory& run, std::string* line) {
+  std::vector<int64_t> steps = run.CheckpointSteps();
+  std::string passed_over;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    try {
+      Checkpoint checkpoint = LoadCheckpoint(run, *step);
+      *line = "going on from " + run.checkpoint_path(*step);
+      if (!passed_over.empty()) *line += " (passed over" + passed_over + ")";
+      return checkpoint;
+    } catch (const Error& e) {
+      passed_over += (passed_over.empty() ? " " : "; ") + e.message();
+    }
+  }
+  if (!steps.empty()) {
+    throw Fail(ExitCode::kBadData, run.path(), ": none of its ", steps.size(),
+               " checkpoints is whole: ", passed_over.substr(1),
+               "; start again with another --run_dir");
+  }
+  *line = run.path() + " has no checkpoint yet: starting";
+  return std::nullopt;
+}
+
+LoadedModel LoadModel(const std::string& path) {
+  if (!fs::exists(path)) throw Fail(ExitCode::kBadData, path, ": no such model");
+  if (!fs::is_directory(path)) return ModelOfFile(path);
+  if (fs::exists(path + "/" + kManifest)) return ModelOfFolder(path);
+  for (const char* link : {"best", "latest"}) {
+    const std::string linked = path + "/" + link;
+    if (fs::exists(linked)) return ModelOfFolder(linked);
+  }
+  if (RunDirectory::HoldsRun(path)) return NewestModel(path);
+  if (fs::exists(path + "/" + kModel)) return ModelOfFile(path + "/" + kModel);
+  throw Fail(ExitCode::kBadData, path,
+             ": no model: not a run directory, a checkpoint folder or a .safetensors file");
+}
+
+}  // namespace mariana

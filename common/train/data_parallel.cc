@@ -1,0 +1,233 @@
+#include "common/train/data_parallel.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "common/base/error.h"
+#include "common/train/sync_worker.h"
+
+namespace mariana {
+
+std::vector<Share> DealOut(int64_t rows, int64_t group, int workers) {
+  const int64_t unit = std::max<int64_t>(group, 1);
+  const int64_t groups = (rows + unit - 1) / unit;
+  std::vector<Share> shares;
+  int64_t begin = 0;
+  for (int64_t w = 0; w < workers; ++w) {
+    const int64_t mine = groups / workers + (w < groups % workers ? 1 : 0);
+    const int64_t end = std::min(rows, begin + mine * unit);
+    shares.push_back({begin, end - begin});
+    begin = end;
+  }
+  return shares;
+}
+
+// A worker and the thread it runs on.
+class DataParallel::Worker {
+ public:
+  Worker(int index, const DataParallelOptions& options, int64_t max_rows, Clock* clock)
+      : sync(index, options, max_rows), tasks_(clock, 1) {
+    thread_ = std::thread([this, clock, index] {
+      ClockThread registered(clock, StrCat("worker ", index));
+      while (auto task = tasks_.Pop()) (*task)();
+    });
+  }
+  ~Worker() {
+    tasks_.Close();
+    thread_.join();
+  }
+  void Post(std::function<void()> task) { CHECK(tasks_.Push(std::move(task))); }
+
+  SyncWorker sync;
+
+ private:
+  Queue<std::function<void()>> tasks_;
+  std::thread thread_;
+};
+
+struct DataParallel::Shared {
+  explicit Shared(const DataParallelOptions& o)
+      : options(o), clock(o.clock ? o.clock : Clock::Real()), idle(clock) {}
+  DataParallelOptions options;
+  Clock* clock;
+  std::unique_ptr<ExchangeGroup> group;
+  std::vector<Range> buckets;
+  int64_t steps_done = 0;
+
+  std::mutex mutex;
+  CondVar idle;
+  int running = 0;
+  std::optional<Error> failure;  // the first one
+};
+
+DataParallel::DataParallel(const DataParallelOptions& options)
+    : shared_(std::make_unique<Shared>(options)) {
+  const DataParallelOptions& o = shared_->options;
+  const int n = static_cast<int>(o.devices.size());
+  CHECK_GE(n, 1);
+  // Enough rows for the largest share's largest part, counted in whole groups of any size that
+  // the net may choose: dealing out is monotone in the number of rows.
+  const int64_t group = [&] {
+    NetOptions probe;
+    probe.device = o.devices[0];
+    probe.max_rows = 1;
+    probe.input = o.input;
+    probe.outputs = o.outputs;
+    probe.compute = o.compute;
+    return Net::Build(*o.net, probe)->group();
+  }();
+  const int64_t share = DealOut(o.batch_size, group, n)[0].rows;
+  const int64_t rows = DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
+  for (int w = 0; w < n; ++w) {
+    workers_.push_back(std::make_unique<Worker>(w, o, rows, shared_->clock));
+  }
+  shared_->buckets = workers_[0]->sync.PlanBuckets();
+  ExchangeOptions exchange;
+  exchange.topology = o.topology;
+  exchange.workers = n;
+  exchange.buckets = shared_->buckets;
+  exchange.clock = shared_->clock;
+  shared_->group = ExchangeGroup::Make(exchange);
+  for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
+}
+
+// The exchange reads the workers' arenas until it is gone.
+DataParallel::~DataParallel() {
+  shared_->group.reset();
+  workers_.clear();
+}
+
+int DataParallel::workers() const { return static_cast<int>(workers_.size()); }
+Net* DataParallel::net(int worker) { return workers_[static_cast<size_t>(worker)]->sync.net(); }
+int64_t DataParallel::steps_done() const { return shared_->steps_done; }
+void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
+std::vector<LinkBytes> DataParallel::Traffic() const { return shared_->group->Traffic(); }
+void DataParallel::EnableProfile(bool on) { net(0)->EnableProfile(on); }
+std::vector<std::pair<double, double>> DataParallel::TakeProfile() { return net(0)->TakeProfile(); }
+PhaseSeconds DataParallel::TakePhaseSeconds() {
+  return std::exchange(workers_[0]->sync.seconds, PhaseSeconds());
+}
+
+void DataParallel::OnAll(const std::string& phase, const std::function<void(int)>& fn) {
+  Shared& s = *shared_;
+  const int n = workers();
+  {
+    std::unique_lock<std::mutex> lock(s.mutex);
+    if (s.failure) throw *s.failure;
+    s.running = n;
+  }
+  // The first failure ends everybody: the exchange wakes whoever waits in it.
+  auto fail = [&s, n](int w, const std::string& where, ExitCode code, const std::string& message) {
+    s.group->Abort(w, where, static_cast<int>(code), message);
+    std::unique_lock<std::mutex> lock(s.mutex);
+    if (s.failure) return;
+    s.failure =
+        n == 1 ? Error(code, message) : Fail(code, "worker ", w, ", ", where, ": ", message);
+  };
+  for (int w = 0; w < n; ++w) {
+    Worker* worker = workers_[static_cast<size_t>(w)].get();
+    worker->Post([&, w, worker] {
+      const auto where = [&] { return phase.empty() ? std::string(worker->sync.phase()) : phase; };
+      try {
+        fn(w);
+      } catch (const Error& e) {
+        fail(w, where(), e.code(), e.message());
+      } catch (const std::exception& e) {
+        fail(w, where(), ExitCode::kInternal, e.what());
+      }
+      std::unique_lock<std::mutex> lock(s.mutex);
+      if (--s.running == 0) s.idle.NotifyAll();
+    });
+  }
+  std::unique_lock<std::mutex> lock(s.mutex);
+  s.idle.Wait(&lock, [&] { return s.running == 0; });
+  if (s.failure) throw *s.failure;
+}
+
+int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
+  const size_t n = workers_.size();
+  std::vector<RunOutcome> outcomes(n);
+  std::vector<int64_t> done(n, 0);
+  std::vector<StepResult> results(n);
+  OnAll("", [&](int w) {
+    const size_t i = static_cast<size_t>(w);
+    outcomes[i] =
+        workers_[i]->sync.RunSteps(source, options, shared_->steps_done, &done[i], &results[i]);
+  });
+  shared_->steps_done += done[0];
+  if (outcomes[0] != RunOutcome::kDiverged) return done[0];
+
+  std::string message = StrCat("step ", results[0].step, " diverged: loss ", results[0].loss);
+  for (size_t w = 0; w < n; ++w) {
+    const std::string name = workers_[w]->sync.FirstNonFinite();
+    if (name.empty()) continue;
+    message += StrCat("; the gradient of ", name, " is not finite on worker ", w);
+    break;
+  }
+  throw Error(ExitCode::kDiverged,
+              message +
+                  "; the values are still those of the step before; try a lower "
+                  "train.schedule.learning_rate, warm-up or train.optimizer.clip_norm");
+}
+
+void DataParallel::Initialize() {
+  OnAll("initialize", [&](int w) {
+    SyncWorker& worker = workers_[static_cast<size_t>(w)]->sync;
+    worker.net()->Initialize(shared_->options.seed);
+    worker.ClearSlots();
+  });
+  shared_->steps_done = 0;
+}
+
+std::vector<HostTensor> DataParallel::SaveModel() const {
+  return SaveNetValues(workers_[0]->sync.net());
+}
+
+void DataParallel::LoadModel(const std::vector<HostTensor>& tensors, const std::string& where) {
+  for (auto& worker : workers_) LoadNetValues(worker->sync.net(), tensors, where);
+}
+
+std::vector<HostTensor> DataParallel::SaveOptimizer() const {
+  const Net& net = *workers_[0]->sync.net();
+  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
+  std::vector<HostTensor> out;
+  std::vector<float> slot;
+  for (size_t i = 0; i < net.params().size(); ++i) {
+    const ParamInfo& p = net.params()[i];
+    for (size_t k = 0; k < names.size(); ++k) {
+      slot.assign(static_cast<size_t>(p.elements), 0.0f);
+      for (const auto& w : workers_) {
+        w->sync.ReadSlots(static_cast<int>(k), {p.offset, p.offset + p.elements}, slot.data());
+      }
+      out.push_back(EmptyF32(p.name + "." + names[k], p.shape));
+      net.UnpackParam(static_cast<int>(i), slot.data(), out.back().f32());
+    }
+  }
+  return out;
+}
+
+void DataParallel::LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where) {
+  const NamedTensors map(tensors, where);
+  const Net& net = *workers_[0]->sync.net();
+  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
+  std::vector<float> slot;
+  for (size_t i = 0; i < net.params().size(); ++i) {
+    const ParamInfo& p = net.params()[i];
+    for (size_t k = 0; k < names.size(); ++k) {
+      slot.assign(static_cast<size_t>(p.elements), 0.0f);
+      net.PackParam(static_cast<int>(i), map.Find(p.name + "." + names[k], p.shape), slot.data());
+      for (auto& w : workers_) {
+        w->sync.WriteSlots(static_cast<int>(k), {p.offset, p.offset + p.elements}, slot.data());
+      }
+    }
+  }
+}
+
+}  // namespace mariana

@@ -1,0 +1,124 @@
+// DataParallel: N workers of one process train one model with synchronous SGD, one device each.
+//
+// A step: every worker computes the gradients of its share of the global batch; buckets of
+// gradients are collected to their owners while backward goes on; one commit decides for all;
+// owners update their slices (optimizer state lives only there) and the values travel back while
+// the next forward goes on. So N workers give what one gives, to the rounding of fp32 sums.
+//
+// Threading: constructed and called by one thread; each worker runs on a thread of its own, whose
+// first exception ends every worker and surfaces from the call as an Error naming worker and
+// phase. After that only destruction is allowed.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/comm/exchange.h"
+#include "common/nn/net.h"
+#include "common/optim/optimizer.h"
+#include "common/train/net_values.h"
+
+namespace mariana {
+
+// A worker's share of a batch: samples [begin, begin + rows).
+struct Share {
+  int64_t begin = 0, rows = 0;
+};
+// Deals `rows` samples out in whole groups of `group` (0 counts as 1): consecutive shares, group
+// counts differ by at most one, the last group may be short.
+std::vector<Share> DealOut(int64_t rows, int64_t group, int workers);
+
+// Where batches come from. Thread-safe: workers ask for the same steps, each for its own rows.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+  // Samples in the global batch of `step`; waits until it is there.
+  virtual int64_t Rows(int64_t step) = 0;
+  // Writes samples [begin, begin + rows) of that batch into device memory of `worker`.
+  virtual void Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
+                    const Tensor& labels) = 0;
+};
+
+struct DataParallelOptions {
+  std::vector<Device*> devices;  // one a worker
+  const NetSpec* net = nullptr;
+  Shape input;                   // one sample
+  int64_t outputs = 0;
+  Shape label;                   // of one sample: [] for a class
+  Dtype label_dtype = Dtype::kI32;
+  Dtype compute = Dtype::kF32;
+  int64_t batch_size = 0;        // over all workers
+  int64_t accumulate = 1;        // parts a worker computes its share in, one after another
+  uint64_t seed = 0;
+  OptimizerSpec optimizer;
+  Topology topology = Topology::kLinear;
+  int64_t bucket_bytes = 4 << 20;
+  Clock* clock = nullptr;        // null: the real clock
+};
+
+// What one step did, the same on all workers.
+struct StepResult {
+  int64_t step = 0;              // index from 0
+  int64_t samples = 0, correct = 0;
+  double loss = 0;               // mean over the batch
+  double gradient_norm = 0;      // before clipping; 0 unless clipping asks for it
+  double learning_rate = 0;
+};
+
+struct RunOptions {
+  int64_t first_step = 0, last_step = 0;                 // [first, last)
+  std::function<double(int64_t step)> learning_rate;     // called on worker threads
+  std::function<bool()> stop_requested;                  // polled once a step
+  std::function<void(const StepResult&)> on_step;        // on worker 0's thread, in order
+};
+
+// Wall seconds of worker 0's trainer thread by phase.
+struct PhaseSeconds {
+  double data = 0, forward = 0, backward = 0, collect = 0, commit = 0, update = 0;
+};
+
+class DataParallel {
+ public:
+  explicit DataParallel(const DataParallelOptions& options);
+  ~DataParallel();
+  DataParallel(const DataParallel&) = delete;
+  DataParallel& operator=(const DataParallel&) = delete;
+
+  int workers() const;
+  Net* net(int worker);            // while no Run is under way
+  void Initialize();               // fresh values from the seed, zero optimizer state
+
+  // Trains steps [first, last); returns the number of steps done: fewer when a stop was
+  // requested, which ends the run after a whole step. Throws Error(kDiverged) when loss or
+  // gradients are not finite, before any value is touched.
+  int64_t Run(BatchSource* source, const RunOptions& options);
+
+  // Runs fn(worker) on every worker's thread and waits.
+  void OnAll(const std::string& phase, const std::function<void(int worker)>& fn);
+
+  // Parameters and running averages, plain layout, in net order.
+  std::vector<HostTensor> SaveModel() const;
+  std::vector<HostTensor> SaveOptimizer() const;
+  // Throws Error(kBadData) naming `where` and the tensor when one is missing or of another shape.
+  void LoadModel(const std::vector<HostTensor>& tensors, const std::string& where);
+  void LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where);
+
+  PhaseSeconds TakePhaseSeconds();
+  // Per-op seconds of worker 0 since the last call, forward and backward (see Net).
+  void EnableProfile(bool on);
+  std::vector<std::pair<double, double>> TakeProfile();
+  std::vector<LinkBytes> Traffic() const;
+  int64_t steps_done() const;      // since construction or load; Adam's t continues from it
+  void set_steps_done(int64_t t);
+
+ private:
+  class Worker;
+  struct Shared;
+  std::unique_ptr<Shared> shared_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace mariana

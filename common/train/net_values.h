@@ -1,0 +1,33 @@
+// A net's parameters and running averages <-> named host tensors in the plain layout of
+// checkpoints. Free functions; the net is used by one thread at a time.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/nn/net.h"
+#include "common/train/safetensors.h"
+
+namespace mariana {
+
+// Host tensors by name, for loading. Find throws Error(kBadData) naming `where` and the tensor
+// when it is missing or of another shape or type.
+class NamedTensors {
+ public:
+  NamedTensors(const std::vector<HostTensor>& tensors, const std::string& where);
+  const float* Find(const std::string& name, const Shape& shape) const;
+
+ private:
+  std::string where_;
+  std::map<std::string, const HostTensor*> by_name_;
+};
+
+// A zeroed fp32 tensor.
+HostTensor EmptyF32(const std::string& name, const Shape& shape);
+
+// In net order: parameters, then running averages.
+std::vector<HostTensor> SaveNetValues(Net* net);
+void LoadNetValues(Net* net, const std::vector<HostTensor>& tensors, const std::string& where);
+
+}  // namespace mariana

@@ -1,0 +1,58 @@
+#include "common/train/parallel.h"
+
+#include <algorithm>
+
+#include "common/base/error.h"
+
+namespace mariana {
+
+void ParallelSpec::Describe(Fields* f) {
+  f->Int("devices", &devices, "Workers, one device each.", Rule().Min(1).Max(64));
+  f->Int("threads", &threads, "Threads of a CPU device; 0: cores / devices, at least 1.",
+         Rule().Min(0).Max(1024));
+  f->Choice("topology", &topology,
+            {{"auto", TopologyChoice::kAuto},
+             {"linear", TopologyChoice::kLinear},
+             {"ring", TopologyChoice::kRing}},
+            "How parameters travel: the partitioned linear topology or a ring.");
+  f->Bytes("bucket_bytes", &bucket_bytes, "Gradients are exchanged in pieces of at least this.",
+           Rule().Min(4096));
+}
+
+std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
+                                                 const ParallelSpec& spec, Precision precision) {
+  if (choice == "cuda" || choice.rfind("emulated", 0) == 0) {
+    throw Fail(ExitCode::kUsage, "--device=", choice,
+               ": this version computes on CPUs only; use --device=cpu or auto");
+  }
+  if (choice != "cpu" && choice != "auto") {
+    throw Fail(ExitCode::kUsage, "--device=", choice,
+               ": not one of auto, cpu, cuda, emulated:FILE");
+  }
+  if (precision == Precision::kBf16 && !CpuHasNativeBf16()) {
+    throw Fail(ExitCode::kUsage,
+               "train.precision: bf16 needs a CPU with AVX512_BF16 (or AMX), which this one is "
+               "not; use fp32");
+  }
+  const int n = static_cast<int>(spec.devices);
+  const int threads =
+      spec.threads > 0 ? static_cast<int>(spec.threads) : std::max(1, AvailableCores() / n);
+  std::vector<std::unique_ptr<Device>> devices;
+  for (int i = 0; i < n; ++i) devices.push_back(MakeCpuDevice(i, threads, -1));
+  return devices;
+}
+
+Topology ChooseTopology(const ParallelSpec& spec, std::string* why) {
+  if (spec.topology == TopologyChoice::kRing) {
+    *why = "ring: the config says so";
+    return Topology::kRing;
+  }
+  *why = spec.topology == TopologyChoice::kLinear ? "linear: the config says so"
+         : spec.devices == 1                      ? "none: one worker exchanges nothing"
+         : spec.devices == 2
+             ? "linear: with two workers a ring is the same chain"
+             : "linear: the devices share one memory, where a ring's last link gains nothing";
+  return Topology::kLinear;
+}
+
+}  // namespace mariana

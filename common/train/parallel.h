@@ -1,0 +1,35 @@
+// ParallelSpec: the `parallel:` section, and the devices and topology that follow from it and
+// --device. Free functions; thread-safe.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/comm/exchange.h"
+#include "common/config/fields.h"
+#include "common/device/device.h"
+
+namespace mariana {
+
+enum class TopologyChoice { kAuto, kLinear, kRing };
+
+struct ParallelSpec {
+  int64_t devices = 1;
+  int64_t threads = 0;
+  TopologyChoice topology = TopologyChoice::kAuto;
+  int64_t bucket_bytes = 4 << 20;
+  void Describe(Fields* f);
+};
+
+enum class Precision { kFp32, kBf16 };
+
+// One device a worker. `choice` is --device. Throws Error(kUsage) for a device that is not there,
+// and for bf16 on a CPU whose instruction set lacks it.
+std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
+                                                 const ParallelSpec& spec, Precision precision);
+
+// The topology to use and, in *why, one line that says why.
+Topology ChooseTopology(const ParallelSpec& spec, std::string* why);
+
+}  // namespace mariana

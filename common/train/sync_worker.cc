@@ -1,0 +1,315 @@
+#include "common/train/sync_worker.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace mariana {
+namespace {
+
+Range Intersect(Range a, Range b) {
+  const int64_t begin = std::max(a.begin, b.begin);
+  return {begin, std::max(begin, std::min(a.end, b.end))};
+}
+
+Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; }
+
+// Adds the seconds since the last mark to one phase after another.
+class PhaseTimer {
+ public:
+  explicit PhaseTimer(Clock* clock) : clock_(clock), last_(clock->NowNs()) {}
+  void Add(double* seconds) {
+    const int64_t now = clock_->NowNs();
+    *seconds += static_cast<double>(now - last_) * 1e-9;
+    last_ = now;
+  }
+
+ private:
+  Clock* clock_;
+  int64_t last_;
+};
+
+}  // namespace
+
+SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows)
+    : index_(index),
+      options_(options),
+      max_rows_(max_rows),
+      clock_(options.clock ? options.clock : Clock::Real()) {
+  Device* device = options.devices[static_cast<size_t>(index)];
+  NetOptions net;
+  net.device = device;
+  net.max_rows = max_rows;
+  net.input = options.input;
+  net.outputs = options.outputs;
+  net.compute = options.compute;
+  net_ = Net::Build(*options.net, net);
+
+  std::vector<int64_t> input{max_rows}, label{max_rows};
+  input.insert(input.end(), options.input.dims().begin(), options.input.dims().end());
+  label.insert(label.end(), options.label.dims().begin(), options.label.dims().end());
+  input_ = Tensor(device, options.compute, Shape(input));
+  labels_ = Tensor(device, options.label_dtype, Shape(label));
+}
+
+std::vector<Range> SyncWorker::PlanBuckets() const {
+  std::vector<int64_t> boundaries{0};
+  for (const ParamInfo& p : net_->params()) {
+    if (p.offset > boundaries.back()) boundaries.push_back(p.offset);
+  }
+  boundaries.push_back(net_->arena_elements());
+  return MakeBuckets(boundaries, options_.bucket_bytes / 4);
+}
+
+void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
+  Device* device = options_.devices[static_cast<size_t>(index_)];
+  exchange_ = group->Join(index_, device, net_->grads(), net_->values(), {});
+  buckets_ = buckets;
+  const size_t n = buckets.size();
+  op_buckets_.assign(net_->ops().size(), {});
+  bucket_ops_.assign(n, 0);
+  awaiting_values_.assign(n, false);
+  segments_.assign(n, {});
+  int64_t slot = 0;
+  for (size_t b = 0; b < n; ++b) {
+    const Range owned = exchange_->Owned(static_cast<int>(b));
+    int last_op = -1;
+    for (const ParamInfo& p : net_->params()) {
+      if (Intersect(SlotRange(p), buckets[b]).size() == 0) continue;
+      if (p.op != last_op) {
+        op_buckets_[static_cast<size_t>(p.op)].push_back(static_cast<int>(b));
+        ++bucket_ops_[b];
+        last_op = p.op;
+      }
+      const Range mine = Intersect(SlotRange(p), owned);
+      if (mine.size() == 0) continue;
+      auto& list = segments_[b];
+      if (!list.empty() && list.back().decay == p.decay && list.back().range.end == mine.begin) {
+        list.back().range.end = mine.end;
+      } else {
+        list.push_back({mine, slot, p.decay});
+      }
+      slot += mine.size();
+      if (!p.decay) finite_probe_.push_back(mine);
+    }
+  }
+  // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
+  // what a step without clipping checks. A net with no such parameter is checked whole.
+  const bool any_bias = std::any_of(net_->params().begin(), net_->params().end(),
+                                    [](const ParamInfo& p) { return !p.decay; });
+  if (!any_bias || options_.optimizer.clip_norm > 0) {
+    finite_probe_.clear();
+    for (size_t b = 0; b < n; ++b) finite_probe_.push_back(exchange_->Owned(static_cast<int>(b)));
+  }
+  for (int k = 0; k < OptimizerSlots(options_.optimizer); ++k) {
+    slots_[k] = Tensor(device, Dtype::kF32, {std::max<int64_t>(slot, 1)});
+  }
+}
+
+RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int64_t adam_t,
+                                int64_t* done, StepResult* result) {
+  for (int64_t step = run.first_step; step < run.last_step; ++step) {
+    PhaseTimer timer(clock_);
+    phase_ = "data";
+    const int64_t rows = source->Rows(step);
+    timer.Add(&seconds.data);
+
+    CommitValues mine;
+    ForwardBackward(source, step, rows, &mine);
+    timer = PhaseTimer(clock_);
+
+    phase_ = "collect";
+    exchange_->FinishCollect();
+    timer.Add(&seconds.collect);
+    phase_ = "commit";
+    mine.squared_norm = GradientSquares();
+    mine.stop = run.stop_requested && run.stop_requested();
+    const CommitValues all = exchange_->Commit(mine);
+    result->step = step;
+    result->samples = all.samples;
+    result->correct = all.correct;
+    result->loss = all.loss / static_cast<double>(std::max<int64_t>(all.samples, 1));
+    const bool clip = options_.optimizer.clip_norm > 0;
+    result->gradient_norm = clip ? std::sqrt(all.squared_norm) : 0;
+    if (!std::isfinite(all.loss) || !std::isfinite(all.squared_norm)) return RunOutcome::kDiverged;
+    UpdateRunningAverages(rows);
+    timer.Add(&seconds.commit);
+
+    phase_ = "update";
+    double scale = 1;
+    if (clip && result->gradient_norm > options_.optimizer.clip_norm) {
+      scale = options_.optimizer.clip_norm / result->gradient_norm;
+    }
+    result->learning_rate = run.learning_rate(step);
+    UpdateAndDistribute(result->learning_rate, scale, adam_t + *done + 1);
+    timer.Add(&seconds.update);
+    ++*done;
+    if (index_ == 0 && run.on_step) run.on_step(*result);
+    if (all.stop) {
+      AwaitAll();
+      return RunOutcome::kStopped;
+    }
+  }
+  AwaitAll();
+  return RunOutcome::kDone;
+}
+
+void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows,
+                                 CommitValues* mine) {
+  const Share share =
+      DealOut(batch_rows, net_->group(), options_.devices.size())[static_cast<size_t>(index_)];
+  pending_ops_ = bucket_ops_;
+  batch_stats_.clear();
+  std::vector<Share> parts = DealOut(share.rows, net_->group(), options_.accumulate);
+  while (!parts.empty() && parts.back().rows == 0) parts.pop_back();
+  if (parts.empty()) return CollectWithoutSamples();
+
+  for (size_t i = 0; i < parts.size(); ++i) {
+    PhaseTimer timer(clock_);
+    phase_ = "data";
+    StepContext context;
+    context.seed = options_.seed;
+    context.rows = parts[i].rows;
+    context.first_sample = step * options_.batch_size + share.begin + parts[i].begin;
+    context.batch_rows = batch_rows;
+    context.accumulate = i > 0;
+    CHECK_LE(context.rows, max_rows_);
+    const Tensor input = input_.Rows(0, context.rows), labels = labels_.Rows(0, context.rows);
+    source->Fill(index_, step, share.begin + parts[i].begin, input, labels);
+    timer.Add(&seconds.data);
+
+    phase_ = "forward";
+    net_->Forward(context, input, [this](int op) { AwaitValues(op); });
+    const LossSums sums = net_->Loss(context, labels);
+    mine->loss += sums.loss;
+    mine->correct += sums.correct;
+    mine->samples += context.rows;
+    if (net_->batch_stats_elements() > 0) {
+      const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
+      const size_t old = batch_stats_.size();
+      batch_stats_.resize(old + static_cast<size_t>(groups * net_->batch_stats_elements()));
+      options_.devices[static_cast<size_t>(index_)]->Download(
+          batch_stats_.data() + old, net_->batch_stats(),
+          groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
+    }
+    timer.Add(&seconds.forward);
+
+    phase_ = "backward";
+    const bool last = i + 1 == parts.size();
+    net_->Backward(context, input, [this, last](int op) {
+      if (last) GradientsReady(op);
+    });
+    timer.Add(&seconds.backward);
+  }
+}
+
+// A worker whose share is empty still takes part with zero gradients.
+void SyncWorker::CollectWithoutSamples() {
+  AwaitAll();
+  options_.devices[static_cast<size_t>(index_)]->Fill(net_->grads(), 0, net_->arena_elements());
+  for (int op = static_cast<int>(op_buckets_.size()) - 1; op >= 0; --op) GradientsReady(op);
+}
+
+void SyncWorker::GradientsReady(int op) {
+  for (int b : op_buckets_[static_cast<size_t>(op)]) {
+    if (--pending_ops_[static_cast<size_t>(b)] == 0) exchange_->Collect(b);
+  }
+}
+
+void SyncWorker::AwaitValues(int op) {
+  for (int b : op_buckets_[static_cast<size_t>(op)]) AwaitBucket(b);
+}
+
+void SyncWorker::AwaitBucket(int b) {
+  if (!awaiting_values_[static_cast<size_t>(b)]) return;
+  awaiting_values_[static_cast<size_t>(b)] = false;
+  exchange_->WaitValues(b);
+  // The update wrote the shadow of what this worker owns; the rest came from others.
+  const Range bucket = buckets_[static_cast<size_t>(b)], owned = exchange_->Owned(b);
+  net_->RefreshShadow(bucket.begin, owned.begin - bucket.begin);
+  net_->RefreshShadow(owned.end, bucket.end - owned.end);
+}
+
+void SyncWorker::AwaitAll() {
+  for (size_t b = 0; b < buckets_.size(); ++b) AwaitBucket(static_cast<int>(b));
+}
+
+double SyncWorker::GradientSquares() const {
+  double sum = 0;
+  for (const Range& r : finite_probe_) {
+    sum += options_.devices[static_cast<size_t>(index_)]->SumOfSquares(net_->grads() + r.begin,
+                                                                       r.size());
+  }
+  return sum;
+}
+
+void SyncWorker::UpdateRunningAverages(int64_t batch_rows) {
+  if (net_->batch_stats_elements() == 0) return;
+  std::vector<float> all;
+  exchange_->GatherHost(batch_stats_.data(), static_cast<int64_t>(batch_stats_.size()), &all);
+  std::vector<int32_t> group_rows;
+  for (int64_t done = 0; done < batch_rows; done += net_->group()) {
+    group_rows.push_back(static_cast<int32_t>(std::min(net_->group(), batch_rows - done)));
+  }
+  net_->UpdateRunning(all.data(), group_rows);
+}
+
+void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t t) {
+  Device* device = options_.devices[static_cast<size_t>(index_)];
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    for (const Segment& s : segments_[b]) {
+      const OptimizerStep step =
+          MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.decay);
+      const int64_t i = s.range.begin;
+      device->Update(step, net_->grads() + i, net_->values() + i,
+                     net_->values16() ? net_->values16() + i : nullptr,
+                     slots_[0].empty() ? nullptr : slots_[0].f32() + s.slot_begin,
+                     slots_[1].empty() ? nullptr : slots_[1].f32() + s.slot_begin, s.range.size());
+    }
+    exchange_->Distribute(static_cast<int>(b));
+    awaiting_values_[b] = true;
+  }
+}
+
+void SyncWorker::ReadSlots(int k, Range range, float* arena) const {
+  for (const auto& list : segments_) {
+    for (const Segment& s : list) {
+      const Range r = Intersect(s.range, range);
+      if (r.size() == 0) continue;
+      options_.devices[static_cast<size_t>(index_)]->Download(
+          arena + (r.begin - range.begin), slots_[k].f32() + s.slot_begin + r.begin - s.range.begin,
+          r.size() * int64_t{sizeof(float)});
+    }
+  }
+}
+
+void SyncWorker::WriteSlots(int k, Range range, const float* arena) {
+  for (const auto& list : segments_) {
+    for (const Segment& s : list) {
+      const Range r = Intersect(s.range, range);
+      if (r.size() == 0) continue;
+      options_.devices[static_cast<size_t>(index_)]->Upload(
+          slots_[k].f32() + s.slot_begin + r.begin - s.range.begin, arena + (r.begin - range.begin),
+          r.size() * int64_t{sizeof(float)});
+    }
+  }
+}
+
+void SyncWorker::ClearSlots() {
+  for (Tensor& slot : slots_) {
+    if (!slot.empty()) slot.device()->Fill(slot.f32(), 0, slot.elements());
+  }
+}
+
+std::string SyncWorker::FirstNonFinite() const {
+  for (const ParamInfo& p : net_->params()) {
+    if (!std::isfinite(options_.devices[static_cast<size_t>(index_)]->SumOfSquares(
+            net_->grads() + p.offset, p.elements))) {
+      return p.name;
+    }
+  }
+  return "";
+}
+
+}  // namespace mariana

@@ -1,0 +1,81 @@
+// SyncWorker: one worker of DataParallel: its device's net, its end of the exchange, and its
+// slices of the optimizer state. See data_parallel.h for the step. Used by one thread at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/train/data_parallel.h"
+
+namespace mariana {
+
+// A run of arena elements that one optimizer call covers.
+struct Segment {
+  Range range;
+  int64_t slot_begin = 0;  // of its optimizer state in the worker's slot tensors
+  bool decay = true;
+};
+
+enum class RunOutcome { kDone, kStopped, kDiverged };
+
+class SyncWorker {
+ public:
+  SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows);
+
+  Net* net() { return net_.get(); }
+  const Net& net() const { return *net_; }
+  // Buckets of the arena, the same for all workers of a job.
+  std::vector<Range> PlanBuckets() const;
+  // Takes its end of the exchange over `buckets` and allocates the slices it owns.
+  void Join(ExchangeGroup* group, const std::vector<Range>& buckets);
+
+  // Steps [first, last) of `run`; *done counts whole steps. *result is the last step's.
+  RunOutcome RunSteps(BatchSource* source, const RunOptions& run, int64_t adam_t, int64_t* done,
+                      StepResult* result);
+  // What the thread is doing, for error messages.
+  const char* phase() const { return phase_; }
+
+  // Optimizer state slot k of arena elements this worker owns, copied out of or into `arena`
+  // (host, arena layout, covers `range`).
+  void ReadSlots(int k, Range range, float* arena) const;
+  void WriteSlots(int k, Range range, const float* arena);
+  void ClearSlots();
+
+  // The first parameter whose gradient is not finite, or "".
+  std::string FirstNonFinite() const;
+
+  PhaseSeconds seconds;  // since last cleared
+
+ private:
+  void ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows, CommitValues* mine);
+  void CollectWithoutSamples();
+  void GradientsReady(int op);
+  void AwaitValues(int op);
+  void AwaitBucket(int bucket);
+  void AwaitAll();
+  double GradientSquares() const;
+  void UpdateRunningAverages(int64_t batch_rows);
+  void UpdateAndDistribute(double learning_rate, double scale, int64_t t);
+
+  const int index_;
+  const DataParallelOptions& options_;
+  const int64_t max_rows_;
+  Clock* const clock_;
+  std::unique_ptr<Net> net_;
+  Exchange* exchange_ = nullptr;
+  Tensor input_, labels_;
+  std::vector<Range> buckets_;
+  std::vector<std::vector<int>> op_buckets_;   // op -> buckets that hold its parameters
+  std::vector<int> bucket_ops_;                // bucket -> number of ops with parameters in it
+  std::vector<int> pending_ops_;               // of those, not yet differentiated in this step
+  std::vector<bool> awaiting_values_;          // bucket -> values may be under way
+  std::vector<std::vector<Segment>> segments_; // bucket -> what this worker owns of it
+  std::vector<Range> finite_probe_;            // owned elements that tell finite gradients
+  Tensor slots_[2];
+  std::vector<float> batch_stats_;             // host: this worker's groups of the step
+  const char* phase_ = "set-up";
+};
+
+}  // namespace mariana

@@ -1,0 +1,67 @@
+// From batches of frames to a net's input: splicing on the device, and sharing one stream of
+// batches between the workers of a job.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "common/data/frame_stream.h"
+#include "common/tensor/tensor.h"
+#include "common/train/data_parallel.h"
+#include "mariana_dnn/job.h"
+
+namespace mariana {
+
+// One worker's way of turning samples of a batch into device memory. The unspliced block is
+// uploaded once (not at all where the device reads host memory); samples are gathered and spliced
+// there. Used by one thread at a time.
+class FrameFeeder {
+ public:
+  FrameFeeder(Device* device, const ContextSpec& context, int64_t max_rows);
+  // Samples [begin, begin + rows of input). `labels` may be empty.
+  void Feed(const FrameBatch& batch, int64_t begin, const Tensor& input, const Tensor& labels);
+
+ private:
+  const float* BlockOnDevice(const std::shared_ptr<const FrameBlock>& block);
+
+  Device* device_;
+  ContextSpec context_;
+  Tensor index_;  // i32 [3, max_rows]: center, begin, end
+  int64_t max_rows_;
+  std::shared_ptr<const FrameBlock> block_;  // what is on the device
+  Tensor block_frames_;
+};
+
+// The training batches of one epoch for all workers. Step s of the run is batch
+// s - first_step of the stream. Thread-safe.
+class FrameSource : public BatchSource {
+ public:
+  FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options,
+              int64_t first_step,
+              std::vector<std::unique_ptr<FrameFeeder>>* feeders);
+
+  int64_t steps_in_epoch() const { return stream_.steps(); }
+  int64_t Rows(int64_t step) override;
+  void Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
+            const Tensor& labels) override;
+  std::vector<StageSeconds> Seconds() const { return stream_.Seconds(); }
+
+ private:
+  std::shared_ptr<const FrameBatch> Get(int64_t step);
+
+  FrameStream stream_;
+  const int64_t first_step_;
+  std::vector<std::unique_ptr<FrameFeeder>>* feeders_;
+
+  std::mutex mutex_;
+  CondVar arrived_;
+  bool fetching_ = false;
+  // The last two: a worker is at most one step ahead of another (Exchange::Commit).
+  std::deque<std::shared_ptr<const FrameBatch>> batches_;
+  std::exception_ptr error_;
+};
+
+}  // namespace mariana

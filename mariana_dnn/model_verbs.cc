@@ -1,0 +1,96 @@
+// export, inspect: models as files.
+#include <cstdio>
+#include <filesystem>
+
+#include "common/base/error.h"
+#include "common/base/files.h"
+#include "mariana_dnn/evaluate.h"
+#include "mariana_dnn/verbs.h"
+
+namespace mariana {
+namespace {
+
+bool EndsWith(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+void InspectModel(const std::string& path) {
+  const LoadedModel model = LoadModel(path);
+  int64_t elements = 0;
+  std::printf("%s\n", model.path.c_str());
+  for (const HostTensor& t : model.tensors) {
+    std::printf("  %-40s %-5s %s\n", t.name.c_str(), Name(t.dtype), t.shape.ToString().c_str());
+    elements += t.shape.elements();
+  }
+  std::printf("  %zu tensors, %lld elements\n", model.tensors.size(),
+              static_cast<long long>(elements));
+  for (const auto& [key, value] : model.metadata) {
+    const bool long_text = value.find('\n') != std::string::npos;
+    std::printf("%s:%s%s\n", key.c_str(), long_text ? "\n" : " ", value.c_str());
+  }
+}
+
+void InspectArchive(const std::string& path) {
+  ArkReader reader(path);
+  int64_t utterances = 0, rows = 0;
+  while (reader.NextKey()) {
+    const Matrix m = reader.ReadMatrix();
+    if (utterances < 10) {
+      std::printf("  %-40s [%d, %d]\n", reader.key().c_str(), m.rows, m.cols);
+    }
+    ++utterances;
+    rows += m.rows;
+  }
+  std::printf("%s: %lld matrices, %lld rows\n", path.c_str(), static_cast<long long>(utterances),
+              static_cast<long long>(rows));
+}
+
+void InspectScp(const std::string& path) {
+  int64_t rows = 0;
+  const std::vector<ScpEntry> entries = ReadScp(path);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const MatrixSize size = ReadMatrixSize(entries[i]);
+    if (i < 10) std::printf("  %-40s [%d, %d]\n", entries[i].key.c_str(), size.rows, size.cols);
+    rows += size.rows;
+  }
+  std::printf("%s: %zu matrices, %lld rows\n", path.c_str(), entries.size(),
+              static_cast<long long>(rows));
+}
+
+}  // namespace
+
+int ExportVerb(const CommandLine& cl) {
+  const SpeechJob job(cl);
+  const std::string& path = job.spec.export_path;
+  if (path.empty()) {
+    throw Fail(ExitCode::kUsage, cl.config,
+               ": export_path: needed by `export`, e.g. export_path=model.safetensors");
+  }
+  const LoadedModel model = LoadModel(job.spec.model.empty() ? job.run_path() : job.spec.model);
+  FileWriter writer(path);
+  WriteSafetensors(&writer, model.tensors, model.metadata);
+  writer.Finish();
+  std::printf("%s -> %s\n", model.path.c_str(), path.c_str());
+  return 0;
+}
+
+int InspectVerb(const CommandLine& cl) {
+  if (cl.arguments.size() != 1) {
+    throw Fail(ExitCode::kUsage, "inspect: give one PATH: a run directory, checkpoint, "
+                                 ".safetensors, .scp or .ark");
+  }
+  const std::string& path = cl.arguments[0];
+  if (!std::filesystem::exists(path)) {
+    throw Fail(ExitCode::kBadData, path, ": no such file or folder");
+  }
+  if (EndsWith(path, ".scp")) {
+    InspectScp(path);
+  } else if (EndsWith(path, ".ark") || EndsWith(path, ".ark.gz")) {
+    InspectArchive(path);
+  } else {
+    InspectModel(path);
+  }
+  return 0;
+}
+
+}  // namespace mariana

@@ -1,0 +1,111 @@
+// The exchange alone: the time of a step's collect, commit and distribute between workers that
+// compute nothing. `bazel run --config=opt //tests/bench:allreduce_bench [-- steps]`
+//
+// GB/s counts what goes over the busiest link, both phases; the memory moves more: an add reads
+// two and writes one, a copy reads one and writes one. cpu is of all threads; wakes are their
+// voluntary context switches.
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/comm/exchange.h"
+
+namespace mariana {
+namespace {
+
+struct Case {
+  const char* name;
+  Topology topology;
+  int workers;
+  int64_t floats, bucket_floats, chunk_floats;
+};
+
+struct Usage {
+  double seconds, cpu_seconds;
+  int64_t wakes;
+};
+
+Usage Now() {
+  rusage u;
+  getrusage(RUSAGE_SELF, &u);
+  const auto seconds = [](const timeval& t) { return t.tv_sec + 1e-6 * t.tv_usec; };
+  return {Clock::Real()->NowSeconds(), seconds(u.ru_utime) + seconds(u.ru_stime), u.ru_nvcsw};
+}
+
+void Step(Exchange* e, int buckets) {
+  for (int b = buckets; b-- > 0;) e->Collect(b);
+  e->FinishCollect();
+  e->Commit({});
+  for (int b = 0; b < buckets; ++b) e->Distribute(b);
+  for (int b = 0; b < buckets; ++b) e->WaitValues(b);
+}
+
+void Run(const Case& c, int steps) {
+  ExchangeOptions options;
+  options.topology = c.topology;
+  options.workers = c.workers;
+  options.chunk_elements = c.chunk_floats;
+  for (int64_t at = 0; at < c.floats; at += c.bucket_floats) {
+    options.buckets.push_back({at, std::min(at + c.bucket_floats, c.floats)});
+  }
+  std::vector<std::vector<float>> grads, values;
+  for (int w = 0; w < c.workers; ++w) {
+    grads.emplace_back(c.floats, 0.0f);
+    values.emplace_back(c.floats, 1.0f);
+  }
+  const auto group = ExchangeGroup::Make(options);
+  std::vector<Exchange*> ends;
+  for (int w = 0; w < c.workers; ++w) {
+    ends.push_back(group->Join(w, nullptr, grads[w].data(), values[w].data(), nullptr));
+  }
+  std::vector<Usage> marks;  // worker 0's, before each step and after the last
+  std::vector<std::thread> threads;
+  for (int w = 0; w < c.workers; ++w) {
+    threads.emplace_back([&, w] {
+      const int warm_up = 2;
+      for (int s = -warm_up; s < steps; ++s) {
+        if (w == 0 && s >= 0) marks.push_back(Now());
+        Step(ends[w], static_cast<int>(options.buckets.size()));
+      }
+      if (w == 0) marks.push_back(Now());
+    });
+  }
+  for (auto& t : threads) t.join();
+
+  std::vector<double> seconds;
+  for (int s = 0; s < steps; ++s) seconds.push_back(marks[s + 1].seconds - marks[s].seconds);
+  std::sort(seconds.begin(), seconds.end());
+  int64_t busiest = 0;
+  for (const LinkBytes& l : group->Traffic()) {
+    const LinkBytes one = ExpectedTraffic(c.topology, c.workers, options.buckets, l.from, l.to);
+    busiest = std::max(busiest, one.collect + one.distribute);
+  }
+  const double median = seconds[steps / 2];
+  std::printf("%-34s median %8.3f ms  best %8.3f ms  %6.2f GB/s  cpu %8.3f ms  wakes %.0f\n",
+              c.name, median * 1e3, seconds[0] * 1e3, busiest / median * 1e-9,
+              (marks.back().cpu_seconds - marks[0].cpu_seconds) / steps * 1e3,
+              static_cast<double>(marks.back().wakes - marks[0].wakes) / steps);
+}
+
+}  // namespace
+}  // namespace mariana
+
+int main(int argc, char** argv) {
+  using mariana::Topology;
+  const int steps = argc > 1 ? std::max(1, std::atoi(argv[1])) : 15;
+  const mariana::Case cases[] = {
+      {"50M floats, 2 workers", Topology::kLinear, 2, 50000000, 4194304, 1 << 16},
+      {"50M floats, 2 workers, chunks 16k", Topology::kLinear, 2, 50000000, 4194304, 1 << 14},
+      {"50M floats, 2 workers, chunks 256k", Topology::kLinear, 2, 50000000, 4194304, 1 << 18},
+      {"50M floats, 2 workers, ring", Topology::kRing, 2, 50000000, 4194304, 1 << 16},
+      {"50M floats, 4 workers", Topology::kLinear, 4, 50000000, 4194304, 1 << 16},
+      {"2.3M floats, 2 workers", Topology::kLinear, 2, 2300000, 460000, 1 << 16},
+      {"80 floats, 2 workers", Topology::kLinear, 2, 80, 16, 1 << 16},
+  };
+  for (const mariana::Case& c : cases) mariana::Run(c, c.floats > 10000000 ? steps : 20 * steps);
+}

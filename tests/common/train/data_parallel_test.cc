@@ -1,0 +1,295 @@
+#include "common/train/data_parallel.h"
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <memory>
+#include <set>
+
+#include "common/base/error.h"
+#include "common/base/random.h"
+#include "common/config/config.h"
+
+namespace mariana {
+namespace {
+
+constexpr int64_t kInputs = 7, kClasses = 5, kBatch = 26, kLastBatch = 11, kSteps = 50;
+
+// Two clusters of points a class; sample i of step s is a pure function of (s, i).
+class Blobs : public BatchSource {
+ public:
+  explicit Blobs(int64_t last_batch = kLastBatch) : last_batch_(last_batch) {}
+  int64_t Rows(int64_t step) override { return step % 10 == 9 ? last_batch_ : kBatch; }
+  void Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
+            const Tensor& labels) override {
+    if (step == fail_step && worker == fail_worker) {
+      throw Error(ExitCode::kBadData, "feats.ark: utterance \"u7\": truncated");
+    }
+    const int64_t rows = input.shape()[0];
+    std::vector<float> x(static_cast<size_t>(rows * kInputs));
+    std::vector<int32_t> y(static_cast<size_t>(rows));
+    for (int64_t r = 0; r < rows; ++r) {
+      RandomSequence random(99, static_cast<uint64_t>(step * kBatch + begin + r));
+      const int64_t label = static_cast<int64_t>(random.Below(kClasses));
+      y[static_cast<size_t>(r)] = static_cast<int32_t>(label);
+      for (int64_t j = 0; j < kInputs; ++j) {
+        const float center = ((label >> (j % 3)) & 1) != 0 ? 1.0f : -1.0f;
+        float value = center + 0.5f * random.Normal();
+        if (step == nan_step && begin + r == 3) value = std::nanf("");
+        x[static_cast<size_t>(r * kInputs + j)] = value;
+      }
+    }
+    input.Upload(x.data());
+    labels.Upload(y.data());
+  }
+  int64_t fail_step = -1, nan_step = -1;
+  int fail_worker = 0;
+
+ private:
+  int64_t last_batch_;
+};
+
+struct Job {
+  NetSpec net;
+  OptimizerSpec optimizer;
+  Topology topology = Topology::kLinear;
+  int64_t accumulate = 1;
+  int64_t bucket_bytes = 1024;  // several buckets even in this small net
+};
+
+Job MakeJob(const std::string& layers, const std::string& optimizer) {
+  Job job;
+  LoadConfigText("net:\n  group: 4\n  layers: " + layers + "\noptimizer: " + optimizer + "\n",
+                 "test.yaml", ".", {}, [&](Fields* f) {
+                   f->Section("net", &job.net, "");
+                   f->Section("optimizer", &job.optimizer, "");
+                 });
+  return job;
+}
+
+const char kEverything[] =
+    "[{type: linear, units: 24, activation: tanh}, {type: batch_norm}, "
+    "{type: dropout, rate: 0.25}, {type: residual, layers: [{type: linear, units: 24, activation: "
+    "sigmoid}]}, {type: linear, units: 0}]";
+
+class Trainer {
+ public:
+  Trainer(const Job& job, int workers) {
+    DataParallelOptions o;
+    for (int w = 0; w < workers; ++w) {
+      devices_.push_back(MakeCpuDevice(w, 1, -1));
+      o.devices.push_back(devices_.back().get());
+    }
+    o.net = &job.net;
+    o.input = {kInputs};
+    o.outputs = kClasses;
+    o.batch_size = kBatch;
+    o.accumulate = job.accumulate;
+    o.seed = 5;
+    o.optimizer = job.optimizer;
+    o.topology = job.topology;
+    o.bucket_bytes = job.bucket_bytes;
+    parallel = std::make_unique<DataParallel>(o);
+    parallel->Initialize();
+  }
+  // Losses of steps [first, last).
+  std::vector<double> Run(BatchSource* source, int64_t first, int64_t last) {
+    std::vector<double> losses;
+    RunOptions run;
+    run.first_step = first;
+    run.last_step = last;
+    run.learning_rate = [](int64_t) { return 0.02; };
+    run.on_step = [&](const StepResult& r) { losses.push_back(r.loss); };
+    parallel->Run(source, run);
+    return losses;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Device>> devices_;
+
+ public:
+  std::unique_ptr<DataParallel> parallel;
+};
+
+std::vector<float> Flatten(const std::vector<HostTensor>& tensors) {
+  std::vector<float> all;
+  for (const HostTensor& t : tensors) {
+    const auto* f = reinterpret_cast<const float*>(t.bytes.data());
+    all.insert(all.end(), f, f + t.shape.elements());
+  }
+  return all;
+}
+
+double RelativeDistance(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double{a[i]} - b[i], 2);
+    norm += std::pow(double{a[i]}, 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+}  // namespace
+
+TEST_CASE("a batch is dealt out in whole groups whose counts differ by at most one") {
+  for (int64_t rows : {0, 1, 5, 26, 256}) {
+    for (int64_t group : {0, 1, 4, 7}) {
+      for (int workers = 1; workers <= 6; ++workers) {
+        int64_t begin = 0;
+        std::set<int64_t> groups;
+        for (const Share& s : DealOut(rows, group, workers)) {
+          REQUIRE(s.begin == begin);
+          begin += s.rows;
+          const int64_t unit = std::max<int64_t>(group, 1);
+          groups.insert((s.rows + unit - 1) / unit);
+          if (begin < rows) REQUIRE(s.rows % unit == 0);
+        }
+        REQUIRE(begin == rows);
+        REQUIRE(*groups.rbegin() - *groups.begin() <= 1);
+      }
+    }
+  }
+}
+
+TEST_CASE(
+    "N workers train what one worker trains, with each optimizer, batch norm, dropout and "
+    "clipping") {
+  const char* optimizer =
+      GENERATE("{type: sgd, momentum: 0.9, clip_norm: 0.5}",
+               "{type: sgd, nesterov: true, l2: 0.001}", "{type: adagrad, clip_norm: 1}",
+               "{type: adam, l1: 0.0001}", "{type: adamw, weight_decay: 0.01}");
+  Job job = MakeJob(kEverything, optimizer);
+  Blobs source;
+  Trainer one(job, 1);
+  const std::vector<double> losses = one.Run(&source, 0, kSteps);
+  REQUIRE(losses.size() == kSteps);
+  CHECK(losses.back() < 0.8 * losses.front());
+  const std::vector<float> reference = Flatten(one.parallel->SaveModel());
+  for (Topology topology : {Topology::kLinear, Topology::kRing}) {
+    for (int workers = 2; workers <= 6; ++workers) {
+      job.topology = topology;
+      Trainer many(job, workers);
+      many.Run(&source, 0, kSteps);
+      INFO(optimizer << " " << Name(topology) << " " << workers);
+      CHECK(RelativeDistance(reference, Flatten(many.parallel->SaveModel())) < 1e-4);
+      CHECK(RelativeDistance(Flatten(one.parallel->SaveOptimizer()),
+                             Flatten(many.parallel->SaveOptimizer())) < 1e-3);
+    }
+  }
+}
+
+TEST_CASE("accumulating a share in parts gives the same step") {
+  Job job = MakeJob(kEverything, "{type: sgd}");
+  Blobs source;
+  Trainer whole(job, 2);
+  whole.Run(&source, 0, kSteps);
+  job.accumulate = 3;
+  Trainer parts(job, 2);
+  parts.Run(&source, 0, kSteps);
+  CHECK(RelativeDistance(Flatten(whole.parallel->SaveModel()),
+                         Flatten(parts.parallel->SaveModel())) < 1e-4);
+}
+
+TEST_CASE(
+    "the same job gives the same bits, also across save and load on another number of workers") {
+  Job job = MakeJob(kEverything, "{type: adam, clip_norm: 1}");
+  Blobs source;
+  Trainer first(job, 3), second(job, 3);
+  first.Run(&source, 0, 20);
+  second.Run(&source, 0, 12);
+  Trainer third(job, 3);
+  third.parallel->LoadModel(second.parallel->SaveModel(), "memory");
+  third.parallel->LoadOptimizer(second.parallel->SaveOptimizer(), "memory");
+  third.parallel->set_steps_done(12);
+  third.Run(&source, 12, 20);
+  CHECK(Flatten(first.parallel->SaveModel()) == Flatten(third.parallel->SaveModel()));
+  CHECK(Flatten(first.parallel->SaveOptimizer()) == Flatten(third.parallel->SaveOptimizer()));
+
+  Trainer two(job, 2);
+  two.parallel->LoadModel(second.parallel->SaveModel(), "memory");
+  two.parallel->LoadOptimizer(second.parallel->SaveOptimizer(), "memory");
+  two.parallel->set_steps_done(12);
+  two.Run(&source, 12, 20);
+  CHECK(RelativeDistance(Flatten(first.parallel->SaveModel()), Flatten(two.parallel->SaveModel())) <
+        1e-4);
+}
+
+TEST_CASE("a last batch smaller than the number of workers is trained on") {
+  Job job = MakeJob("[{type: linear, units: 8, activation: relu}, {type: linear, units: 0}]",
+                    "{type: sgd}");
+  Blobs source(2);
+  Trainer one(job, 1), five(job, 5);
+  one.Run(&source, 0, 20);
+  five.Run(&source, 0, 20);
+  CHECK(RelativeDistance(Flatten(one.parallel->SaveModel()), Flatten(five.parallel->SaveModel())) <
+        1e-4);
+}
+
+TEST_CASE("one worker's exception ends the job and names worker and phase") {
+  Job job = MakeJob(kEverything, "{type: sgd}");
+  Blobs source;
+  source.fail_step = 7;
+  source.fail_worker = 2;
+  Trainer trainer(job, 4);
+  try {
+    trainer.Run(&source, 0, kSteps);
+    FAIL("no exception");
+  } catch (const Error& e) {
+    CHECK(e.code() == ExitCode::kBadData);
+    CHECK(e.message() == "worker 2, data: feats.ark: utterance \"u7\": truncated");
+  }
+}
+
+TEST_CASE("a NaN is caught before any value is touched, and names step and layer") {
+  Job job = MakeJob("[{type: linear, units: 8, activation: tanh}, {type: linear, units: 0}]",
+                    "{type: sgd}");
+  Blobs source;
+  source.nan_step = 6;
+  Trainer trainer(job, 2), reference(job, 2);
+  try {
+    trainer.Run(&source, 0, kSteps);
+    FAIL("no exception");
+  } catch (const Error& e) {
+    CHECK(e.code() == ExitCode::kDiverged);
+    CHECK_THAT(e.message(), Catch::StartsWith("step 6 diverged: loss nan; the gradient of "));
+  }
+  reference.Run(&source, 0, 6);
+  CHECK(Flatten(trainer.parallel->SaveModel()) == Flatten(reference.parallel->SaveModel()));
+}
+
+TEST_CASE("a requested stop ends the run after a whole step on every worker") {
+  Job job = MakeJob(kEverything, "{type: sgd}");
+  Blobs source;
+  Trainer trainer(job, 3), reference(job, 3);
+  std::atomic<int64_t> seen{0};
+  RunOptions run;
+  run.last_step = kSteps;
+  run.learning_rate = [](int64_t) { return 0.02; };
+  run.on_step = [&](const StepResult& r) { seen = r.step + 1; };
+  run.stop_requested = [&] { return seen >= 9; };  // seen on worker 0's thread or later
+  const int64_t done = trainer.parallel->Run(&source, run);
+  CHECK(done >= 9);
+  CHECK(done < kSteps);
+  reference.Run(&source, 0, done);
+  CHECK(Flatten(trainer.parallel->SaveModel()) == Flatten(reference.parallel->SaveModel()));
+}
+
+TEST_CASE("each link carries what the formula says") {
+  Job job = MakeJob(kEverything, "{type: sgd}");
+  for (Topology topology : {Topology::kLinear, Topology::kRing}) {
+    job.topology = topology;
+    Blobs source;
+    Trainer trainer(job, 4);
+    const auto before = trainer.parallel->Traffic();
+    trainer.Run(&source, 0, 10);
+    int64_t total = 0;
+    for (const LinkBytes& link : trainer.parallel->Traffic()) total += link.collect;
+    CHECK(before.size() == trainer.parallel->Traffic().size());
+    // Each of the 3 links of a chain carries M bytes each way per step; half of it in collect.
+    const Net* net = trainer.parallel->net(0);
+    CHECK(total == 10 * 3 * net->arena_elements() * 4);
+  }
+}
+
+}  // namespace mariana
