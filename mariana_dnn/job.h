@@ -92,5 +92,7 @@ struct JobSpec {
 // The values that --resume must find unchanged (net, data, seed, batch, optimizer, schedule), as
 // YAML.
 std::string JobIdentity(JobSpec* job);
+// The first difference of two of them: "train.batch_size was 256 and is now 128".
+std::string FirstChange(const std::string& before, const std::string& now);
 
 }  // namespace mariana

@@ -22,7 +22,6 @@ int TrainVerb(const CommandLine& cl) {
   summary.config_hash = job.effective.hash;
   int code = 0;
   RunWithSummary(run.summary_path(), &summary, Clock::Real(), [&] {
-    run.WriteConfig(job.effective.yaml);
     code = Trainer(&job, &run, &summary).Run();
   });
   return code;

@@ -27,6 +27,7 @@ struct TrainState {
   double horizon_epochs = 0;  // the schedule's, from the first start
   NewbobState newbob;
   int64_t epochs_without_gain = 0;
+  int64_t evaluated_step = 0; // after which the last epoch (or last part of one) was finished
   int64_t best_step = 0;      // 0: nothing evaluated yet
   std::map<std::string, double> best, last;  // held-out metrics
   bool finished = false;      // newbob or patience ended it
@@ -43,11 +44,14 @@ class Trainer {
   int Run();
 
  private:
+  int RunToEnd();
+  void Failed(ExitCode code);
   void OpenData();
   void MakeWorkers();
   void StartOrResume();
   void CheckIdentity(const nlohmann::json& state, const std::string& checkpoint) const;
   bool EpochsLeft() const;
+  bool EvaluationLeft() const { return state_.evaluated_step < state_.step; }
   // False when a stop was requested.
   bool TrainEpoch();
   bool Evaluate();
@@ -55,7 +59,7 @@ class Trainer {
   void RollBack();
   void Save(bool best);
   int Stop();
-  void Finish();
+  int Finish();
   void OnStep(const StepResult& result);
   void WriteWindow();
   double EpochNow() const;

@@ -30,11 +30,11 @@ Trial = collections.namedtuple("Trial", "where inside_save resumed identical")
 class Trials:
     """Trials on one job; `random` (random.Random) draws the places of the kills."""
 
-    def __init__(self, scratch, random, overrides=()):
-        self.scratch, self.random = scratch, random
+    def __init__(self, scratch, random, overrides=(), name="trials"):
+        self.scratch, self.random, self.name = scratch, random, name
         self.words = ["--config", scratch.job, *OVERRIDES, *overrides]
-        whole = scratch("undisturbed")
-        self._finish(["--run_dir", whole])
+        whole = scratch(name + ".undisturbed")
+        self.out = self._finish(["--run_dir", whole]).out
         self.model = program.model_of(whole)
         self.metrics = [self._without_time(row) for row in program.read_metrics(whole)]
         self.lines = len(self.metrics)
@@ -43,14 +43,20 @@ class Trials:
     def run(self, inside_save, kills=1):
         """One run, killed `kills` times, then left to end."""
         self.count += 1
-        run_dir = self.scratch("trial%d" % self.count)
-        where, inside, resumed = [], 0, []
-        for _ in range(kills):
+        run_dir = self.scratch("%s.%d" % (self.name, self.count))
+        where, inside = [], 0
+        for _ in range(20 * kills):
+            if len(where) == kills:
+                break
             killed = self._inside_save(run_dir) if inside_save else self._between(run_dir)
-            if killed:
-                where.append(killed)
-            hidden = glob.glob(os.path.join(run_dir, "checkpoints", ".*"))
-            inside += bool(killed and inside_save and hidden)
+            if not killed:  # it ended before: again from the start
+                shutil.rmtree(run_dir, ignore_errors=True)
+                where, inside = [], 0
+                continue
+            where.append(killed)
+            inside += bool(glob.glob(os.path.join(run_dir, "checkpoints", ".new-*")))
+        if len(where) < kills:
+            raise AssertionError("no kill came in time")
         last = self._finish(["--run_dir", run_dir, "--resume"])
         resumed = re.findall(r"going on from \S*/(\S+)", last.out) or ["the start"]
         identical = program.model_of(run_dir) == self.model and self.metrics == [
@@ -78,10 +84,10 @@ class Trials:
         metrics = os.path.join(run_dir, "metrics.jsonl")
         target = self.random.randrange(0, max(1, self.lines - 2))
         process = self._start(run_dir)
-        came = program.wait_until(lambda: program.lines_of(metrics) >= target, process)
+        program.wait_until(lambda: program.lines_of(metrics) >= target, process)
         process.kill()
-        process.wait()
-        return "at line %d of the metrics" % target if came else ""
+        killed = process.wait() == -signal.SIGKILL
+        return "at line %d of the metrics" % target if killed else ""
 
     def _inside_save(self, run_dir):
         """Kills when a file drawn of a save drawn has appeared, and not been moved into place."""
