@@ -73,9 +73,16 @@ int Trainer::Run() {
   try {
     return RunToEnd();
   } catch (const Error& e) {
+    LOG(INFO) << e.message();
     Failed(e.code());
     throw;
   }
+}
+
+// For the user and for the run's log.
+void Trainer::Say(const std::string& text) {
+  progress_.Message(text);
+  LOG(INFO) << text;
 }
 
 // Summary, metrics and report tell of a run up to its failure.
@@ -99,9 +106,8 @@ int Trainer::RunToEnd() {
   StartOrResume();
   if (run_->finished() && !EpochsLeft() && !EvaluationLeft()) {
     summary_->keep = true;
-    progress_.Message(StrCat(run_->path(), " is done already, ", state_.epoch,
-                             " epochs; train.epochs=N trains on to N; report: ",
-                             run_->report_path()));
+    Say(StrCat(run_->path(), " is done already, ", state_.epoch,
+               " epochs; train.epochs=N trains on to N; report: ", run_->report_path()));
     return 0;
   }
   run_->WriteConfig(job_->effective.yaml);
@@ -121,7 +127,7 @@ int Trainer::RunToEnd() {
 
 void Trainer::OpenData() {
   const DataSpec& data = job_->spec.data;
-  progress_.Message("opening data");
+  Say("opening data");
   train_ = job_->Open(DataSet::kTrain, data.features);
   if (!train_->has_labels()) {
     throw Fail(ExitCode::kUsage, job_->command_line.config,
@@ -137,8 +143,8 @@ void Trainer::OpenData() {
     for (int32_t label : train_->labels(u)) ++counts[static_cast<size_t>(label)];
   }
   for (int64_t n : counts) {
-    tables_.prior.push_back(static_cast<float>(static_cast<double>(n) /
-                                               static_cast<double>(train_->total_frames())));
+    tables_.prior.push_back(
+        static_cast<float>(static_cast<double>(n) / static_cast<double>(train_->total_frames())));
   }
   if (job_->has_valid()) {
     valid_ = job_->Open(DataSet::kValid, data.features);
@@ -155,12 +161,12 @@ void Trainer::OpenData() {
   model_.net = &job_->spec.net;
   const int64_t batch = job_->spec.train.batch_size;
   steps_in_epoch_ = (train_->total_frames() + batch - 1) / batch;
-  progress_.Message(StrCat("training set: ", train_->num_utterances(), " utterances, ",
-                           train_->total_frames(), " frames of ", train_->dim(), " values, ",
-                           job_->num_labels, " labels, ", steps_in_epoch_, " steps an epoch",
-                           valid_ ? StrCat("; held out: ", valid_->num_utterances(),
-                                           " utterances, ", valid_->total_frames(), " frames")
-                                  : std::string()));
+  Say(StrCat("training set: ", train_->num_utterances(), " utterances, ", train_->total_frames(),
+             " frames of ", train_->dim(), " values, ", job_->num_labels, " labels, ",
+             steps_in_epoch_, " steps an epoch",
+             valid_ ? StrCat("; held out: ", valid_->num_utterances(), " utterances, ",
+                             valid_->total_frames(), " frames")
+                    : std::string()));
   // Other data under the same names would be read from the wrong place.
   identity_ += StrCat("training_frames: ", train_->total_frames(), "\n");
 }
@@ -184,14 +190,14 @@ void Trainer::MakeWorkers() {
   workers_->EnableProfile(spec.log.profile);
   for (int w = 0; w < workers_->workers(); ++w) {
     const int64_t rows = workers_->net(w)->options().max_rows;
-    feeders_.push_back(std::make_unique<FrameFeeder>(o.devices[static_cast<size_t>(w)],
-                                                     spec.data.context, rows));
+    feeders_.push_back(
+        std::make_unique<FrameFeeder>(o.devices[static_cast<size_t>(w)], spec.data.context, rows));
     scorers_.push_back(std::make_unique<FrameScorer>(workers_->net(w), spec.data.context));
   }
   int64_t parameters = 0;
   for (const OpInfo& op : workers_->net(0)->ops()) parameters += op.parameters;
-  progress_.Message(StrCat("net: ", parameters, " parameters; ", devices_.size(), " x ",
-                           devices_[0]->info().name, "; topology ", topology_reason_));
+  Say(StrCat("net: ", parameters, " parameters; ", devices_.size(), " x ", devices_[0]->info().name,
+             "; topology ", topology_reason_));
 }
 
 void Trainer::StartOrResume() {
@@ -200,7 +206,7 @@ void Trainer::StartOrResume() {
   std::optional<Checkpoint> checkpoint;
   if (run_->resumed()) checkpoint = LoadNewestCheckpoint(*run_, &line);
   if (checkpoint) {
-    progress_.Message(line);
+    Say(line);
     const std::string where = run_->checkpoint_path(checkpoint->step);
     CheckIdentity(checkpoint->state, where);
     state_ = TrainState::FromJson(checkpoint->state, where);
@@ -213,9 +219,8 @@ void Trainer::StartOrResume() {
       const LoadedModel from = mariana::LoadModel(train.start_from);
       workers_->LoadModel(from.tensors, from.path);
     }
-    state_.horizon_epochs = train.schedule.horizon_epochs > 0
-                                ? train.schedule.horizon_epochs
-                                : static_cast<double>(train.epochs);
+    state_.horizon_epochs = train.schedule.horizon_epochs > 0 ? train.schedule.horizon_epochs
+                                                              : static_cast<double>(train.epochs);
   }
   job_->spec.train.schedule.horizon_epochs = state_.horizon_epochs;
 }
@@ -225,8 +230,9 @@ void Trainer::CheckIdentity(const json& state, const std::string& checkpoint) co
   const std::string before = state.value("identity", "");
   if (before == identity_) return;
   summary_->keep = true;  // the run stays as it is
-  throw Fail(ExitCode::kUsage, checkpoint, ": the config is not the one of this run: ",
-             FirstChange(before, identity_), "; net, data, seed, batch, optimizer and schedule stay as they are under "
+  throw Fail(ExitCode::kUsage, checkpoint,
+             ": the config is not the one of this run: ", FirstChange(before, identity_),
+             "; net, data, seed, batch, optimizer and schedule stay as they are under "
              "--resume: use another --run_dir (and train.start_from to begin with this model)");
 }
 
@@ -388,7 +394,7 @@ void Trainer::FinishEpoch(const FrameScores* scores) {
       std::snprintf(buffer, sizeof buffer, "  %s %.4f", name.c_str(), value);
       text += buffer;
     }
-    progress_.Message(text);
+    Say(text);
     const double loss = state_.last["loss"];
     better = state_.best_step == 0 || loss < state_.best["loss"];
     state_.epochs_without_gain = better ? 0 : state_.epochs_without_gain + 1;
@@ -400,13 +406,13 @@ void Trainer::FinishEpoch(const FrameScores* scores) {
       const auto verdict = state_.newbob.Observe(train.schedule, loss);
       roll_back = verdict == NewbobState::Verdict::kReject ||
                   verdict == NewbobState::Verdict::kRejectAndStop;
-      state_.finished = verdict == NewbobState::Verdict::kStop ||
-                        verdict == NewbobState::Verdict::kRejectAndStop;
-      if (roll_back) progress_.Message("newbob: worse than before; back to the best values");
+      state_.finished =
+          verdict == NewbobState::Verdict::kStop || verdict == NewbobState::Verdict::kRejectAndStop;
+      if (roll_back) Say("newbob: worse than before; back to the best values");
     }
     if (train.patience > 0 && state_.epochs_without_gain >= train.patience) {
       state_.finished = true;
-      progress_.Message(StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
+      Say(StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
     }
   }
   if (roll_back) RollBack();
@@ -454,9 +460,8 @@ int Trainer::Stop() {
   FillSummary();
   summary_->exit_code = ExitCode::kStopped;
   WriteReport("stopped", nullptr);
-  progress_.Message(StrCat("stopped after step ", state_.step, ", saved ",
-                           run_->checkpoint_path(state_.step),
-                           "; the same command with --resume goes on"));
+  Say(StrCat("stopped after step ", state_.step, ", saved ", run_->checkpoint_path(state_.step),
+             "; the same command with --resume goes on"));
   return static_cast<int>(ExitCode::kStopped);
 }
 
@@ -464,23 +469,22 @@ int Trainer::Finish() {
   FillSummary();
   if (!valid_) {
     WriteReport("done", nullptr);
-    progress_.Message(StrCat("done; report: ", run_->report_path()));
+    Say(StrCat("done; report: ", run_->report_path()));
     return 0;
   }
   progress_.Begin("evaluate the best model", valid_->total_frames(), "frames");
   const auto model = ReadAcousticModel(run_->path());
-  const EvaluationResult result =
-      EvaluateModel(*job_, *model, devices_[0].get(), DataSet::kValid,
-                    [this](int64_t done, int64_t) {
-                      progress_.Update(done, {});
-                      return !StopRequested();
-                    });
+  const EvaluationResult result = EvaluateModel(*job_, *model, devices_[0].get(), DataSet::kValid,
+                                                [this](int64_t done, int64_t) {
+                                                  progress_.Update(done, {});
+                                                  return !StopRequested();
+                                                });
   progress_.End();
   if (StopRequested()) return Stop();
   for (const auto& [name, value] : result.values) summary_->best[name] = value;
   WriteReport("done", &result);
-  progress_.Message(StrCat("held out, best model (", model->path, "):\n",
-                           FormatEvaluation(result), "report: ", run_->report_path()));
+  Say(StrCat("held out, best model (", model->path, "):\n", FormatEvaluation(result),
+             "report: ", run_->report_path()));
   return 0;
 }
 
