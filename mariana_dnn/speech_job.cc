@@ -47,8 +47,8 @@ std::unique_ptr<SpeechCorpus> SpeechJob::Open(DataSet set, const FeatureSpec& fe
     throw Fail(ExitCode::kUsage, command_line.config, ": ", name,
                ": needs `feats` or `wav` for this");
   }
-  auto corpus = SpeechCorpus::Open(files, features, spec.data.policy,
-                                   static_cast<int32_t>(num_labels));
+  auto corpus =
+      SpeechCorpus::Open(files, features, spec.data.policy, static_cast<int32_t>(num_labels));
   for (const std::string& warning : corpus->warnings()) {
     std::fprintf(stderr, "%s: warning: %s: %s\n", command_line.program.c_str(), name,
                  warning.c_str());
@@ -58,6 +58,35 @@ std::unique_ptr<SpeechCorpus> SpeechJob::Open(DataSet set, const FeatureSpec& fe
 
 std::unique_ptr<AcousticModel> SpeechJob::Model() const {
   return ReadAcousticModel(spec.model.empty() ? run_path() : spec.model);
+}
+
+TrainingData OpenForTraining(const SpeechJob& job) {
+  const JobSpec& spec = job.spec;
+  const std::string& config = job.command_line.config;
+  if (!job.has_valid() && spec.train.schedule.type == ScheduleType::kNewbob) {
+    throw Fail(ExitCode::kUsage, config,
+               ": train.schedule.type: newbob follows the held-out loss: it needs data.valid");
+  }
+  if (!job.has_valid() && spec.train.patience > 0) {
+    throw Fail(ExitCode::kUsage, config,
+               ": train.patience: follows the held-out loss: it needs data.valid");
+  }
+  TrainingData data;
+  data.train = job.Open(DataSet::kTrain, spec.data.features);
+  if (!data.train->has_labels()) {
+    throw Fail(ExitCode::kUsage, config, ": data.train.alignments: needed for training");
+  }
+  if (!job.has_valid()) return data;
+  data.valid = job.Open(DataSet::kValid, spec.data.features);
+  if (!data.valid->has_labels()) {
+    throw Fail(ExitCode::kUsage, config,
+               ": data.valid.alignments: needed to evaluate after each epoch");
+  }
+  if (data.valid->dim() != data.train->dim()) {
+    throw Fail(ExitCode::kBadData, "data.valid: frames of ", data.valid->dim(),
+               " values, those of data.train have ", data.train->dim());
+  }
+  return data;
 }
 
 std::unique_ptr<SpeechCorpus> OpenFor(const SpeechJob& job, const AcousticModel& model,

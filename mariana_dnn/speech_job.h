@@ -22,8 +22,8 @@ class SpeechJob {
   const CommandLine& command_line;
   JobSpec spec;
   EffectiveConfig effective;
-  PhoneStates states;      // empty without a states file
-  LabelInfo labels;        // likewise
+  PhoneStates states;  // empty without a states file
+  LabelInfo labels;    // likewise
   int64_t num_labels = 0;
 
   // runs/<name>, or --run_dir.
@@ -36,7 +36,14 @@ class SpeechJob {
   std::unique_ptr<AcousticModel> Model() const;
 };
 
-// Opens `set` as `model` needs it: its features, its normalisation; throws Error(kBadData) when dimensions or labels do not fit.
+// What training needs: labelled sets of one dimension, `valid` null where the config gives none.
+struct TrainingData {
+  std::unique_ptr<SpeechCorpus> train, valid;
+};
+TrainingData OpenForTraining(const SpeechJob& job);
+
+// Opens `set` as `model` needs it: its features, its normalisation; throws Error(kBadData) when
+// dimensions or labels do not fit.
 std::unique_ptr<SpeechCorpus> OpenFor(const SpeechJob& job, const AcousticModel& model,
                                       DataSet set);
 

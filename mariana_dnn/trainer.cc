@@ -128,11 +128,9 @@ int Trainer::RunToEnd() {
 void Trainer::OpenData() {
   const DataSpec& data = job_->spec.data;
   Say("opening data");
-  train_ = job_->Open(DataSet::kTrain, data.features);
-  if (!train_->has_labels()) {
-    throw Fail(ExitCode::kUsage, job_->command_line.config,
-               ": data.train.alignments: needed for training");
-  }
+  auto [train, valid] = OpenForTraining(*job_);
+  train_ = std::move(train);
+  valid_ = std::move(valid);
   if (data.features.normalise == Normalisation::kGlobal) {
     train_->ComputeGlobalStats(&tables_.mean, &tables_.scale,
                                static_cast<int>(data.reader_threads));
@@ -146,14 +144,7 @@ void Trainer::OpenData() {
     tables_.prior.push_back(
         static_cast<float>(static_cast<double>(n) / static_cast<double>(train_->total_frames())));
   }
-  if (job_->has_valid()) {
-    valid_ = job_->Open(DataSet::kValid, data.features);
-    if (valid_->dim() != train_->dim()) {
-      throw Fail(ExitCode::kBadData, "data.valid: frames of ", valid_->dim(),
-                 " values, those of data.train have ", train_->dim());
-    }
-    if (!tables_.mean.empty()) valid_->SetGlobalStats(tables_.mean, tables_.scale);
-  }
+  if (valid_ && !tables_.mean.empty()) valid_->SetGlobalStats(tables_.mean, tables_.scale);
   model_.feature_dim = train_->dim();
   model_.num_labels = job_->num_labels;
   model_.features = data.features;

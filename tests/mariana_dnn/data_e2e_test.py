@@ -132,9 +132,20 @@ class BrokenData(ProgramTest):
                       "data.valid.alignments=" + self.file("odd.txt")]
         self.refused("data.valid: frames of 39 values, those of data.train have 40")
 
-    def test_set_without_labels_is_no_training_set(self):
-        result = self.expect(64, 'data.train.alignments=""', run_dir=self.run_dir())
-        self.assertIn("data.train.alignments", result.err)
+    def test_sets_without_labels_are_refused(self):
+        for key in ("data.train.alignments", "data.valid.alignments"):
+            for words in ([], ["--check"]):
+                result = self.expect(64, key + '=""', *words, run_dir=self.run_dir())
+                self.assertIn(key + ": needed", result.err)
+
+    def test_training_without_a_held_out_set(self):
+        none = ['data.valid.feats=""', 'data.valid.alignments=""']
+        self.expect(0, *none, run_dir=self.run_dir())
+        summary = read_json(os.path.join(self.run_dir(), "summary.json"))
+        self.assertEqual((summary["status"], summary["best"]), ("done", {}))
+        for word in ("train.schedule.type=newbob", "train.patience=1"):
+            result = self.expect(64, word, *none, run_dir=self.run_dir("refused"))
+            self.assertIn("needs data.valid", result.err)
 
     def test_small_sets_and_batches_that_do_not_divide(self):
         # One utterance, more workers than some batches have samples.

@@ -109,6 +109,13 @@ class ProgramTest(unittest.TestCase):
             words += ["--run_dir", run_dir]
         return self.expect_plain(code, *words, cwd=cwd)
 
+    def start(self, *words, **options):
+        """The program in the background; killed in the end if it still runs."""
+        process = start(*words, cwd=self.scratch.path, **options)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
     def expect_plain(self, code, *words, cwd=None):
         result = run(*words, cwd=cwd or self.scratch.path)
         self.assertEqual(result.code, code, "%s\n%s%s" % (" ".join(words), result.out, result.err))

@@ -9,7 +9,7 @@ import subprocess
 
 import kill_trials
 import program
-from program import ProgramTest, lines_of, model_of, read_json, read_metrics, start, wait_until
+from program import ProgramTest, lines_of, model_of, read_json, read_metrics, wait_until
 
 # Hands out a feature archive; waits for the file GO as soon as the run has METRICS with as many
 # evaluations as told. So a test holds the program where it wants it, for as long as it wants.
@@ -18,7 +18,7 @@ GATE = """\
 # gate FILE: the command of an scp entry
 if [ -s "$METRICS" ] && [ "$(grep -c valid/loss "$METRICS")" -ge "$EVALUATIONS" ]; then
   : > "$REACHED"
-  while [ ! -e "$GO" ]; do sleep 0.02; done
+  while [ ! -e "$GO" ] && [ -e "$REACHED" ]; do sleep 0.02; done
 fi
 exec cat "$1"
 """
@@ -59,8 +59,7 @@ class Stopped(ProgramTest):
     def stop_and_resume(self, stop, run_dir, words=()):
         """Sends `stop` to a run that trains without end, resumes it to the end of the epoch;
         (what the stopped one said, number of epochs)."""
-        process = start("--config", self.scratch.job, "--run_dir", run_dir, ENDLESS, *words,
-                        cwd=self.scratch.path)
+        process = self.start("--config", self.scratch.job, "--run_dir", run_dir, ENDLESS, *words)
         self.assertTrue(wait_until(
             lambda: lines_of(os.path.join(run_dir, "metrics.jsonl")) >= 3, process))
         process.send_signal(stop)
@@ -84,8 +83,7 @@ class Stopped(ProgramTest):
 
     def test_stopped_run_says_so_in_its_summary(self):
         run_dir = self.run_dir()
-        process = start("--config", self.scratch.job, "--run_dir", run_dir, ENDLESS,
-                        cwd=self.scratch.path)
+        process = self.start("--config", self.scratch.job, "--run_dir", run_dir, ENDLESS)
         self.assertTrue(wait_until(
             lambda: lines_of(os.path.join(run_dir, "metrics.jsonl")) >= 3, process))
         process.terminate()
@@ -105,8 +103,8 @@ class Stopped(ProgramTest):
                 os.write(write_end, b"x" * 4096)
         except BlockingIOError:
             os.set_blocking(write_end, True)
-        process = start("--config", self.scratch.job, "--run_dir", self.run_dir(),
-                        cwd=self.scratch.path, stdout=write_end)
+        process = self.start("--config", self.scratch.job, "--run_dir", self.run_dir(),
+                             stdout=write_end)
         os.close(write_end)
         self.assertTrue(wait_until(lambda: os.path.isdir(self.run_dir()), process))
         process.send_signal(signal.SIGINT)
@@ -145,14 +143,13 @@ class StoppedInEvaluation(ProgramTest):
                  "data.valid.feats=" + scp, "data.allow_pipes=true", *words]
         environment = {**os.environ, "METRICS": os.path.join(run_dir, "metrics.jsonl"),
                        "EVALUATIONS": str(evaluations), "REACHED": reached, "GO": self.go}
-        process = start(*words, cwd=self.scratch.path, env=environment)
+        process = self.start(*words, env=environment)
         self.assertTrue(wait_until(lambda: os.path.exists(reached), process),
                         process.poll() is not None and program.finish(process))
         return process, run_dir
 
     def terminate(self, process):
-        process.terminate()
-        self.assertIn("stopping", process.stderr.readline().decode())
+        process.terminate()  # handled before the program sees what it waits for
         program.write(self.go, "")
         return program.finish(process)
 
@@ -162,6 +159,7 @@ class StoppedInEvaluation(ProgramTest):
         process, run_dir = self.held("stopped", evaluations, words)
         result = self.terminate(process)
         self.assertEqual(result.code, 75, result)
+        self.assertIn("stopping after saving a checkpoint", result.err)
         summary = read_json(os.path.join(run_dir, "summary.json"))
         self.assertEqual(summary["status"], "stopped")
         self.expect(0, "--resume", *words, run_dir=run_dir)

@@ -105,9 +105,8 @@ class RunDirectory(ProgramTest):
 
     def test_progress_on_a_terminal_is_a_bar(self):
         terminal, end = pty.openpty()
-        process = program.start("--config", self.scratch.job, "--run_dir", self.run_dir(),
-                                cwd=self.scratch.path, stdout=end,
-                                env={**os.environ, "TERM": "xterm"})
+        process = self.start("--config", self.scratch.job, "--run_dir", self.run_dir(), stdout=end,
+                             env={**os.environ, "TERM": "xterm"})
         os.close(end)
         shown = b""
         try:
