@@ -1,8 +1,10 @@
 """What the scripts here share: Python packages, the program they compare, how they report."""
+import contextlib
 import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,7 +18,8 @@ def say(text):
 
 
 def die(text, code=1):
-    sys.exit(print(f"{NAME}: {text}", file=sys.stderr) or code)
+    print(f"{NAME}: {text}", file=sys.stderr)
+    sys.exit(code)
 
 
 def use(packages):
@@ -40,6 +43,17 @@ def use(packages):
                        *missing()]).returncode:
         die("pip failed")
     os.execv(python, [str(python)] + sys.argv)
+
+
+@contextlib.contextmanager
+def work_folder(keep):
+    """The folder `keep`, made here and left behind, or without one a temporary folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (keep or Path(scratch)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            die(f"{folder}: is not empty; --keep needs a new folder", 73)
+        yield folder
 
 
 def program(path):
