@@ -99,9 +99,9 @@ int Trainer::RunToEnd() {
   StartOrResume();
   if (run_->finished() && !EpochsLeft() && !EvaluationLeft()) {
     summary_->keep = true;
-    progress_.Message(StrCat(run_->path(), " is done already, ", state_.epoch,
-                             " epochs; train.epochs=N trains on to N; report: ",
-                             run_->report_path()));
+    progress_.Message(
+        StrCat(run_->path(), " is done already, ", state_.epoch,
+               " epochs; train.epochs=N trains on to N; report: ", run_->report_path()));
     return 0;
   }
   run_->WriteConfig(job_->effective.yaml);
@@ -137,8 +137,8 @@ void Trainer::OpenData() {
     for (int32_t label : train_->labels(u)) ++counts[static_cast<size_t>(label)];
   }
   for (int64_t n : counts) {
-    tables_.prior.push_back(static_cast<float>(static_cast<double>(n) /
-                                               static_cast<double>(train_->total_frames())));
+    tables_.prior.push_back(
+        static_cast<float>(static_cast<double>(n) / static_cast<double>(train_->total_frames())));
   }
   if (job_->has_valid()) {
     valid_ = job_->Open(DataSet::kValid, data.features);
@@ -184,8 +184,8 @@ void Trainer::MakeWorkers() {
   workers_->EnableProfile(spec.log.profile);
   for (int w = 0; w < workers_->workers(); ++w) {
     const int64_t rows = workers_->net(w)->options().max_rows;
-    feeders_.push_back(std::make_unique<FrameFeeder>(o.devices[static_cast<size_t>(w)],
-                                                     spec.data.context, rows));
+    feeders_.push_back(
+        std::make_unique<FrameFeeder>(o.devices[static_cast<size_t>(w)], spec.data.context, rows));
     scorers_.push_back(std::make_unique<FrameScorer>(workers_->net(w), spec.data.context));
   }
   int64_t parameters = 0;
@@ -213,9 +213,8 @@ void Trainer::StartOrResume() {
       const LoadedModel from = mariana::LoadModel(train.start_from);
       workers_->LoadModel(from.tensors, from.path);
     }
-    state_.horizon_epochs = train.schedule.horizon_epochs > 0
-                                ? train.schedule.horizon_epochs
-                                : static_cast<double>(train.epochs);
+    state_.horizon_epochs = train.schedule.horizon_epochs > 0 ? train.schedule.horizon_epochs
+                                                              : static_cast<double>(train.epochs);
   }
   job_->spec.train.schedule.horizon_epochs = state_.horizon_epochs;
 }
@@ -225,8 +224,9 @@ void Trainer::CheckIdentity(const json& state, const std::string& checkpoint) co
   const std::string before = state.value("identity", "");
   if (before == identity_) return;
   summary_->keep = true;  // the run stays as it is
-  throw Fail(ExitCode::kUsage, checkpoint, ": the config is not the one of this run: ",
-             FirstChange(before, identity_), "; net, data, seed, batch, optimizer and schedule stay as they are under "
+  throw Fail(ExitCode::kUsage, checkpoint,
+             ": the config is not the one of this run: ", FirstChange(before, identity_),
+             "; net, data, seed, batch, optimizer and schedule stay as they are under "
              "--resume: use another --run_dir (and train.start_from to begin with this model)");
 }
 
@@ -400,13 +400,14 @@ void Trainer::FinishEpoch(const FrameScores* scores) {
       const auto verdict = state_.newbob.Observe(train.schedule, loss);
       roll_back = verdict == NewbobState::Verdict::kReject ||
                   verdict == NewbobState::Verdict::kRejectAndStop;
-      state_.finished = verdict == NewbobState::Verdict::kStop ||
-                        verdict == NewbobState::Verdict::kRejectAndStop;
+      state_.finished =
+          verdict == NewbobState::Verdict::kStop || verdict == NewbobState::Verdict::kRejectAndStop;
       if (roll_back) progress_.Message("newbob: worse than before; back to the best values");
     }
     if (train.patience > 0 && state_.epochs_without_gain >= train.patience) {
       state_.finished = true;
-      progress_.Message(StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
+      progress_.Message(
+          StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
     }
   }
   if (roll_back) RollBack();
@@ -469,18 +470,17 @@ int Trainer::Finish() {
   }
   progress_.Begin("evaluate the best model", valid_->total_frames(), "frames");
   const auto model = ReadAcousticModel(run_->path());
-  const EvaluationResult result =
-      EvaluateModel(*job_, *model, devices_[0].get(), DataSet::kValid,
-                    [this](int64_t done, int64_t) {
-                      progress_.Update(done, {});
-                      return !StopRequested();
-                    });
+  const EvaluationResult result = EvaluateModel(*job_, *model, devices_[0].get(), DataSet::kValid,
+                                                [this](int64_t done, int64_t) {
+                                                  progress_.Update(done, {});
+                                                  return !StopRequested();
+                                                });
   progress_.End();
   if (StopRequested()) return Stop();
   for (const auto& [name, value] : result.values) summary_->best[name] = value;
   WriteReport("done", &result);
-  progress_.Message(StrCat("held out, best model (", model->path, "):\n",
-                           FormatEvaluation(result), "report: ", run_->report_path()));
+  progress_.Message(StrCat("held out, best model (", model->path, "):\n", FormatEvaluation(result),
+                           "report: ", run_->report_path()));
   return 0;
 }
 

@@ -27,10 +27,10 @@ struct TrainState {
   double horizon_epochs = 0;  // the schedule's, from the first start
   NewbobState newbob;
   int64_t epochs_without_gain = 0;
-  int64_t evaluated_step = 0; // after which the last epoch (or last part of one) was finished
-  int64_t best_step = 0;      // 0: nothing evaluated yet
+  int64_t evaluated_step = 0;  // after which the last epoch (or last part of one) was finished
+  int64_t best_step = 0;       // 0: nothing evaluated yet
   std::map<std::string, double> best, last;  // held-out metrics
-  bool finished = false;      // newbob or patience ended it
+  bool finished = false;                     // newbob or patience ended it
 
   nlohmann::json ToJson() const;
   static TrainState FromJson(const nlohmann::json& j, const std::string& where);
@@ -93,7 +93,7 @@ class Trainer {
   std::map<std::string, double> stage_seconds_;
   std::vector<StageSeconds> pipeline_;  // of the last epoch
   std::vector<std::pair<double, double>> profile_;
-  double run_seconds_ = 0;              // training in this start
+  double run_seconds_ = 0;  // training in this start
   int64_t run_samples_ = 0;
   int64_t last_ns_ = 0;
 };
