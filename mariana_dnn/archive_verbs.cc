@@ -14,8 +14,8 @@ namespace {
 std::unique_ptr<ArkWriter> OpenOutput(const SpeechJob& job) {
   const std::string& ark = job.spec.output.ark;
   if (ark.empty()) {
-    throw Fail(ExitCode::kUsage, job.command_line.config,
-               ": output.ark: needed by `", job.command_line.verb, "`, e.g. output.ark=out.ark");
+    throw Fail(ExitCode::kUsage, job.command_line.config, ": output.ark: needed by `",
+               job.command_line.verb, "`, e.g. output.ark=out.ark");
   }
   const std::string stem =
       ark.size() > 4 && ark.substr(ark.size() - 4) == ".ark" ? ark.substr(0, ark.size() - 4) : ark;
@@ -43,7 +43,6 @@ int Finished(ArkWriter* writer, const SpeechJob& job, int utterances) {
 
 int ForwardVerb(const CommandLine& cl) {
   const SpeechJob job(cl);
-  HandleStopSignals(cl.program.c_str(), false);
   const auto writer = OpenOutput(job);
   ParallelSpec one;
   one.threads = job.spec.parallel.threads;
@@ -73,7 +72,6 @@ int ForwardVerb(const CommandLine& cl) {
 
 int FeaturesVerb(const CommandLine& cl) {
   const SpeechJob job(cl);
-  HandleStopSignals(cl.program.c_str(), false);
   const auto writer = OpenOutput(job);
   const auto corpus = job.Open(job.spec.output.set, job.spec.data.features);
   if (job.spec.data.features.normalise == Normalisation::kGlobal) {

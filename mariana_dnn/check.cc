@@ -15,18 +15,19 @@ void PrintLayers(const Net& net, int workers) {
   double parameters = 0, flops = 0, bytes = 0;
   for (const OpInfo& op : net.ops()) {
     std::printf("%-28s %-22s %-14s %12lld %12.3f %12.2f\n", op.name.c_str(), op.type.c_str(),
-                op.output.ToString().c_str(), static_cast<long long>(op.parameters),
-                op.flops / 1e6, static_cast<double>(op.activation_bytes) / 1e6);
+                op.output.ToString().c_str(), static_cast<long long>(op.parameters), op.flops / 1e6,
+                static_cast<double>(op.activation_bytes) / 1e6);
     parameters += static_cast<double>(op.parameters);
     flops += op.flops;
     bytes += static_cast<double>(op.activation_bytes);
   }
   std::printf("%-28s %-22s %-14s %12.0f %12.3f %12.2f\n", "total", "", "", parameters, flops / 1e6,
               bytes / 1e6);
-  std::printf("(MFLOP: forward, one sample; a training step needs about 3 times that. Memory: "
-              "activations of one worker, beside parameters and gradients.)\n"
-              "placement: every layer on each of %d worker%s\n",
-              workers, workers == 1 ? "" : "s");
+  std::printf(
+      "(MFLOP: forward, one sample; a training step needs about 3 times that. Memory: "
+      "activations of one worker, beside parameters and gradients.)\n"
+      "placement: every layer on each of %d worker%s\n",
+      workers, workers == 1 ? "" : "s");
 }
 
 void PrintExchange(const Net& net, Topology topology, const std::string& why, int n,

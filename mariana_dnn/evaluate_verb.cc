@@ -10,20 +10,20 @@ namespace mariana {
 
 int EvaluateVerb(const CommandLine& cl) {
   const SpeechJob job(cl);
-  HandleStopSignals(cl.program.c_str(), false);
   ParallelSpec one;
   one.threads = job.spec.parallel.threads;
   const auto devices = MakeDevices(cl.device, one, Precision::kFp32);
   const auto model = job.Model();
   Progress progress(cl.progress, Clock::Real(), stderr);
   bool begun = false;
-  const EvaluationResult result = EvaluateModel(
-      job, *model, devices[0].get(), job.spec.output.set, [&](int64_t done, int64_t total) {
-        if (!begun) progress.Begin("evaluate", total, "frames");
-        begun = true;
-        progress.Update(done, {});
-        return !StopRequested();
-      });
+  const EvaluationResult result = EvaluateModel(job, *model, devices[0].get(), job.spec.output.set,
+                                                [&](int64_t done, int64_t total) {
+                                                  if (!begun)
+                                                    progress.Begin("evaluate", total, "frames");
+                                                  begun = true;
+                                                  progress.Update(done, {});
+                                                  return !StopRequested();
+                                                });
   progress.End();
   if (StopRequested()) return static_cast<int>(ExitCode::kStopped);
   if (cl.progress == ProgressMode::kJson) {

@@ -1,5 +1,9 @@
 #include "mariana_dnn/job.h"
 
+#include <map>
+#include <sstream>
+#include <utility>
+
 namespace mariana {
 
 void ContextSpec::Describe(Fields* f) {
@@ -29,8 +33,9 @@ void DataSpec::Describe(Fields* f) {
   f->Path("lexicon", &lexicon, PathKind::kInput,
           "Pronunciations, `word phone phone ...` lines: with `texts`, evaluate also tells which "
           "text was said.");
-  f->Path("texts", &texts, PathKind::kInput,
-          "`utterance word word ...` lines; the distinct texts are the closed list to choose from.");
+  f->Path(
+      "texts", &texts, PathKind::kInput,
+      "`utterance word word ...` lines; the distinct texts are the closed list to choose from.");
   for (const UtteranceSetSpec* set : {&train, &valid}) {
     f->Require(set->cmvn.empty() || features.normalise == Normalisation::kSpeaker ||
                    features.normalise == Normalisation::kUtterance,
@@ -57,8 +62,7 @@ void CheckpointSpec::Describe(Fields* f) {
 
 void TrainSpec::Describe(Fields* f) {
   f->Int("epochs", &epochs, "Passes over the training set.", Rule().Min(1).Max(1000000));
-  f->Int("max_steps", &max_steps, "End after so many steps in all; 0: no such end.",
-         Rule().Min(0));
+  f->Int("max_steps", &max_steps, "End after so many steps in all; 0: no such end.", Rule().Min(0));
   f->Int("batch_size", &batch_size, "Samples per step, over all devices.",
          Rule().Min(1).Max(1 << 24));
   f->Int("accumulate", &accumulate,
@@ -108,20 +112,91 @@ void JobSpec::Describe(Fields* f) {
           "The .safetensors file that `export` writes.");
 }
 
-std::string JobIdentity(JobSpec* job) {
-  return PrintConfig([job](Fields* f) {
-    f->Int("seed", &job->seed, "");
-    f->Section("train_set", &job->data.train, "");
-    f->Section("features", &job->data.features, "");
-    f->Section("context", &job->data.context, "");
-    f->Int("block_frames", &job->data.block_frames, "");
-    f->Section("net", &job->net, "");
-    f->Int("batch_size", &job->train.batch_size, "");
-    f->Choice("precision", &job->train.precision,
+namespace {
+
+// The parts of `data:` and `train:` that belong to a run's identity.
+struct DataIdentity {
+  DataSpec* data;
+  void Describe(Fields* f) {
+    f->Section("train", &data->train, "");
+    f->Section("features", &data->features, "");
+    f->Section("context", &data->context, "");
+    f->Int("num_labels", &data->num_labels, "");
+    f->Int("block_frames", &data->block_frames, "");
+    f->Int("frame_tolerance", &data->policy.frame_tolerance, "");
+  }
+};
+
+struct TrainIdentity {
+  TrainSpec* train;
+  void Describe(Fields* f) {
+    f->Int("batch_size", &train->batch_size, "");
+    f->Choice("precision", &train->precision,
               {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}}, "");
-    f->Section("optimizer", &job->train.optimizer, "");
-    f->Section("schedule", &job->train.schedule, "");
+    f->Section("optimizer", &train->optimizer, "");
+    f->Section("schedule", &train->schedule, "");
+  }
+};
+
+// One value of a printed config.
+struct PrintedValue {
+  std::string path, text;  // "net.layers.0.units", "32"
+};
+
+// The values of what PrintConfig prints: two spaces a level, "- " before the first key of an item.
+std::vector<PrintedValue> PrintedValues(const std::string& yaml) {
+  std::vector<PrintedValue> out;
+  std::vector<std::pair<size_t, std::string>> open;  // indentation and name of what we are in
+  std::istringstream lines(yaml);
+  for (std::string line; std::getline(lines, line);) {
+    size_t indent = line.find_first_not_of(' ');
+    if (indent == std::string::npos) continue;
+    const bool starts_item = line.compare(indent, 2, "- ") == 0;
+    while (!open.empty() && open.back().first > indent) open.pop_back();
+    if (starts_item) {
+      int item = 0;
+      if (!open.empty() && open.back().first == indent) {
+        item = std::stoi(open.back().second) + 1;
+        open.pop_back();
+      }
+      open.emplace_back(indent, std::to_string(item));
+      indent += 2;
+    } else {
+      while (!open.empty() && open.back().first >= indent) open.pop_back();
+    }
+    const size_t colon = line.find(':', indent);
+    open.emplace_back(indent, line.substr(indent, colon - indent));
+    if (colon == std::string::npos || colon + 1 >= line.size()) continue;
+    PrintedValue value{"", line.substr(colon + 2)};
+    for (const auto& [_, name] : open) value.path += (value.path.empty() ? "" : ".") + name;
+    out.push_back(value);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string JobIdentity(JobSpec* job) {
+  DataIdentity data{&job->data};
+  TrainIdentity train{&job->train};
+  return PrintConfig([&](Fields* f) {
+    f->Int("seed", &job->seed, "");
+    f->Section("data", &data, "");
+    f->Section("net", &job->net, "");
+    f->Section("train", &train, "");
   });
+}
+
+std::string FirstChange(const std::string& before, const std::string& now) {
+  std::map<std::string, std::string> was;
+  for (const PrintedValue& v : PrintedValues(before)) was[v.path] = v.text;
+  for (const PrintedValue& v : PrintedValues(now)) {
+    const auto it = was.find(v.path);
+    if (it == was.end()) return v.path + " is new";
+    if (it->second != v.text) return v.path + " was " + it->second + " and is now " + v.text;
+    was.erase(it);
+  }
+  return was.empty() ? "its form" : was.begin()->first + " is gone";
 }
 
 }  // namespace mariana

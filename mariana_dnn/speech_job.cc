@@ -47,8 +47,8 @@ std::unique_ptr<SpeechCorpus> SpeechJob::Open(DataSet set, const FeatureSpec& fe
     throw Fail(ExitCode::kUsage, command_line.config, ": ", name,
                ": needs `feats` or `wav` for this");
   }
-  auto corpus = SpeechCorpus::Open(files, features, spec.data.policy,
-                                   static_cast<int32_t>(num_labels));
+  auto corpus =
+      SpeechCorpus::Open(files, features, spec.data.policy, static_cast<int32_t>(num_labels));
   for (const std::string& warning : corpus->warnings()) {
     std::fprintf(stderr, "%s: warning: %s: %s\n", command_line.program.c_str(), name,
                  warning.c_str());

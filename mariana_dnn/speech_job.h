@@ -22,8 +22,8 @@ class SpeechJob {
   const CommandLine& command_line;
   JobSpec spec;
   EffectiveConfig effective;
-  PhoneStates states;      // empty without a states file
-  LabelInfo labels;        // likewise
+  PhoneStates states;  // empty without a states file
+  LabelInfo labels;    // likewise
   int64_t num_labels = 0;
 
   // runs/<name>, or --run_dir.
@@ -36,7 +36,8 @@ class SpeechJob {
   std::unique_ptr<AcousticModel> Model() const;
 };
 
-// Opens `set` as `model` needs it: its features, its normalisation; throws Error(kBadData) when dimensions or labels do not fit.
+// Opens `set` as `model` needs it: its features, its normalisation; throws Error(kBadData) when
+// dimensions or labels do not fit.
 std::unique_ptr<SpeechCorpus> OpenFor(const SpeechJob& job, const AcousticModel& model,
                                       DataSet set);
 

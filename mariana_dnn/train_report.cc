@@ -26,6 +26,11 @@ std::string Count(double n) {
   return Format("%.0f", n);
 }
 
+std::string Shorten(const std::string& text) {
+  constexpr size_t kMost = 60;
+  return text.size() <= kMost ? text : text.substr(0, kMost) + " …";
+}
+
 ChartSeries Series(const std::vector<MetricsRow>& rows, const std::string& metric,
                    const std::string& name) {
   ChartSeries series;
@@ -71,8 +76,7 @@ void AddFigures(const TrainReportInput& in, Report* report) {
   const auto best = [&](const char* metric, const char* label, bool percent) {
     const auto found = in.best.find(metric);
     if (found == in.best.end()) return;
-    const double epoch =
-        static_cast<double>(in.best_step) / static_cast<double>(in.steps_in_epoch);
+    const double epoch = static_cast<double>(in.best_step) / static_cast<double>(in.steps_in_epoch);
     report->figures.push_back({label,
                                percent ? Percent(found->second) : Format("%.3f", found->second),
                                Format("held out, best model (epoch %.3g)", epoch)});
@@ -82,13 +86,13 @@ void AddFigures(const TrainReportInput& in, Report* report) {
   best("phone_accuracy", "Phone accuracy", true);
   best("loss", "Cross-entropy", false);
   if (in.evaluation && !in.evaluation->texts.empty()) {
-    report->figures.push_back({"Texts told apart",
-                               StrCat(in.evaluation->TextsRight(), " of ",
-                                      in.evaluation->texts.size()),
-                               "which of the closed list was said"});
+    report->figures.push_back(
+        {"Texts told apart",
+         StrCat(in.evaluation->TextsRight(), " of ", in.evaluation->texts.size()),
+         "which of the closed list was said"});
   }
-  report->figures.push_back({"Speed", Count(in.samples_per_second) + " frames/s",
-                             Format("%.1f s of training in all", in.seconds)});
+  report->figures.push_back({"Speed", Count(in.samples_per_second),
+                             Format("frames a second; %.1f s of training", in.seconds)});
 }
 
 void AddTime(const TrainReportInput& in, Report* report) {
@@ -124,7 +128,10 @@ void AddLayers(const TrainReportInput& in, Report* report) {
     parameters += static_cast<double>(op.parameters);
     flops += op.flops;
     bytes += static_cast<double>(op.activation_bytes);
-    std::vector<std::string> row{op.name, op.type, op.output.ToString(), StrCat(op.parameters),
+    std::vector<std::string> row{op.name,
+                                 op.type,
+                                 op.output.ToString(),
+                                 StrCat(op.parameters),
                                  Format("%.3f", op.flops / 1e6),
                                  Format("%.2f", static_cast<double>(op.activation_bytes) / 1e6)};
     if (timed && i < in.profile.size()) {
@@ -133,8 +140,12 @@ void AddLayers(const TrainReportInput& in, Report* report) {
     }
     table.rows.push_back(std::move(row));
   }
-  std::vector<std::string> total{"total", "", "", Format("%.0f", parameters),
-                                 Format("%.3f", flops / 1e6), Format("%.2f", bytes / 1e6)};
+  std::vector<std::string> total{"total",
+                                 "",
+                                 "",
+                                 Format("%.0f", parameters),
+                                 Format("%.3f", flops / 1e6),
+                                 Format("%.2f", bytes / 1e6)};
   if (timed) total.insert(total.end(), {"", ""});
   table.rows.push_back(std::move(total));
   table.last_row_is_total = true;
@@ -163,10 +174,10 @@ void AddTexts(const TrainReportInput& in, Report* report) {
   if (texts.size() > 15) texts.resize(15);
   ReportTable table;
   table.title = "Which text was said: the mistakes and the closest calls";
-  table.columns = {"utterance", "said", "heard", "margin a frame"};
+  table.columns = {"utterance", "margin a frame", "said", "heard"};
   for (const RecognisedText& t : texts) {
-    table.rows.push_back({t.utterance, t.said, t.correct() ? "the same" : t.heard,
-                          Format("%.3f", t.margin)});
+    table.rows.push_back({t.utterance, Format("%.3f", t.margin), Shorten(t.said),
+                          t.correct() ? "the same" : Shorten(t.heard)});
   }
   report->sections.emplace_back(std::move(table));
 }
@@ -177,8 +188,8 @@ Report MakeTrainReport(const TrainReportInput& in) {
   Report report;
   report.title = in.job->spec.name;
   report.subtitle = StrCat("mariana_dnn train · ", in.devices, " · ", in.steps, " steps, ",
-                           Format("%.3g", in.epochs), " epochs, ", Count(static_cast<double>(in.samples)),
-                           " frames");
+                           Format("%.3g", in.epochs), " epochs, ",
+                           Count(static_cast<double>(in.samples)), " frames");
   report.status = in.status;
   AddFigures(in, &report);
   AddCharts(in, &report);
@@ -186,8 +197,8 @@ Report MakeTrainReport(const TrainReportInput& in) {
   AddTexts(in, &report);
   AddLayers(in, &report);
   AddTraffic(in, &report);
-  report.sections.emplace_back(Preformatted{"Config, each value with its origin",
-                                            in.job->effective.yaml});
+  report.sections.emplace_back(
+      Preformatted{"Config, each value with its origin", in.job->effective.yaml});
   return report;
 }
 

@@ -2,7 +2,6 @@
 
 #include "common/base/error.h"
 #include "common/train/run_log.h"
-#include "common/train/signals.h"
 #include "mariana_dnn/trainer.h"
 #include "mariana_dnn/verbs.h"
 
@@ -15,7 +14,6 @@ int TrainVerb(const CommandLine& cl) {
     std::fputs(job.effective.yaml.c_str(), stdout);
     return 0;
   }
-  HandleStopSignals(cl.program.c_str(), true);
   const RunDirectory run(job.run_path(), cl.resume);
   LogToFolder(run.log_path(), 0);
   Summary summary;
@@ -23,10 +21,8 @@ int TrainVerb(const CommandLine& cl) {
   summary.verb = cl.verb;
   summary.config_hash = job.effective.hash;
   int code = 0;
-  RunWithSummary(run.summary_path(), &summary, Clock::Real(), [&] {
-    run.WriteConfig(job.effective.yaml);
-    code = Trainer(&job, &run, &summary).Run();
-  });
+  RunWithSummary(run.summary_path(), &summary, Clock::Real(),
+                 [&] { code = Trainer(&job, &run, &summary).Run(); });
   return code;
 }
 

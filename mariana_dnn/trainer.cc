@@ -27,6 +27,7 @@ json TrainState::ToJson() const {
             {"started", newbob.started},
             {"halving", newbob.halving}}},
           {"epochs_without_gain", epochs_without_gain},
+          {"evaluated_step", evaluated_step},
           {"best_step", best_step},
           {"best", best},
           {"last", last},
@@ -47,6 +48,7 @@ TrainState TrainState::FromJson(const json& j, const std::string& where) {
     s.newbob.started = j.at("newbob").at("started");
     s.newbob.halving = j.at("newbob").at("halving");
     s.epochs_without_gain = j.at("epochs_without_gain");
+    s.evaluated_step = j.at("evaluated_step");
     s.best_step = j.at("best_step");
     s.best = j.at("best").get<std::map<std::string, double>>();
     s.last = j.at("last").get<std::map<std::string, double>>();
@@ -68,13 +70,45 @@ Trainer::Trainer(SpeechJob* job, const RunDirectory* run, Summary* summary)
 Trainer::~Trainer() = default;
 
 int Trainer::Run() {
+  try {
+    return RunToEnd();
+  } catch (const Error& e) {
+    Failed(e.code());
+    throw;
+  }
+}
+
+// Summary, metrics and report tell of a run up to its failure.
+void Trainer::Failed(ExitCode code) {
+  if (!metrics_) return;  // it had not begun
+  FillSummary();
+  try {
+    WriteWindow();
+    WriteReport(StatusName(code), nullptr);
+  } catch (const Error& e) {  // the first failure is the one to tell
+    LOG(INFO) << e.message();
+  }
+}
+
+int Trainer::RunToEnd() {
   const int64_t begin = clock_->NowNs();
+  const JobSpec& spec = job_->spec;
+  devices_ = MakeDevices(job_->command_line.device, spec.parallel, spec.train.precision);
   OpenData();
   MakeWorkers();
   StartOrResume();
+  if (run_->finished() && !EpochsLeft() && !EvaluationLeft()) {
+    summary_->keep = true;
+    progress_.Message(
+        StrCat(run_->path(), " is done already, ", state_.epoch,
+               " epochs; train.epochs=N trains on to N; report: ", run_->report_path()));
+    return 0;
+  }
+  run_->WriteConfig(job_->effective.yaml);
+  metrics_ = std::make_unique<MetricsLog>(*run_, state_.step);
   FillSummary();
   stage_seconds_["set_up"] = static_cast<double>(clock_->NowNs() - begin) * 1e-9;
-  while (EpochsLeft()) {
+  while (EpochsLeft() || EvaluationLeft()) {
     if (!TrainEpoch()) return Stop();
     if (!valid_) {
       FinishEpoch(nullptr);
@@ -82,8 +116,7 @@ int Trainer::Run() {
       return Stop();
     }
   }
-  Finish();
-  return 0;
+  return Finish();
 }
 
 void Trainer::OpenData() {
@@ -104,8 +137,8 @@ void Trainer::OpenData() {
     for (int32_t label : train_->labels(u)) ++counts[static_cast<size_t>(label)];
   }
   for (int64_t n : counts) {
-    tables_.prior.push_back(static_cast<float>(static_cast<double>(n) /
-                                               static_cast<double>(train_->total_frames())));
+    tables_.prior.push_back(
+        static_cast<float>(static_cast<double>(n) / static_cast<double>(train_->total_frames())));
   }
   if (job_->has_valid()) {
     valid_ = job_->Open(DataSet::kValid, data.features);
@@ -128,11 +161,12 @@ void Trainer::OpenData() {
                            valid_ ? StrCat("; held out: ", valid_->num_utterances(),
                                            " utterances, ", valid_->total_frames(), " frames")
                                   : std::string()));
+  // Other data under the same names would be read from the wrong place.
+  identity_ += StrCat("training_frames: ", train_->total_frames(), "\n");
 }
 
 void Trainer::MakeWorkers() {
   const JobSpec& spec = job_->spec;
-  devices_ = MakeDevices(job_->command_line.device, spec.parallel, spec.train.precision);
   topology_ = ChooseTopology(spec.parallel, &topology_reason_);
   DataParallelOptions o;
   for (auto& d : devices_) o.devices.push_back(d.get());
@@ -150,8 +184,8 @@ void Trainer::MakeWorkers() {
   workers_->EnableProfile(spec.log.profile);
   for (int w = 0; w < workers_->workers(); ++w) {
     const int64_t rows = workers_->net(w)->options().max_rows;
-    feeders_.push_back(std::make_unique<FrameFeeder>(o.devices[static_cast<size_t>(w)],
-                                                     spec.data.context, rows));
+    feeders_.push_back(
+        std::make_unique<FrameFeeder>(o.devices[static_cast<size_t>(w)], spec.data.context, rows));
     scorers_.push_back(std::make_unique<FrameScorer>(workers_->net(w), spec.data.context));
   }
   int64_t parameters = 0;
@@ -179,28 +213,20 @@ void Trainer::StartOrResume() {
       const LoadedModel from = mariana::LoadModel(train.start_from);
       workers_->LoadModel(from.tensors, from.path);
     }
-    state_.horizon_epochs = train.schedule.horizon_epochs > 0
-                                ? train.schedule.horizon_epochs
-                                : static_cast<double>(train.epochs);
+    state_.horizon_epochs = train.schedule.horizon_epochs > 0 ? train.schedule.horizon_epochs
+                                                              : static_cast<double>(train.epochs);
   }
   job_->spec.train.schedule.horizon_epochs = state_.horizon_epochs;
-  metrics_ = std::make_unique<MetricsLog>(*run_, state_.step);
 }
 
-// The first line that differs says what must not change.
+// The first value that differs says what must not change.
 void Trainer::CheckIdentity(const json& state, const std::string& checkpoint) const {
   const std::string before = state.value("identity", "");
   if (before == identity_) return;
-  std::istringstream was(before), is(identity_);
-  std::string a, b;
-  for (;;) {
-    const bool more_a = static_cast<bool>(std::getline(was, a));
-    const bool more_b = static_cast<bool>(std::getline(is, b));
-    if (a != b || more_a != more_b) break;
-  }
-  throw Fail(ExitCode::kUsage, checkpoint, ": the config is not the one of this run: \"", a,
-             "\" was, \"", b,
-             "\" is now; net, data, seed, batch, optimizer and schedule stay as they are under "
+  summary_->keep = true;  // the run stays as it is
+  throw Fail(ExitCode::kUsage, checkpoint,
+             ": the config is not the one of this run: ", FirstChange(before, identity_),
+             "; net, data, seed, batch, optimizer and schedule stay as they are under "
              "--resume: use another --run_dir (and train.start_from to begin with this model)");
 }
 
@@ -217,7 +243,9 @@ double Trainer::EpochNow() const {
 
 bool Trainer::TrainEpoch() {
   const JobSpec& spec = job_->spec;
-  if (state_.step_in_epoch == steps_in_epoch_) return true;  // only its evaluation is missing
+  if (state_.step_in_epoch == steps_in_epoch_ || !EpochsLeft()) {
+    return true;  // only its evaluation is missing
+  }
   FrameStreamOptions options;
   options.seed = static_cast<uint64_t>(spec.seed);
   options.epoch = state_.epoch;
@@ -372,16 +400,18 @@ void Trainer::FinishEpoch(const FrameScores* scores) {
       const auto verdict = state_.newbob.Observe(train.schedule, loss);
       roll_back = verdict == NewbobState::Verdict::kReject ||
                   verdict == NewbobState::Verdict::kRejectAndStop;
-      state_.finished = verdict == NewbobState::Verdict::kStop ||
-                        verdict == NewbobState::Verdict::kRejectAndStop;
+      state_.finished =
+          verdict == NewbobState::Verdict::kStop || verdict == NewbobState::Verdict::kRejectAndStop;
       if (roll_back) progress_.Message("newbob: worse than before; back to the best values");
     }
     if (train.patience > 0 && state_.epochs_without_gain >= train.patience) {
       state_.finished = true;
-      progress_.Message(StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
+      progress_.Message(
+          StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
     }
   }
   if (roll_back) RollBack();
+  state_.evaluated_step = state_.step;
   if (state_.step_in_epoch == steps_in_epoch_) {
     ++state_.epoch;
     state_.step_in_epoch = 0;
@@ -431,26 +461,27 @@ int Trainer::Stop() {
   return static_cast<int>(ExitCode::kStopped);
 }
 
-void Trainer::Finish() {
+int Trainer::Finish() {
   FillSummary();
   if (!valid_) {
     WriteReport("done", nullptr);
     progress_.Message(StrCat("done; report: ", run_->report_path()));
-    return;
+    return 0;
   }
   progress_.Begin("evaluate the best model", valid_->total_frames(), "frames");
   const auto model = ReadAcousticModel(run_->path());
-  const EvaluationResult result =
-      EvaluateModel(*job_, *model, devices_[0].get(), DataSet::kValid,
-                    [this](int64_t done, int64_t) {
-                      progress_.Update(done, {});
-                      return !StopRequested();
-                    });
+  const EvaluationResult result = EvaluateModel(*job_, *model, devices_[0].get(), DataSet::kValid,
+                                                [this](int64_t done, int64_t) {
+                                                  progress_.Update(done, {});
+                                                  return !StopRequested();
+                                                });
   progress_.End();
+  if (StopRequested()) return Stop();
   for (const auto& [name, value] : result.values) summary_->best[name] = value;
   WriteReport("done", &result);
-  progress_.Message(StrCat("held out, best model (", model->path, "):\n",
-                           FormatEvaluation(result), "report: ", run_->report_path()));
+  progress_.Message(StrCat("held out, best model (", model->path, "):\n", FormatEvaluation(result),
+                           "report: ", run_->report_path()));
+  return 0;
 }
 
 void Trainer::FillSummary() {

@@ -27,9 +27,10 @@ struct TrainState {
   double horizon_epochs = 0;  // the schedule's, from the first start
   NewbobState newbob;
   int64_t epochs_without_gain = 0;
-  int64_t best_step = 0;      // 0: nothing evaluated yet
+  int64_t evaluated_step = 0;  // after which the last epoch (or last part of one) was finished
+  int64_t best_step = 0;       // 0: nothing evaluated yet
   std::map<std::string, double> best, last;  // held-out metrics
-  bool finished = false;      // newbob or patience ended it
+  bool finished = false;                     // newbob or patience ended it
 
   nlohmann::json ToJson() const;
   static TrainState FromJson(const nlohmann::json& j, const std::string& where);
@@ -43,11 +44,14 @@ class Trainer {
   int Run();
 
  private:
+  int RunToEnd();
+  void Failed(ExitCode code);
   void OpenData();
   void MakeWorkers();
   void StartOrResume();
   void CheckIdentity(const nlohmann::json& state, const std::string& checkpoint) const;
   bool EpochsLeft() const;
+  bool EvaluationLeft() const { return state_.evaluated_step < state_.step; }
   // False when a stop was requested.
   bool TrainEpoch();
   bool Evaluate();
@@ -55,7 +59,7 @@ class Trainer {
   void RollBack();
   void Save(bool best);
   int Stop();
-  void Finish();
+  int Finish();
   void OnStep(const StepResult& result);
   void WriteWindow();
   double EpochNow() const;
@@ -89,7 +93,7 @@ class Trainer {
   std::map<std::string, double> stage_seconds_;
   std::vector<StageSeconds> pipeline_;  // of the last epoch
   std::vector<std::pair<double, double>> profile_;
-  double run_seconds_ = 0;              // training in this start
+  double run_seconds_ = 0;  // training in this start
   int64_t run_samples_ = 0;
   int64_t last_ns_ = 0;
 };

@@ -2,6 +2,10 @@
 // -> a described struct. Unknown keys, duplicate keys, wrong types, ranges and units are
 // collected and reported together, each as
 //   file:line:column: path: what is wrong; did you mean ...
+// and mistakes in overrides, after the file's, as
+//   override "train.epcohs=5": train.epcohs: unknown key; did you mean "train.epochs"?
+// Keys "x-..." at the top hold anchors and are not read. Numbers are YAML 1.2's plain decimals;
+// what readers disagree about (010, yes, 1_000, tags) is refused rather than guessed.
 // Thread-safe: no shared state.
 #pragma once
 

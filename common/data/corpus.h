@@ -29,6 +29,7 @@ struct UtteranceSetSpec {
   std::string alignments;  // ark, text or scp of integer vectors; may be empty
   std::string utt2spk;     // may be empty
   std::string cmvn;        // scp of Kaldi's CMVN statistics by speaker (or utterance)
+  bool empty() const { return feats.empty() && wav.empty(); }  // a set that was not given
   void Describe(Fields* f);
 };
 

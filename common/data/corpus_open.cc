@@ -1,4 +1,5 @@
 // SpeechCorpus::Open: which utterances there are, and which of them are bad.
+#include <glog/logging.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -45,8 +46,8 @@ std::unordered_map<std::string, int32_t> ReadFrameCounts(const std::string& scp)
 
 class CorpusOpener {
  public:
-  CorpusOpener(const UtteranceSetSpec& files, const FeatureSpec& features,
-               const ReadPolicy& policy, int32_t num_labels)
+  CorpusOpener(const UtteranceSetSpec& files, const FeatureSpec& features, const ReadPolicy& policy,
+               int32_t num_labels)
       : files_(files),
         features_(features),
         policy_(policy),
@@ -55,6 +56,9 @@ class CorpusOpener {
         corpus_(new SpeechCorpus(features)) {}
 
   std::unique_ptr<SpeechCorpus> Open() {
+    if (files_.empty()) throw Error(ExitCode::kUsage, "a set of utterances needs feats or wav");
+    CHECK(files_.cmvn.empty() || features_.normalise == Normalisation::kSpeaker ||
+          features_.normalise == Normalisation::kUtterance);
     if (!files_.wav.empty()) corpus_->fbank_ = std::make_unique<Fbank>(features_.fbank);
     ListUtterances();
     MeasureFeatures();

@@ -66,9 +66,8 @@ std::string LimitingStage(const std::vector<StageSeconds>& stages) {
   std::string limit;
   double most = 0;
   for (const StageSeconds& s : stages) {
-    const double total = s.busy + s.wait_input + s.wait_output;
-    if (total > 0 && s.busy / total > most) {
-      most = s.busy / total;
+    if (s.busy / s.threads > most) {
+      most = s.busy / s.threads;
       limit = s.name;
     }
   }

@@ -98,7 +98,7 @@ class Pipeline {
   std::exception_ptr error_;
 };
 
-// The stage that sets the pace: the one whose threads were busy the largest share of the time.
+// The stage that sets the pace: the one whose threads were busy longest.
 // Empty when nothing ran.
 std::string LimitingStage(const std::vector<StageSeconds>& stages);
 

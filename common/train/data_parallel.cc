@@ -123,13 +123,16 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
     if (s.failure) throw *s.failure;
     s.running = n;
   }
-  // The first failure ends everybody: the exchange wakes whoever waits in it.
+  // The first failure ends everybody: the exchange wakes whoever waits in it, with an error that
+  // must not count as a failure of its own; so the failure is noted before.
   auto fail = [&s, n](int w, const std::string& where, ExitCode code, const std::string& message) {
+    {
+      std::unique_lock<std::mutex> lock(s.mutex);
+      if (s.failure) return;
+      s.failure =
+          n == 1 ? Error(code, message) : Fail(code, "worker ", w, ", ", where, ": ", message);
+    }
     s.group->Abort(w, where, static_cast<int>(code), message);
-    std::unique_lock<std::mutex> lock(s.mutex);
-    if (s.failure) return;
-    s.failure =
-        n == 1 ? Error(code, message) : Fail(code, "worker ", w, ", ", where, ": ", message);
   };
   for (int w = 0; w < n; ++w) {
     Worker* worker = workers_[static_cast<size_t>(w)].get();

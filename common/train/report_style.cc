@@ -55,6 +55,7 @@ h2 small { font-weight: 400; font-size: 13px; color: var(--faint); margin-left: 
 section { padding: 18px 20px; min-width: 0; grid-column: 1 / -1; }
 section.chart { grid-column: auto; }
 section.chart.wide { grid-column: 1 / -1; }
+section.chart.wide svg { max-width: 640px; }
 @media (max-width: 800px) { .sections { grid-template-columns: minmax(0, 1fr); } }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: -4px 0 8px; font-size: 13px;
           color: var(--soft); }

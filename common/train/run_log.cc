@@ -29,7 +29,8 @@ class FatalSink : public google::LogSink {
   }
 };
 
-[[noreturn]] void ExitOnBug() {
+// GNU's attribute, which is part of the type as clang sees it; glog asks for that type.
+__attribute__((noreturn)) void ExitOnBug() {
   void* frames[64];
   backtrace_symbols_fd(frames, backtrace(frames, 64), STDERR_FILENO);
   char text[1200];

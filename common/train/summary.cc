@@ -98,6 +98,7 @@ void RunWithSummary(const std::string& path, Summary* summary, Clock* clock,
                     const std::function<void()>& body) {
   const double begin = clock->NowSeconds();
   const auto failed = [&](ExitCode code, const std::string& error) {
+    if (summary->keep) return;
     summary->exit_code = code;
     summary->error = error;
     summary->wall_seconds = clock->NowSeconds() - begin;
@@ -119,6 +120,7 @@ void RunWithSummary(const std::string& path, Summary* summary, Clock* clock,
     failed(ExitCode::kInternal, e.what());
     throw;
   }
+  if (summary->keep) return;
   summary->wall_seconds = clock->NowSeconds() - begin;
   WriteSummary(path, *summary);
 }

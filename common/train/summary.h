@@ -28,6 +28,7 @@ struct Summary {
   std::map<std::string, double> best;           // metric -> value at best_step
   int64_t best_step = 0;                        // written only when `best` is not empty
   std::map<std::string, std::string> versions;  // more libraries: "onednn" -> "3.5.3"
+  bool keep = false;                            // nothing was done: an earlier file stays as it is
 };
 
 // "done", "stopped", "diverged" or "failed".
@@ -39,7 +40,7 @@ void WriteSummary(const std::string& path, const Summary& summary);  // atomical
 
 // Runs `body` (which fills `*summary` as it goes) and then writes it to `path`, also when `body`
 // throws: then with the failure's code and line, and the exception goes on. wall_seconds is set
-// from `clock`.
+// from `clock`. With `keep` set nothing is written.
 void RunWithSummary(const std::string& path, Summary* summary, Clock* clock,
                     const std::function<void()>& body);
 

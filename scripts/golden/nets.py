@@ -138,6 +138,14 @@ def layer_cases():
         net(linear1=nn.Linear(5, 6), batch_norm1=GroupedBatchNorm(6, 4, momentum=0.3, eps=0.001),
             a=nn.ReLU(), linear2=nn.Linear(6, 4)), 10, 5, 4))
     cases.append(layer_case(
+        "batch norm twice, of different widths",
+        "group: 5\nlayers: [{type: linear, units: 6}, {type: batch_norm}, {type: residual, layers: "
+        "[{type: linear, units: 9}, {type: batch_norm}, {type: tanh}]}, {type: linear}]\n",
+        net(linear1=nn.Linear(5, 6), batch_norm1=GroupedBatchNorm(6, 5),
+            residual1=Residual({"linear1": nn.Linear(6, 9), "batch_norm1": GroupedBatchNorm(9, 5),
+                                "a": nn.Tanh()}, nn.Linear(6, 9, bias=False)),
+            linear2=nn.Linear(9, 4)), 12, 5, 4))
+    cases.append(layer_case(
         "residual with identity",
         "layers: [{type: linear, units: 6}, {type: residual, layers: [{type: tanh}, {type: linear, "
         "units: 6}]}, {type: linear}]\n",

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <functional>
 
+#include "common/config/config.h"
+#include "common/data/label_table.h"
 #include "tests/common/data/scratch.h"
 
 namespace mariana {
@@ -321,6 +323,42 @@ TEST_CASE("a corpus of audio computes its features and refuses other sample rate
   CHECK(BadData([&] { SpeechCorpus::Open(files, features); })
             .find("fbank.wav: utterance \"a\": sample rate 8000 Hz, expected 16000 "
                   "(fbank.sample_rate)") != std::string::npos);
+}
+
+TEST_CASE("a set needs feats or wav, and not both") {
+  Scratch dir;
+  dir.Write("x.scp", "");
+  UtteranceSetSpec files;
+  const auto load = [&](const std::string& yaml) {
+    files = UtteranceSetSpec();
+    LoadConfigText(yaml, "job.yaml", dir.path(), {}, [&](Fields* f) { files.Describe(f); });
+  };
+  CHECK_THROWS_WITH(load("feats: x.scp\nwav: x.scp\n"),
+                    Catch::Contains("job.yaml:2") && Catch::Contains("exclude each other"));
+  CHECK_THROWS_WITH(SpeechCorpus::Open({}, {}), Catch::Contains("needs feats or wav"));
+  load("feats: x.scp\n");
+  CHECK(files.feats == dir / "x.scp");
+}
+
+TEST_CASE("labels past the memory limit are read from their archive when asked for") {
+  Scratch dir;
+  const std::string golden = "tests/golden/data/";
+  const std::string ark = dir.Write("ali.ark", ReadFile(golden + "kaldi_ali.ark"));
+  const auto none = [](const std::string&, const std::string& what) { FAIL(what); };
+  LabelTable::Options options;
+  options.in_memory = 3;  // utterance a alone
+  for (const std::string& path : {ark, golden + "kaldi_ali.txt.gz"}) {
+    const LabelTable table(path, options, none);
+    CHECK(table.Read(table.Find("a")) == std::vector<int32_t>{1, 2, 3});
+    CHECK(table.Read(table.Find("b")) == std::vector<int32_t>{0});
+    CHECK(table.Read(table.Find("c"))[99] == 99);
+    CHECK(table.Find("d") == -1);
+  }
+  const LabelTable table(ark, options, none);
+  dir.Write("ali.ark", "a 1 2 3\nb 0\n");
+  CHECK(table.Read(table.Find("a")).size() == 3);
+  CHECK(dir.Strip(BadData([&] { table.Read(table.Find("c")); }))
+            .find("ali.ark: utterance \"c\": offset ") == 0);
 }
 
 }  // namespace
