@@ -465,6 +465,27 @@ int Trainer::Stop() {
   return static_cast<int>(ExitCode::kStopped);
 }
 
+// Its frames were scored at the end of its epoch: only which texts were said is still to be found.
+EvaluationResult Trainer::EvaluateBest(const AcousticModel& model) {
+  EvaluationResult result;
+  if (job_->spec.data.texts.empty()) {
+    result.scores.frames = valid_->total_frames();
+    for (const auto& named : FrameScores().Values("", job_->labels)) {
+      const auto known = state_.best.find(named.first);  // not where a resumed job adds `states`
+      if (known != state_.best.end()) result.values.push_back(*known);
+    }
+    return result;
+  }
+  progress_.Begin("evaluate the best model", valid_->total_frames(), "frames");
+  result = EvaluateModel(*job_, model, devices_[0].get(), DataSet::kValid,
+                         [this](int64_t done, int64_t) {
+                           progress_.Update(done, {});
+                           return !StopRequested();
+                         });
+  progress_.End();
+  return result;
+}
+
 int Trainer::Finish() {
   FillSummary();
   if (!valid_) {
@@ -472,14 +493,8 @@ int Trainer::Finish() {
     Say(StrCat("done; report: ", run_->report_path()));
     return 0;
   }
-  progress_.Begin("evaluate the best model", valid_->total_frames(), "frames");
   const auto model = ReadAcousticModel(run_->path());
-  const EvaluationResult result = EvaluateModel(*job_, *model, devices_[0].get(), DataSet::kValid,
-                                                [this](int64_t done, int64_t) {
-                                                  progress_.Update(done, {});
-                                                  return !StopRequested();
-                                                });
-  progress_.End();
+  const EvaluationResult result = EvaluateBest(*model);
   if (StopRequested()) return Stop();
   for (const auto& [name, value] : result.values) summary_->best[name] = value;
   WriteReport("done", &result);

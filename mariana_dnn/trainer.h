@@ -60,6 +60,7 @@ class Trainer {
   void RollBack();
   void Save(bool best);
   int Stop();
+  EvaluationResult EvaluateBest(const AcousticModel& model);
   int Finish();
   void OnStep(const StepResult& result);
   void WriteWindow();
