@@ -104,6 +104,8 @@ void JobSpec::Describe(Fields* f) {
           ".safetensors; default: the best checkpoint of the run directory.");
   f->Section("data", &data, "Utterances, labels and how they become samples.");
   f->Section("net", &net, "The network.");
+  f->Require(net.loss == LossKind::kSoftmaxCrossEntropy, "net",
+             "loss: must be softmax_cross_entropy, as labels are classes");
   f->Section("train", &train, "How it learns.");
   f->Section("parallel", &parallel, "Devices and how they exchange parameters.");
   f->Section("log", &log, "What is written while training.");

@@ -73,9 +73,16 @@ int Trainer::Run() {
   try {
     return RunToEnd();
   } catch (const Error& e) {
+    LOG(INFO) << e.message();
     Failed(e.code());
     throw;
   }
+}
+
+// For the user and for the run's log.
+void Trainer::Say(const std::string& text) {
+  progress_.Message(text);
+  LOG(INFO) << text;
 }
 
 // Summary, metrics and report tell of a run up to its failure.
@@ -99,8 +106,7 @@ int Trainer::RunToEnd() {
   StartOrResume();
   if (run_->finished() && !EpochsLeft() && !EvaluationLeft()) {
     summary_->keep = true;
-    progress_.Message(
-        StrCat(run_->path(), " is done already, ", state_.epoch,
+    Say(StrCat(run_->path(), " is done already, ", state_.epoch,
                " epochs; train.epochs=N trains on to N; report: ", run_->report_path()));
     return 0;
   }
@@ -121,7 +127,7 @@ int Trainer::RunToEnd() {
 
 void Trainer::OpenData() {
   const DataSpec& data = job_->spec.data;
-  progress_.Message("opening data");
+  Say("opening data");
   train_ = job_->Open(DataSet::kTrain, data.features);
   if (!train_->has_labels()) {
     throw Fail(ExitCode::kUsage, job_->command_line.config,
@@ -155,12 +161,12 @@ void Trainer::OpenData() {
   model_.net = &job_->spec.net;
   const int64_t batch = job_->spec.train.batch_size;
   steps_in_epoch_ = (train_->total_frames() + batch - 1) / batch;
-  progress_.Message(StrCat("training set: ", train_->num_utterances(), " utterances, ",
-                           train_->total_frames(), " frames of ", train_->dim(), " values, ",
-                           job_->num_labels, " labels, ", steps_in_epoch_, " steps an epoch",
-                           valid_ ? StrCat("; held out: ", valid_->num_utterances(),
-                                           " utterances, ", valid_->total_frames(), " frames")
-                                  : std::string()));
+  Say(StrCat("training set: ", train_->num_utterances(), " utterances, ", train_->total_frames(),
+             " frames of ", train_->dim(), " values, ", job_->num_labels, " labels, ",
+             steps_in_epoch_, " steps an epoch",
+             valid_ ? StrCat("; held out: ", valid_->num_utterances(), " utterances, ",
+                             valid_->total_frames(), " frames")
+                    : std::string()));
   // Other data under the same names would be read from the wrong place.
   identity_ += StrCat("training_frames: ", train_->total_frames(), "\n");
 }
@@ -190,8 +196,8 @@ void Trainer::MakeWorkers() {
   }
   int64_t parameters = 0;
   for (const OpInfo& op : workers_->net(0)->ops()) parameters += op.parameters;
-  progress_.Message(StrCat("net: ", parameters, " parameters; ", devices_.size(), " x ",
-                           devices_[0]->info().name, "; topology ", topology_reason_));
+  Say(StrCat("net: ", parameters, " parameters; ", devices_.size(), " x ", devices_[0]->info().name,
+             "; topology ", topology_reason_));
 }
 
 void Trainer::StartOrResume() {
@@ -200,7 +206,7 @@ void Trainer::StartOrResume() {
   std::optional<Checkpoint> checkpoint;
   if (run_->resumed()) checkpoint = LoadNewestCheckpoint(*run_, &line);
   if (checkpoint) {
-    progress_.Message(line);
+    Say(line);
     const std::string where = run_->checkpoint_path(checkpoint->step);
     CheckIdentity(checkpoint->state, where);
     state_ = TrainState::FromJson(checkpoint->state, where);
@@ -388,7 +394,7 @@ void Trainer::FinishEpoch(const FrameScores* scores) {
       std::snprintf(buffer, sizeof buffer, "  %s %.4f", name.c_str(), value);
       text += buffer;
     }
-    progress_.Message(text);
+    Say(text);
     const double loss = state_.last["loss"];
     better = state_.best_step == 0 || loss < state_.best["loss"];
     state_.epochs_without_gain = better ? 0 : state_.epochs_without_gain + 1;
@@ -402,12 +408,11 @@ void Trainer::FinishEpoch(const FrameScores* scores) {
                   verdict == NewbobState::Verdict::kRejectAndStop;
       state_.finished =
           verdict == NewbobState::Verdict::kStop || verdict == NewbobState::Verdict::kRejectAndStop;
-      if (roll_back) progress_.Message("newbob: worse than before; back to the best values");
+      if (roll_back) Say("newbob: worse than before; back to the best values");
     }
     if (train.patience > 0 && state_.epochs_without_gain >= train.patience) {
       state_.finished = true;
-      progress_.Message(
-          StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
+      Say(StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
     }
   }
   if (roll_back) RollBack();
@@ -455,9 +460,8 @@ int Trainer::Stop() {
   FillSummary();
   summary_->exit_code = ExitCode::kStopped;
   WriteReport("stopped", nullptr);
-  progress_.Message(StrCat("stopped after step ", state_.step, ", saved ",
-                           run_->checkpoint_path(state_.step),
-                           "; the same command with --resume goes on"));
+  Say(StrCat("stopped after step ", state_.step, ", saved ", run_->checkpoint_path(state_.step),
+             "; the same command with --resume goes on"));
   return static_cast<int>(ExitCode::kStopped);
 }
 
@@ -486,7 +490,7 @@ int Trainer::Finish() {
   FillSummary();
   if (!valid_) {
     WriteReport("done", nullptr);
-    progress_.Message(StrCat("done; report: ", run_->report_path()));
+    Say(StrCat("done; report: ", run_->report_path()));
     return 0;
   }
   const auto model = ReadAcousticModel(run_->path());
@@ -494,8 +498,8 @@ int Trainer::Finish() {
   if (StopRequested()) return Stop();
   for (const auto& [name, value] : result.values) summary_->best[name] = value;
   WriteReport("done", &result);
-  progress_.Message(StrCat("held out, best model (", model->path, "):\n", FormatEvaluation(result),
-                           "report: ", run_->report_path()));
+  Say(StrCat("held out, best model (", model->path, "):\n", FormatEvaluation(result),
+             "report: ", run_->report_path()));
   return 0;
 }
 

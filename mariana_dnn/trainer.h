@@ -46,6 +46,7 @@ class Trainer {
  private:
   int RunToEnd();
   void Failed(ExitCode code);
+  void Say(const std::string& text);
   void OpenData();
   void MakeWorkers();
   void StartOrResume();

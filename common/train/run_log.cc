@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 
@@ -31,6 +32,8 @@ class FatalSink : public google::LogSink {
 
 // GNU's attribute, which is part of the type as clang sees it; glog asks for that type.
 __attribute__((noreturn)) void ExitOnBug() {
+  static std::atomic<bool> ending{false};
+  while (ending.exchange(true)) pause();  // another thread has failed, and ends the process
   void* frames[64];
   backtrace_symbols_fd(frames, backtrace(frames, 64), STDERR_FILENO);
   char text[1200];

@@ -44,9 +44,11 @@ class Killed(ProgramTest):
         # A rate so high that some epochs are rejected.
         trials = kill_trials.Trials(
             self.scratch, random.Random(5),
-            ["net.layers=[{type: linear, units: 64, activation: relu}, {type: linear, units: 0}]",
-             "train.schedule.type=newbob", "train.schedule.learning_rate=0.6",
-             "train.schedule.newbob_stop_gain=-9", "train.epochs=6"], name="newbob")
+            ["net.layers=[{type: linear, units: 64}, {type: batch_norm}, {type: relu}, "
+             "{type: linear, units: 0}]",
+             "train.optimizer={type: adam, clip_norm: 1}", "train.epochs=6",
+             "train.schedule={type: newbob, learning_rate: 0.3, newbob_stop_gain: -9, "
+             "warmup_steps: 5}"], name="newbob")
         self.assertIn("back to the best values", trials.out)
         trial = trials.run(inside_save=False, kills=3)
         self.assertTrue(trial.identical, trial)

@@ -55,6 +55,9 @@ class RunDirectory(ProgramTest):
             ".lock", "best", "checkpoints", "job.yaml", "latest", "log", "metrics.jsonl",
             "report.html", "summary.json"})
         newest = "checkpoints/step-%08d" % (2 * STEPS)
+        log = os.path.join(self.whole, "log")
+        self.assertIn("epoch 2: held out", "".join(
+            read(os.path.join(log, name)) for name in os.listdir(log)))
         for link in ("best", "latest"):
             self.assertEqual(os.readlink(os.path.join(self.whole, link)), newest)
         manifest = read_json(os.path.join(self.whole, newest, "manifest.json"))

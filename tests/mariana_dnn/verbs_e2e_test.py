@@ -36,6 +36,7 @@ class CommandLine(ProgramTest):
                 (["--config", "job.yaml", "--device=cuda"], "--device=cuda: this version"),
                 (["--config", "job.yaml", "--device=emulated:box.yaml"], "--device=emulated"),
                 (["--config", "job.yaml", "--device=gpu"], "auto, cpu, cuda or emulated:FILE"),
+                (["--config", "job.yaml", "net.loss=logistic"], "softmax_cross_entropy"),
                 (["inspect"], "give one PATH"),
                 (["document", "html"], "markdown"),
                 (["forward", "--config", "job.yaml"], "output.ark"),
