@@ -14,8 +14,8 @@ namespace {
 std::unique_ptr<ArkWriter> OpenOutput(const SpeechJob& job) {
   const std::string& ark = job.spec.output.ark;
   if (ark.empty()) {
-    throw Fail(ExitCode::kUsage, job.command_line.config,
-               ": output.ark: needed by `", job.command_line.verb, "`, e.g. output.ark=out.ark");
+    throw Fail(ExitCode::kUsage, job.command_line.config, ": output.ark: needed by `",
+               job.command_line.verb, "`, e.g. output.ark=out.ark");
   }
   const std::string stem =
       ark.size() > 4 && ark.substr(ark.size() - 4) == ".ark" ? ark.substr(0, ark.size() - 4) : ark;

@@ -66,8 +66,7 @@ int64_t EvaluationResult::TextsRight() const {
 }
 
 EvaluationResult EvaluateModel(const SpeechJob& job, const AcousticModel& model, Device* device,
-                               DataSet set,
-                               const std::function<bool(int64_t, int64_t)>& progress) {
+                               DataSet set, const std::function<bool(int64_t, int64_t)>& progress) {
   const auto corpus = OpenFor(job, model, set);
   if (!corpus->has_labels()) {
     throw Fail(ExitCode::kUsage, job.command_line.config, ": data.",
@@ -85,17 +84,16 @@ EvaluationResult EvaluateModel(const SpeechJob& job, const AcousticModel& model,
                    &result.scores, [&](int u, const Matrix& log_posteriors) {
                      if (task) {
                        Matrix scratch = log_posteriors;
-                       result.texts.push_back(
-                           task->Recognise(corpus->id(u), log_prior, &scratch));
+                       result.texts.push_back(task->Recognise(corpus->id(u), log_prior, &scratch));
                      }
                      done += corpus->frames(u);
                      return progress(done, corpus->total_frames());
                    });
   result.values = result.scores.Values("", job.labels);
   if (task) {
-    result.values.emplace_back(
-        "text_accuracy", static_cast<double>(result.TextsRight()) /
-                             static_cast<double>(std::max<size_t>(result.texts.size(), 1)));
+    result.values.emplace_back("text_accuracy",
+                               static_cast<double>(result.TextsRight()) /
+                                   static_cast<double>(std::max<size_t>(result.texts.size(), 1)));
   }
   return result;
 }

@@ -16,13 +16,14 @@ int EvaluateVerb(const CommandLine& cl) {
   const auto model = job.Model();
   Progress progress(cl.progress, Clock::Real(), stderr);
   bool begun = false;
-  const EvaluationResult result = EvaluateModel(
-      job, *model, devices[0].get(), job.spec.output.set, [&](int64_t done, int64_t total) {
-        if (!begun) progress.Begin("evaluate", total, "frames");
-        begun = true;
-        progress.Update(done, {});
-        return !StopRequested();
-      });
+  const EvaluationResult result = EvaluateModel(job, *model, devices[0].get(), job.spec.output.set,
+                                                [&](int64_t done, int64_t total) {
+                                                  if (!begun)
+                                                    progress.Begin("evaluate", total, "frames");
+                                                  begun = true;
+                                                  progress.Update(done, {});
+                                                  return !StopRequested();
+                                                });
   progress.End();
   if (StopRequested()) return static_cast<int>(ExitCode::kStopped);
   if (cl.progress == ProgressMode::kJson) {

@@ -45,8 +45,7 @@ const float* FrameFeeder::BlockOnDevice(const std::shared_ptr<const FrameBlock>&
 }
 
 FrameSource::FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options,
-                         int64_t first_step,
-                         std::vector<std::unique_ptr<FrameFeeder>>* feeders)
+                         int64_t first_step, std::vector<std::unique_ptr<FrameFeeder>>* feeders)
     : stream_(corpus, options),
       first_step_(first_step),
       feeders_(feeders),

@@ -39,8 +39,7 @@ class FrameFeeder {
 // s - first_step of the stream. Thread-safe.
 class FrameSource : public BatchSource {
  public:
-  FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options,
-              int64_t first_step,
+  FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options, int64_t first_step,
               std::vector<std::unique_ptr<FrameFeeder>>* feeders);
 
   int64_t steps_in_epoch() const { return stream_.steps(); }

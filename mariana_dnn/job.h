@@ -26,12 +26,12 @@ struct DataSpec {
   FeatureSpec features;
   ReadPolicy policy;
   ContextSpec context;
-  std::string states;                        // `<id> <phone> <position>` lines
+  std::string states;  // `<id> <phone> <position>` lines
   std::vector<std::string> silence_phones;
-  int64_t num_labels = 0;                    // needed without `states`
+  int64_t num_labels = 0;  // needed without `states`
   int64_t block_frames = 1 << 18;
   int64_t reader_threads = 1;
-  std::string lexicon, texts;                // for "which text was said"
+  std::string lexicon, texts;  // for "which text was said"
   void Describe(Fields* f);
 };
 
@@ -52,8 +52,8 @@ struct TrainSpec {
   OptimizerSpec optimizer;
   ScheduleSpec schedule;
   CheckpointSpec checkpoint;
-  int64_t patience = 0;      // early stopping: epochs without a better held-out loss
-  std::string start_from;    // model to start the values from
+  int64_t patience = 0;    // early stopping: epochs without a better held-out loss
+  std::string start_from;  // model to start the values from
   void Describe(Fields* f);
 };
 
@@ -78,7 +78,7 @@ struct OutputSpec {
 struct JobSpec {
   std::string name;
   int64_t seed = 1;
-  std::string model;     // what evaluate, forward, inspect and export read
+  std::string model;  // what evaluate, forward, inspect and export read
   DataSpec data;
   NetSpec net;
   TrainSpec train;

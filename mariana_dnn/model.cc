@@ -64,8 +64,8 @@ std::unique_ptr<AcousticModel> ReadAcousticModel(const std::string& path) {
   LoadedModel loaded = LoadModel(path);
   const auto found = loaded.metadata.find(kModelKey);
   if (found == loaded.metadata.end()) {
-    throw Fail(ExitCode::kBadData, loaded.path,
-               ": no metadata \"", kModelKey, "\": not a model that mariana_dnn wrote");
+    throw Fail(ExitCode::kBadData, loaded.path, ": no metadata \"", kModelKey,
+               "\": not a model that mariana_dnn wrote");
   }
   auto model = std::make_unique<AcousticModel>();
   model->path = loaded.path;

@@ -18,7 +18,7 @@ struct ModelSpec {
   int64_t num_labels = 0;
   FeatureSpec features;
   ContextSpec context;
-  NetSpec* net = nullptr;   // the job's while training, AcousticModel's own when read
+  NetSpec* net = nullptr;  // the job's while training, AcousticModel's own when read
   void Describe(Fields* f);
   Shape input() const { return {(context.left + 1 + context.right) * feature_dim}; }
 };
@@ -45,7 +45,6 @@ struct AcousticModel {
 std::unique_ptr<AcousticModel> ReadAcousticModel(const std::string& path);
 
 // A net for inference with the model's values, on `device`.
-std::unique_ptr<Net> MakeInferenceNet(const AcousticModel& model, Device* device,
-                                      int64_t max_rows);
+std::unique_ptr<Net> MakeInferenceNet(const AcousticModel& model, Device* device, int64_t max_rows);
 
 }  // namespace mariana

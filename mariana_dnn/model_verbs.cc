@@ -76,8 +76,9 @@ int ExportVerb(const CommandLine& cl) {
 
 int InspectVerb(const CommandLine& cl) {
   if (cl.arguments.size() != 1) {
-    throw Fail(ExitCode::kUsage, "inspect: give one PATH: a run directory, checkpoint, "
-                                 ".safetensors, .scp or .ark");
+    throw Fail(ExitCode::kUsage,
+               "inspect: give one PATH: a run directory, checkpoint, "
+               ".safetensors, .scp or .ark");
   }
   const std::string& path = cl.arguments[0];
   if (!std::filesystem::exists(path)) {

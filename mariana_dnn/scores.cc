@@ -60,31 +60,31 @@ void FrameScorer::ForEachPart(const FrameBatch& batch, int64_t begin, int64_t ro
   }
 }
 
-void FrameScorer::Score(const FrameBatch& batch, int64_t begin, int64_t rows,
-                        const LabelInfo& info, FrameScores* scores) {
-  ForEachPart(batch, begin, rows, true,
-              [&](const StepContext& step, const Tensor& labels, int64_t first) {
-    Device* device = net_->options().device;
-    const LossSums sums = net_->Loss(step, labels);
-    scores->loss += sums.loss;
-    scores->correct += sums.correct;
-    scores->frames += step.rows;
-    if (info.phone.empty()) return;
-    const Tensor outputs = net_->outputs();
-    device->ArgMax(outputs.f32(), argmax_.i32(), step.rows, net_->output_shape().elements());
-    std::vector<int32_t> said(static_cast<size_t>(step.rows));
-    argmax_.Rows(0, step.rows).Download(said.data());
-    for (int64_t i = 0; i < step.rows; ++i) {
-      const auto truth = static_cast<size_t>(batch.label[static_cast<size_t>(first + i)]);
-      const auto guess = static_cast<size_t>(said[static_cast<size_t>(i)]);
-      const bool phone_right = info.phone[truth] == info.phone[guess];
-      scores->phone_correct += phone_right;
-      if (info.silence[truth]) continue;
-      ++scores->speech_frames;
-      scores->speech_correct += truth == guess;
-      scores->speech_phone_correct += phone_right;
-    }
-  });
+void FrameScorer::Score(const FrameBatch& batch, int64_t begin, int64_t rows, const LabelInfo& info,
+                        FrameScores* scores) {
+  ForEachPart(
+      batch, begin, rows, true, [&](const StepContext& step, const Tensor& labels, int64_t first) {
+        Device* device = net_->options().device;
+        const LossSums sums = net_->Loss(step, labels);
+        scores->loss += sums.loss;
+        scores->correct += sums.correct;
+        scores->frames += step.rows;
+        if (info.phone.empty()) return;
+        const Tensor outputs = net_->outputs();
+        device->ArgMax(outputs.f32(), argmax_.i32(), step.rows, net_->output_shape().elements());
+        std::vector<int32_t> said(static_cast<size_t>(step.rows));
+        argmax_.Rows(0, step.rows).Download(said.data());
+        for (int64_t i = 0; i < step.rows; ++i) {
+          const auto truth = static_cast<size_t>(batch.label[static_cast<size_t>(first + i)]);
+          const auto guess = static_cast<size_t>(said[static_cast<size_t>(i)]);
+          const bool phone_right = info.phone[truth] == info.phone[guess];
+          scores->phone_correct += phone_right;
+          if (info.silence[truth]) continue;
+          ++scores->speech_frames;
+          scores->speech_correct += truth == guess;
+          scores->speech_phone_correct += phone_right;
+        }
+      });
 }
 
 void FrameScorer::LogPosteriors(const FrameBatch& batch, int64_t begin, int64_t rows,
@@ -105,8 +105,7 @@ void FrameScorer::LogPosteriors(const FrameBatch& batch, int64_t begin, int64_t 
 
 void ForEachUtterance(const UtteranceSource& corpus, FrameScorer* scorer, int64_t batch_rows,
                       const ContextSpec& context, int64_t num_labels, const LabelInfo& labels,
-                      FrameScores* scores,
-                      const std::function<bool(int, const Matrix&)>& visit) {
+                      FrameScores* scores, const std::function<bool(int, const Matrix&)>& visit) {
   FrameStreamOptions options;
   options.batch_size = batch_rows;
   options.left = static_cast<int32_t>(context.left);

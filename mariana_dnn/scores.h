@@ -16,8 +16,8 @@ namespace mariana {
 
 // label -> phone, and which phones are silence; empty without a states file.
 struct LabelInfo {
-  std::vector<int32_t> phone;     // [labels]
-  std::vector<bool> silence;      // [labels]
+  std::vector<int32_t> phone;  // [labels]
+  std::vector<bool> silence;   // [labels]
 };
 
 struct FrameScores {
@@ -41,8 +41,7 @@ class FrameScorer {
   void Score(const FrameBatch& batch, int64_t begin, int64_t rows, const LabelInfo& labels,
              FrameScores* scores);
   // Their log posteriors, [rows, labels], appended to `out`.
-  void LogPosteriors(const FrameBatch& batch, int64_t begin, int64_t rows,
-                     std::vector<float>* out);
+  void LogPosteriors(const FrameBatch& batch, int64_t begin, int64_t rows, std::vector<float>* out);
 
  private:
   template <class F>
@@ -55,9 +54,9 @@ class FrameScorer {
 
 // Calls visit(utterance, log posteriors [frames, labels]) for every utterance in order; stops
 // early when it returns false. With `scores`, also scores the frames.
-void ForEachUtterance(const UtteranceSource& corpus, FrameScorer* scorer, int64_t batch_rows,
-                      const ContextSpec& context, int64_t num_labels, const LabelInfo& labels,
-                      FrameScores* scores,
-                      const std::function<bool(int utterance, const Matrix& log_posteriors)>& visit);
+void ForEachUtterance(
+    const UtteranceSource& corpus, FrameScorer* scorer, int64_t batch_rows,
+    const ContextSpec& context, int64_t num_labels, const LabelInfo& labels, FrameScores* scores,
+    const std::function<bool(int utterance, const Matrix& log_posteriors)>& visit);
 
 }  // namespace mariana

@@ -76,8 +76,7 @@ void AddFigures(const TrainReportInput& in, Report* report) {
   const auto best = [&](const char* metric, const char* label, bool percent) {
     const auto found = in.best.find(metric);
     if (found == in.best.end()) return;
-    const double epoch =
-        static_cast<double>(in.best_step) / static_cast<double>(in.steps_in_epoch);
+    const double epoch = static_cast<double>(in.best_step) / static_cast<double>(in.steps_in_epoch);
     report->figures.push_back({label,
                                percent ? Percent(found->second) : Format("%.3f", found->second),
                                Format("held out, best model (epoch %.3g)", epoch)});
@@ -87,10 +86,10 @@ void AddFigures(const TrainReportInput& in, Report* report) {
   best("phone_accuracy", "Phone accuracy", true);
   best("loss", "Cross-entropy", false);
   if (in.evaluation && !in.evaluation->texts.empty()) {
-    report->figures.push_back({"Texts told apart",
-                               StrCat(in.evaluation->TextsRight(), " of ",
-                                      in.evaluation->texts.size()),
-                               "which of the closed list was said"});
+    report->figures.push_back(
+        {"Texts told apart",
+         StrCat(in.evaluation->TextsRight(), " of ", in.evaluation->texts.size()),
+         "which of the closed list was said"});
   }
   report->figures.push_back({"Speed", Count(in.samples_per_second),
                              Format("frames a second; %.1f s of training", in.seconds)});
@@ -129,7 +128,10 @@ void AddLayers(const TrainReportInput& in, Report* report) {
     parameters += static_cast<double>(op.parameters);
     flops += op.flops;
     bytes += static_cast<double>(op.activation_bytes);
-    std::vector<std::string> row{op.name, op.type, op.output.ToString(), StrCat(op.parameters),
+    std::vector<std::string> row{op.name,
+                                 op.type,
+                                 op.output.ToString(),
+                                 StrCat(op.parameters),
                                  Format("%.3f", op.flops / 1e6),
                                  Format("%.2f", static_cast<double>(op.activation_bytes) / 1e6)};
     if (timed && i < in.profile.size()) {
@@ -138,8 +140,12 @@ void AddLayers(const TrainReportInput& in, Report* report) {
     }
     table.rows.push_back(std::move(row));
   }
-  std::vector<std::string> total{"total", "", "", Format("%.0f", parameters),
-                                 Format("%.3f", flops / 1e6), Format("%.2f", bytes / 1e6)};
+  std::vector<std::string> total{"total",
+                                 "",
+                                 "",
+                                 Format("%.0f", parameters),
+                                 Format("%.3f", flops / 1e6),
+                                 Format("%.2f", bytes / 1e6)};
   if (timed) total.insert(total.end(), {"", ""});
   table.rows.push_back(std::move(total));
   table.last_row_is_total = true;
@@ -182,8 +188,8 @@ Report MakeTrainReport(const TrainReportInput& in) {
   Report report;
   report.title = in.job->spec.name;
   report.subtitle = StrCat("mariana_dnn train · ", in.devices, " · ", in.steps, " steps, ",
-                           Format("%.3g", in.epochs), " epochs, ", Count(static_cast<double>(in.samples)),
-                           " frames");
+                           Format("%.3g", in.epochs), " epochs, ",
+                           Count(static_cast<double>(in.samples)), " frames");
   report.status = in.status;
   AddFigures(in, &report);
   AddCharts(in, &report);
@@ -191,8 +197,8 @@ Report MakeTrainReport(const TrainReportInput& in) {
   AddTexts(in, &report);
   AddLayers(in, &report);
   AddTraffic(in, &report);
-  report.sections.emplace_back(Preformatted{"Config, each value with its origin",
-                                            in.job->effective.yaml});
+  report.sections.emplace_back(
+      Preformatted{"Config, each value with its origin", in.job->effective.yaml});
   return report;
 }
 

@@ -21,9 +21,8 @@ int TrainVerb(const CommandLine& cl) {
   summary.verb = cl.verb;
   summary.config_hash = job.effective.hash;
   int code = 0;
-  RunWithSummary(run.summary_path(), &summary, Clock::Real(), [&] {
-    code = Trainer(&job, &run, &summary).Run();
-  });
+  RunWithSummary(run.summary_path(), &summary, Clock::Real(),
+                 [&] { code = Trainer(&job, &run, &summary).Run(); });
   return code;
 }
 

@@ -182,7 +182,9 @@ class CorpusOpener {
     for (int i = 0; i < corpus_->labels_->size(); ++i) {
       const std::string& key = corpus_->labels_->key(i);
       if (known_.count(key) == 0) {
-        Bad(key, Place(files_.alignments, key) + StrCat("has labels but is not in ", scp_));
+        Bad(key,
+            Place(files_.alignments, key) + StrCat("has labels but is not in ", scp_,
+                                                   " (allow_extra_alignments: true permits it)"));
       }
     }
   }

@@ -94,6 +94,9 @@ class ArkReader {
   Matrix ReadMatrix();
   std::vector<int32_t> ReadIntVector();
   std::vector<float> ReadFloatVector();
+  // After a Read of a vector threw: goes to the end of its line. False where the value is binary:
+  // nothing after it can be found.
+  bool SkipLine();
 
  private:
   template <class Read>
@@ -102,6 +105,7 @@ class ArkReader {
   std::unique_ptr<ByteSource> in_;
   std::string name_, key_;
   int64_t offset_ = 0;
+  bool text_ = false;  // the value
 };
 
 // Writes a binary archive and, with a scp_path, its scp with `key ark_path:offset` lines.

@@ -40,6 +40,16 @@ bool ArkReader::NextKey() {
   }
   if (c == ' ' || c == '\t') in_->Get();  // an empty text vector has none
   offset_ = in_->position();
+  text_ = in_->Peek() != 0;
+  return true;
+}
+
+bool ArkReader::SkipLine() {
+  if (!text_) return false;
+  int c;
+  do {
+    c = in_->Get();
+  } while (c >= 0 && c != '\n');
   return true;
 }
 
@@ -122,17 +132,22 @@ void ForEachIntVector(const std::string& path, bool allow_pipes,
   ArkReader ark(path);
   ScpEntry entry;
   std::vector<int32_t> value;
+  bool broken = false;  // the last value
   for (;;) {
     entry.key.clear();
     try {
+      if (broken && !ark.SkipLine()) return;
       if (!ark.NextKey()) return;
       entry.key = ark.key();
       entry.offset = ark.offset();
       if (ark.seekable()) entry.path = path;
       value = ark.ReadIntVector();
-    } catch (const Error& e) {  // nothing after a broken value can be found
+      broken = false;
+    } catch (const Error& e) {
       problem(entry.key, e.message());
-      return;
+      if (entry.key.empty()) return;  // where the next one starts is not known
+      broken = true;
+      continue;
     }
     visit(entry, std::move(value));
   }

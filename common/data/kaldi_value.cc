@@ -296,13 +296,21 @@ std::vector<int32_t> ReadIntVectorValue(ByteSource* in) {
     for (int64_t i = 0; i < n; ++i) v.push_back(ReadSizedInt(in, "element"));
     return v;
   }
+  SkipBlanks(in, false);
+  const bool bracket = in->Peek() == '[';  // kaldiio writes `[ 1 2 ]`, Kaldi `1 2`
+  if (bracket) in->Get();
   for (;;) {
     SkipBlanks(in, false);
-    if (in->Peek() < 0 || in->Peek() == '\n') break;
+    const int c = in->Peek();
+    if (c < 0 || c == '\n' || (bracket && c == ']')) break;
     v.push_back(ParseNumber<int32_t>(ReadWord(in)));
     CheckLength(static_cast<int64_t>(v.size()));
   }
-  in->Get();
+  if (bracket) {
+    if (in->Peek() != ']') throw Bad("no ']' ends the vector");
+    in->Get();
+  }
+  TakeRestOfLine(in);
   return v;
 }
 

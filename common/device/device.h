@@ -22,11 +22,11 @@ namespace mariana {
 enum class Activation : uint8_t { kNone, kSigmoid, kTanh, kRelu };
 
 struct DeviceInfo {
-  std::string kind;         // "cpu", "cuda", "emulated"
-  std::string name;         // "cpu:0 (2 threads, avx512)"
-  int threads = 1;          // host threads that compute
-  bool native_bf16 = false; // bf16 arithmetic in hardware
-  bool host_memory = true;  // device pointers can be read by the host
+  std::string kind;          // "cpu", "cuda", "emulated"
+  std::string name;          // "cpu:0 (2 threads, avx512)"
+  int threads = 1;           // host threads that compute
+  bool native_bf16 = false;  // bf16 arithmetic in hardware
+  bool host_memory = true;   // device pointers can be read by the host
   int64_t memory_bytes = 0;
 };
 
@@ -35,11 +35,11 @@ struct DeviceInfo {
 // Padding elements are zero in both.
 struct LinearSpec {
   int64_t max_rows = 0, in = 0, out = 0;
-  Dtype input = Dtype::kF32;    // of x and dx; also the compute type
-  Dtype output = Dtype::kF32;   // of y and dy (logits stay fp32 under bf16 compute)
+  Dtype input = Dtype::kF32;   // of x and dx; also the compute type
+  Dtype output = Dtype::kF32;  // of y and dy (logits stay fp32 under bf16 compute)
   Activation activation = Activation::kNone;
   bool bias = true;
-  bool input_gradient = true;   // false: dx is never asked for
+  bool input_gradient = true;  // false: dx is never asked for
 };
 
 // y = activation(x W^T + b), W is [out, in] in plain layout. `w` is the fp32 weight in packed
@@ -54,9 +54,8 @@ class LinearOp {
                        int64_t rows) = 0;
   // dy is overwritten with the gradient before the activation. dw and db are written, or added to
   // when `accumulate`. dx may be null; db is null when there is no bias.
-  virtual void Backward(const void* x, const void* y, void* dy, const float* w,
-                        const uint16_t* w16, void* dx, float* dw, float* db, int64_t rows,
-                        bool accumulate) = 0;
+  virtual void Backward(const void* x, const void* y, void* dy, const float* w, const uint16_t* w16,
+                        void* dx, float* dw, float* db, int64_t rows, bool accumulate) = 0;
 };
 
 enum class OptimizerKind : uint8_t { kSgd, kAdaGrad, kAdam };
@@ -66,14 +65,14 @@ enum class OptimizerKind : uint8_t { kSgd, kAdaGrad, kAdam };
 struct OptimizerStep {
   OptimizerKind kind = OptimizerKind::kSgd;
   float learning_rate = 0;
-  float gradient_scale = 1;    // clipping; applied to g first
-  float l1 = 0, l2 = 0;        // added to the gradient: l1 * sign(w) + l2 * w
-  float weight_decay = 0;      // decoupled (AdamW): w -= learning_rate * weight_decay * w
-  float momentum = 0;          // SGD (state: slot0)
+  float gradient_scale = 1;  // clipping; applied to g first
+  float l1 = 0, l2 = 0;      // added to the gradient: l1 * sign(w) + l2 * w
+  float weight_decay = 0;    // decoupled (AdamW): w -= learning_rate * weight_decay * w
+  float momentum = 0;        // SGD (state: slot0)
   bool nesterov = false;
-  double beta1 = 0, beta2 = 0; // Adam (slot0 = m, slot1 = v); double: 1 - beta2 is small
-  float bias1 = 1, bias2 = 1;  // Adam: 1 - beta^t
-  float epsilon = 0;           // Adam, AdaGrad (slot0 = sum of squares)
+  double beta1 = 0, beta2 = 0;  // Adam (slot0 = m, slot1 = v); double: 1 - beta2 is small
+  float bias1 = 1, bias2 = 1;   // Adam: 1 - beta^t
+  float epsilon = 0;            // Adam, AdaGrad (slot0 = sum of squares)
 };
 
 // Reductions a loss makes over its rows; sums are over the rows given, not yet divided.
@@ -100,8 +99,9 @@ class Device {
 
   // ---- element-wise
   virtual void Fill(float* x, float value, int64_t n) = 0;
-  virtual void Add(const void* a, const void* b, void* y, int64_t n, Dtype t) = 0;  // y may be a or b
-  virtual void AddF32(const float* x, float* y, int64_t n) = 0;                     // y += x
+  virtual void Add(const void* a, const void* b, void* y, int64_t n,
+                   Dtype t) = 0;                                 // y may be a or b
+  virtual void AddF32(const float* x, float* y, int64_t n) = 0;  // y += x
   virtual void Activate(Activation a, const void* x, void* y, int64_t n, Dtype t) = 0;
   // dx = dy * a'(x), given y = a(x); dx may be dy.
   virtual void ActivateBackward(Activation a, const void* y, const void* dy, void* dx, int64_t n,
@@ -143,17 +143,16 @@ class Device {
   virtual LossSums SquaredError(const float* outputs, const float* targets, float* gradient,
                                 float scale, int64_t rows, int64_t cols) = 0;
   // Binary cross-entropy on logits, targets in [0, 1].
-  virtual LossSums Logistic(const float* logits, const float* targets, float* gradient,
-                            float scale, int64_t rows, int64_t cols) = 0;
+  virtual LossSums Logistic(const float* logits, const float* targets, float* gradient, float scale,
+                            int64_t rows, int64_t cols) = 0;
   virtual void LogSoftmax(const float* logits, float* y, int64_t rows, int64_t cols) = 0;
   virtual void ArgMax(const float* x, int32_t* index, int64_t rows, int64_t cols) = 0;
 
   // ---- speech: y[i] = frames[clamp(center[i]+k, begin[i], end[i]-1)], k = -left..right,
   // concatenated; frames is fp32 [*, dim]; y is [rows, (left+1+right)*dim] of type t. The index
   // arrays are int32 device memory.
-  virtual void Splice(const float* frames, int64_t dim, const int32_t* center,
-                      const int32_t* begin, const int32_t* end, int64_t rows, int left, int right,
-                      void* y, Dtype t) = 0;
+  virtual void Splice(const float* frames, int64_t dim, const int32_t* center, const int32_t* begin,
+                      const int32_t* end, int64_t rows, int left, int right, void* y, Dtype t) = 0;
 
   // ---- parameters
   // w16 may be null. slots may be null where the kind does not use them.

@@ -19,12 +19,12 @@ namespace mariana {
 
 struct NetOptions {
   Device* device = nullptr;
-  int64_t max_rows = 0;        // largest number of samples this worker sees in a step
-  Shape input;                 // one sample, without the batch dimension
-  int64_t outputs = 0;         // what the data needs of the last layer; a layer of size 0 takes it
-  Dtype compute = Dtype::kF32; // kBF16: activations and GEMMs in bf16, fp32 parameters
-  bool train = true;           // false: no gradients, activations are reused at once
-  Clock* clock = nullptr;      // of the profile; null: the real clock
+  int64_t max_rows = 0;         // largest number of samples this worker sees in a step
+  Shape input;                  // one sample, without the batch dimension
+  int64_t outputs = 0;          // what the data needs of the last layer; a layer of size 0 takes it
+  Dtype compute = Dtype::kF32;  // kBF16: activations and GEMMs in bf16, fp32 parameters
+  bool train = true;            // false: no gradients, activations are reused at once
+  Clock* clock = nullptr;       // of the profile; null: the real clock
 };
 
 // What the step loop tells the net about a batch. Samples are counted over all workers, so that
@@ -32,32 +32,32 @@ struct NetOptions {
 struct StepContext {
   bool train = true;
   uint64_t seed = 0;
-  int64_t rows = 0;           // samples of this worker
-  int64_t first_sample = 0;   // index of its first sample in the run (step * batch + offset)
-  int64_t batch_rows = 0;     // samples over all workers: the loss is the mean over these
-  bool accumulate = false;    // add to grads instead of overwriting them
+  int64_t rows = 0;          // samples of this worker
+  int64_t first_sample = 0;  // index of its first sample in the run (step * batch + offset)
+  int64_t batch_rows = 0;    // samples over all workers: the loss is the mean over these
+  bool accumulate = false;   // add to grads instead of overwriting them
 };
 
 struct ParamInfo {
-  std::string name;    // "linear1.weight": the safetensors key
-  Shape shape;         // plain layout
-  int64_t offset = 0;  // into the values and grads arenas, in elements
+  std::string name;      // "linear1.weight": the safetensors key
+  Shape shape;           // plain layout
+  int64_t offset = 0;    // into the values and grads arenas, in elements
   int64_t elements = 0;  // of the arena slot: >= shape.elements(), device layout and padding
-  bool decay = true;   // whether L1/L2/weight decay apply (not to biases and batch norm)
-  int op = 0;          // the op that owns it
+  bool decay = true;     // whether L1/L2/weight decay apply (not to biases and batch norm)
+  int op = 0;            // the op that owns it
 };
 
-struct StateInfo {     // batch-norm running averages
-  std::string name;    // "batch_norm1.running_mean"
+struct StateInfo {   // batch-norm running averages
+  std::string name;  // "batch_norm1.running_mean"
   Shape shape;
   int64_t offset = 0, elements = 0;  // into the state arena
 };
 
 struct OpInfo {
   std::string name, type;
-  Shape output;            // one sample
-  int64_t parameters = 0;  // plain elements
-  double flops = 0;        // forward, one sample
+  Shape output;                  // one sample
+  int64_t parameters = 0;        // plain elements
+  double flops = 0;              // forward, one sample
   int64_t activation_bytes = 0;  // of its output for max_rows samples (and its gradient)
 };
 
@@ -71,8 +71,8 @@ class Net {
   virtual const std::vector<OpInfo>& ops() const = 0;
   virtual const std::vector<ParamInfo>& params() const = 0;
   virtual const std::vector<StateInfo>& states() const = 0;
-  virtual const Shape& output_shape() const = 0;  // one sample
-  virtual int64_t group() const = 0;              // batch-norm group size, 0 without batch norm
+  virtual const Shape& output_shape() const = 0;     // one sample
+  virtual int64_t group() const = 0;                 // batch-norm group size, 0 without batch norm
   virtual int64_t batch_stats_elements() const = 0;  // per group: 2 floats a batch-norm column
   // Planned for all activations and their gradients: less than the sum over ops, as they share.
   virtual int64_t activation_bytes() const = 0;
@@ -80,9 +80,9 @@ class Net {
   // Arenas (device memory). Slots are padded to 16 elements and zero beyond their parameter.
   virtual int64_t arena_elements() const = 0;
   virtual float* values() = 0;
-  virtual float* grads() = 0;               // null when !train
-  virtual uint16_t* values16() = 0;         // bf16 shadow, null under fp32
-  virtual Tensor state() = 0;               // fp32, all running averages
+  virtual float* grads() = 0;        // null when !train
+  virtual uint16_t* values16() = 0;  // bf16 shadow, null under fp32
+  virtual Tensor state() = 0;        // fp32, all running averages
 
   // Draws initial values: a pure function of (seed, parameter index), on any device.
   virtual void Initialize(uint64_t seed) = 0;

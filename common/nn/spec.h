@@ -10,13 +10,13 @@
 
 namespace mariana {
 
-class NetBuilder;   // nn/compile.h
+class NetBuilder;      // nn/compile.h
 using TensorId = int;  // row of a net's tensor table; 0 is the net's input
 
 // One entry of `layers:`. Each layer type derives its own (nn/layers/<type>.cc) with its keys.
 struct LayerSpec {
-  std::string name;       // default: type and a counter over its list, "linear1"
-  int64_t repeat = 1;     // this entry so many times in a row
+  std::string name;    // default: type and a counter over its list, "linear1"
+  int64_t repeat = 1;  // this entry so many times in a row
   virtual ~LayerSpec() = default;
   virtual const char* type() const = 0;
   // Appends this layer's operations on tensor x to the net's list, under `name` (with the names of

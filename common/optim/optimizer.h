@@ -20,8 +20,8 @@ struct OptimizerSpec {
   double beta1 = 0.9, beta2 = 0.999;
   double epsilon = 1e-8;
   double l1 = 0, l2 = 0;
-  double weight_decay = 0;   // decoupled, AdamW only
-  double clip_norm = 0;      // 0: no clipping by global gradient norm
+  double weight_decay = 0;  // decoupled, AdamW only
+  double clip_norm = 0;     // 0: no clipping by global gradient norm
   void Describe(Fields* f);
 };
 
@@ -40,15 +40,16 @@ enum class ScheduleType { kConstant, kStep, kExponential, kCosine, kNewbob };
 // longer run keeps its schedule.
 struct ScheduleSpec {
   ScheduleType type = ScheduleType::kConstant;
-  double learning_rate = 0.01;       // at the start (after warm-up)
-  double final_learning_rate = 0;    // exponential, cosine: at the horizon and after
-  double horizon_epochs = 0;         // exponential, cosine; 0: train.epochs of the first run
-  std::vector<double> step_epochs;   // step: multiply by step_factor at each of these epochs
+  double learning_rate = 0.01;      // at the start (after warm-up)
+  double final_learning_rate = 0;   // exponential, cosine: at the horizon and after
+  double horizon_epochs = 0;        // exponential, cosine; 0: train.epochs of the first run
+  std::vector<double> step_epochs;  // step: multiply by step_factor at each of these epochs
   double step_factor = 0.1;
-  int64_t warmup_steps = 0;          // linear from 0
-  double newbob_factor = 0.5;        // newbob: multiply by this ...
-  double newbob_halve_gain = 0.01;   // ... once an epoch's relative gain in held-out loss is below this
-  double newbob_stop_gain = 0.001;   // ... and stop when it is below this while already halving
+  int64_t warmup_steps = 0;    // linear from 0
+  double newbob_factor = 0.5;  // newbob: multiply by this ...
+  double newbob_halve_gain =
+      0.01;  // ... once an epoch's relative gain in held-out loss is below this
+  double newbob_stop_gain = 0.001;  // ... and stop when it is below this while already halving
   void Describe(Fields* f);
 };
 
@@ -60,9 +61,9 @@ double LearningRate(const ScheduleSpec& spec, int64_t step, int64_t epoch_steps)
 // epoch is rejected: the trainer rolls back to the best checkpoint. State is saved in
 // checkpoints.
 struct NewbobState {
-  double factor = 1;        // multiplies the learning rate
-  double best_loss = 0;     // of the last accepted epoch
-  bool started = false;     // best_loss is set
+  double factor = 1;     // multiplies the learning rate
+  double best_loss = 0;  // of the last accepted epoch
+  bool started = false;  // best_loss is set
   bool halving = false;
   enum class Verdict { kAccept, kReject, kStop, kRejectAndStop };
   Verdict Observe(const ScheduleSpec& spec, double loss);

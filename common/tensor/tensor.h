@@ -24,7 +24,7 @@ class Tensor {
   int64_t bytes() const { return elements() * SizeOf(dtype_); }
 
   void* data() const { return static_cast<char*>(storage_.get()) + offset_; }
-  float* f32() const;       // CHECKs the dtype
+  float* f32() const;  // CHECKs the dtype
   uint16_t* bf16() const;
   int32_t* i32() const;
 
@@ -35,7 +35,7 @@ class Tensor {
   // `shape` elements of `dtype` starting at byte `offset` of this tensor's bytes.
   Tensor Slice(int64_t offset_bytes, Dtype dtype, Shape shape) const;
 
-  void Upload(const void* host) const;    // bytes() bytes
+  void Upload(const void* host) const;  // bytes() bytes
   void Download(void* host) const;
 
  private:

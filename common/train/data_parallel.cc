@@ -129,8 +129,8 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
     {
       std::unique_lock<std::mutex> lock(s.mutex);
       if (s.failure) return;
-      s.failure = n == 1 ? Error(code, message)
-                         : Fail(code, "worker ", w, ", ", where, ": ", message);
+      s.failure =
+          n == 1 ? Error(code, message) : Fail(code, "worker ", w, ", ", where, ": ", message);
     }
     s.group->Abort(w, where, static_cast<int>(code), message);
   };

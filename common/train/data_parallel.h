@@ -45,34 +45,34 @@ class BatchSource {
 struct DataParallelOptions {
   std::vector<Device*> devices;  // one a worker
   const NetSpec* net = nullptr;
-  Shape input;                   // one sample
+  Shape input;  // one sample
   int64_t outputs = 0;
-  Shape label;                   // of one sample: [] for a class
+  Shape label;  // of one sample: [] for a class
   Dtype label_dtype = Dtype::kI32;
   Dtype compute = Dtype::kF32;
-  int64_t batch_size = 0;        // over all workers
-  int64_t accumulate = 1;        // parts a worker computes its share in, one after another
+  int64_t batch_size = 0;  // over all workers
+  int64_t accumulate = 1;  // parts a worker computes its share in, one after another
   uint64_t seed = 0;
   OptimizerSpec optimizer;
   Topology topology = Topology::kLinear;
   int64_t bucket_bytes = 4 << 20;
-  Clock* clock = nullptr;        // null: the real clock
+  Clock* clock = nullptr;  // null: the real clock
 };
 
 // What one step did, the same on all workers.
 struct StepResult {
-  int64_t step = 0;              // index from 0
+  int64_t step = 0;  // index from 0
   int64_t samples = 0, correct = 0;
-  double loss = 0;               // mean over the batch
-  double gradient_norm = 0;      // before clipping; 0 unless clipping asks for it
+  double loss = 0;           // mean over the batch
+  double gradient_norm = 0;  // before clipping; 0 unless clipping asks for it
   double learning_rate = 0;
 };
 
 struct RunOptions {
-  int64_t first_step = 0, last_step = 0;                 // [first, last)
-  std::function<double(int64_t step)> learning_rate;     // called on worker threads
-  std::function<bool()> stop_requested;                  // polled once a step
-  std::function<void(const StepResult&)> on_step;        // on worker 0's thread, in order
+  int64_t first_step = 0, last_step = 0;              // [first, last)
+  std::function<double(int64_t step)> learning_rate;  // called on worker threads
+  std::function<bool()> stop_requested;               // polled once a step
+  std::function<void(const StepResult&)> on_step;     // on worker 0's thread, in order
 };
 
 // Wall seconds of worker 0's trainer thread by phase.
@@ -88,8 +88,8 @@ class DataParallel {
   DataParallel& operator=(const DataParallel&) = delete;
 
   int workers() const;
-  Net* net(int worker);            // while no Run is under way
-  void Initialize();               // fresh values from the seed, zero optimizer state
+  Net* net(int worker);  // while no Run is under way
+  void Initialize();     // fresh values from the seed, zero optimizer state
 
   // Trains steps [first, last); returns the number of steps done: fewer when a stop was
   // requested, which ends the run after a whole step. Throws Error(kDiverged) when loss or
@@ -111,7 +111,7 @@ class DataParallel {
   void EnableProfile(bool on);
   std::vector<std::pair<double, double>> TakeProfile();
   std::vector<LinkBytes> Traffic() const;
-  int64_t steps_done() const;      // since construction or load; Adam's t continues from it
+  int64_t steps_done() const;  // since construction or load; Adam's t continues from it
   void set_steps_done(int64_t t);
 
  private:

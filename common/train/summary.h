@@ -28,7 +28,7 @@ struct Summary {
   std::map<std::string, double> best;           // metric -> value at best_step
   int64_t best_step = 0;                        // written only when `best` is not empty
   std::map<std::string, std::string> versions;  // more libraries: "onednn" -> "3.5.3"
-  bool keep = false;  // nothing was done: an earlier file stays as it is
+  bool keep = false;                            // nothing was done: an earlier file stays as it is
 };
 
 // "done", "stopped", "diverged" or "failed".

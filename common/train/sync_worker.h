@@ -67,14 +67,14 @@ class SyncWorker {
   Exchange* exchange_ = nullptr;
   Tensor input_, labels_;
   std::vector<Range> buckets_;
-  std::vector<std::vector<int>> op_buckets_;   // op -> buckets that hold its parameters
-  std::vector<int> bucket_ops_;                // bucket -> number of ops with parameters in it
-  std::vector<int> pending_ops_;               // of those, not yet differentiated in this step
-  std::vector<bool> awaiting_values_;          // bucket -> values may be under way
-  std::vector<std::vector<Segment>> segments_; // bucket -> what this worker owns of it
-  std::vector<Range> finite_probe_;            // owned elements that tell finite gradients
+  std::vector<std::vector<int>> op_buckets_;    // op -> buckets that hold its parameters
+  std::vector<int> bucket_ops_;                 // bucket -> number of ops with parameters in it
+  std::vector<int> pending_ops_;                // of those, not yet differentiated in this step
+  std::vector<bool> awaiting_values_;           // bucket -> values may be under way
+  std::vector<std::vector<Segment>> segments_;  // bucket -> what this worker owns of it
+  std::vector<Range> finite_probe_;             // owned elements that tell finite gradients
   Tensor slots_[2];
-  std::vector<float> batch_stats_;             // host: this worker's groups of the step
+  std::vector<float> batch_stats_;  // host: this worker's groups of the step
   const char* phase_ = "set-up";
 };
 

@@ -27,6 +27,15 @@ class Dribble : public ByteSource {
   std::string_view left_;
 };
 
+// As ForEachIntVector does.
+void ReadOrSkipIntVector(ArkReader* ark) {
+  try {
+    ark->ReadIntVector();
+  } catch (const Error&) {
+    if (!ark->SkipLine()) throw;
+  }
+}
+
 void Consume(uint8_t mode, std::string_view bytes) {
   const auto source = [&]() -> std::unique_ptr<ByteSource> {
     if (mode & 8) return std::make_unique<Dribble>(bytes);
@@ -37,7 +46,7 @@ void Consume(uint8_t mode, std::string_view bytes) {
       for (ArkReader ark(source(), "fuzz.ark"); ark.NextKey();) ark.ReadMatrix();
       break;
     case 1:
-      for (ArkReader ark(source(), "fuzz.ark"); ark.NextKey();) ark.ReadIntVector();
+      for (ArkReader ark(source(), "fuzz.ark"); ark.NextKey();) ReadOrSkipIntVector(&ark);
       break;
     case 2:
       for (ArkReader ark(source(), "fuzz.ark"); ark.NextKey();) ark.ReadFloatVector();

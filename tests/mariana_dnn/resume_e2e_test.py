@@ -180,8 +180,19 @@ class StoppedInEvaluation(ProgramTest):
     def test_stop_in_the_evaluation_at_max_steps(self):
         self.stop_and_compare(0, "train.max_steps=6")
 
-    def test_stop_in_the_evaluation_of_the_best_model(self):
-        self.stop_and_compare(2)
+    def test_stop_while_the_best_model_tells_texts_apart(self):
+        keys = [line.split()[0] for line in
+                program.read(self.scratch("data", "valid", "ali.txt")).splitlines()]
+        words = ["data.num_labels=0", "data.silence_phones=[SIL]"]
+        for name, text in (
+                ("states", "".join("%d %s %d\n" % (i, "SIL" if i > 17 else "P%d" % (i // 3), i % 3)
+                                   for i in range(20))),
+                ("lexicon", "YES P1 P2\nNO P3 P4\n"),
+                ("texts", "".join("%s %s\n" % (key, ("YES", "NO")[i % 2])
+                                  for i, key in enumerate(keys)))):
+            program.write(self.scratch(name), text)
+            words.append("data.%s=%s" % (name, self.scratch(name)))
+        self.stop_and_compare(2, *words)
 
 
 class DiskFull(ProgramTest):

@@ -1,4 +1,5 @@
-// The CPU device: each operation split over the pool, the kernels doing the work.
+#include "common/device/cpu/cpu_device.h"
+
 #include <glog/logging.h>
 #include <unistd.h>
 
@@ -27,8 +28,8 @@ T* At(T* p, int64_t i, Dtype t) {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(int index, int threads, int first_core)
-      : kernels_(BestKernels()), pool_(threads, first_core) {
+  CpuDevice(const Kernels& kernels, int index, int threads, int first_core)
+      : kernels_(kernels), pool_(threads, first_core) {
     info_.kind = "cpu";
     info_.name = StrCat("cpu:", index, " (", threads, threads == 1 ? " thread, " : " threads, ",
                         kernels_.isa, ")");
@@ -257,9 +258,14 @@ class CpuDevice : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> MakeCpuDevice(int index, int threads, int first_core) {
+std::unique_ptr<Device> MakeCpuDeviceWith(const Kernels& kernels, int index, int threads,
+                                          int first_core) {
   CHECK_GE(threads, 1);
-  return std::make_unique<CpuDevice>(index, threads, first_core);
+  return std::make_unique<CpuDevice>(kernels, index, threads, first_core);
+}
+
+std::unique_ptr<Device> MakeCpuDevice(int index, int threads, int first_core) {
+  return MakeCpuDeviceWith(UsableKernels().front(), index, threads, first_core);
 }
 
 }  // namespace mariana

@@ -23,17 +23,23 @@ int AvailableCores() {
 
 bool CpuHasNativeBf16() { return __builtin_cpu_supports("avx512bf16"); }
 
-const Kernels& BestKernels() {
-  static const Kernels kernels = [] {
+const std::vector<Kernels>& UsableKernels() {
+  static const std::vector<Kernels> usable = [] {
+    std::vector<Kernels> found;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512cd")) {
-      return avx512::Table();
+      found.push_back(avx512::Table());
     }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::Table();
-    throw Fail(ExitCode::kUsage, "cpu device: this CPU lacks AVX2 and FMA, which Mariana needs");
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+      found.push_back(avx2::Table());
+    }
+    if (found.empty()) {
+      throw Fail(ExitCode::kUsage, "cpu device: this CPU lacks AVX2 and FMA, which Mariana needs");
+    }
+    return found;
   }();
-  return kernels;
+  return usable;
 }
 
 }  // namespace mariana

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "common/device/device.h"
 
@@ -96,7 +97,7 @@ struct Kernels {
   double (*sum_of_squares)(const float* x, int64_t n);
 };
 
-// The best this CPU can run. Error(kUsage) when it lacks AVX2.
-const Kernels& BestKernels();
+// What this CPU can run, the best first. Error(kUsage) when it lacks AVX2.
+const std::vector<Kernels>& UsableKernels();
 
 }  // namespace mariana

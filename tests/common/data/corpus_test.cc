@@ -95,7 +95,8 @@ TEST_CASE("utterances without labels or without features are named") {
   set.dir.Write("ali.ark", "u0 0 1 2 3 4\nu2 0 1 2 3 4 5 6\nx 1\n");
   CHECK(set.Complaint() ==
         "feats.scp: utterance \"u1\": has no labels in ali.ark\n"
-        "ali.ark: utterance \"x\": has labels but is not in feats.scp\n"
+        "ali.ark: utterance \"x\": has labels but is not in feats.scp (allow_extra_alignments: "
+        "true permits it)\n"
         "feats.scp: 2 of 4 utterances are bad, max_bad_fraction allows 0; the first: "
         "feats.scp: utterance \"u1\": has no labels in ali.ark");
   set.policy.max_bad_fraction = 0.5;

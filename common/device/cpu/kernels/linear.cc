@@ -35,7 +35,7 @@ template <Activation a, class Width>
                                                  float* sums, float* panel) {
   Each(width, [=](int64_t i) {
     const float d = dy[i] * formulas::Slope<a>(y[i]);
-    dy[i] = d;
+    if (a != Activation::kNone) dy[i] = d;
     panel[i] = d;
     sums[i] += d;
   });

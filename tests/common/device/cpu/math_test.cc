@@ -1,3 +1,4 @@
+#include "common/device/cpu/cpu_device.h"
 #include "tests/common/device/math_cases.h"
 
 namespace mariana {
@@ -7,8 +8,17 @@ using namespace device_cases;
 
 // One thread, and more threads than cores: what is promised to be the same bits must be.
 struct Pair {
-  std::unique_ptr<Device> one = MakeCpuDevice(0, 1, -1), many = MakeCpuDevice(1, 3, -1);
+  std::unique_ptr<Device> one, many;
 };
+
+// A pair for each instruction set that this CPU has.
+std::vector<Pair> Pairs() {
+  std::vector<Pair> pairs;
+  for (const Kernels& k : UsableKernels()) {
+    pairs.push_back({MakeCpuDeviceWith(k, 0, 1, -1), MakeCpuDeviceWith(k, 1, 3, -1)});
+  }
+  return pairs;
+}
 
 constexpr Dtype kFloats[] = {Dtype::kF32, Dtype::kBF16};
 
@@ -63,15 +73,16 @@ TEST_CASE("the formulas keep infinities and NaN") {
 }
 
 TEST_CASE("element-wise operations equal float64 in both float types") {
-  const Pair devices;
-  for (const Dtype t : kFloats) {
-    for (const int64_t n : {1, 17, 12345}) CheckElementwise(devices.many.get(), t, n);
-    CheckCopyColumns(devices.many.get(), t);
-    CheckSplice(devices.many.get(), t);
-    CheckDropout(devices.one.get(), t);
-    CheckDropout(devices.many.get(), t);
+  for (const Pair& devices : Pairs()) {
+    for (const Dtype t : kFloats) {
+      for (const int64_t n : {1, 17, 12345}) CheckElementwise(devices.many.get(), t, n);
+      CheckCopyColumns(devices.many.get(), t);
+      CheckSplice(devices.many.get(), t);
+      CheckDropout(devices.one.get(), t);
+      CheckDropout(devices.many.get(), t);
+    }
+    CheckConvert(devices.one.get());
   }
-  CheckConvert(devices.one.get());
 }
 
 TEST_CASE("filling and adding in place") {
@@ -86,65 +97,70 @@ TEST_CASE("filling and adding in place") {
 }
 
 TEST_CASE("batch normalisation: outputs, and gradients by differences") {
-  const Pair devices;
-  for (const Dtype t : kFloats) {
-    CheckBatchNorm(devices.one.get(), {{4, 3, 1}, 5, t}, true);
-    CheckBatchNormInfer(devices.many.get(), t);
-    const NormCase wide{{64, 64, 7}, 300, t};
-    REQUIRE(CheckBatchNorm(devices.one.get(), wide, false) ==
-            CheckBatchNorm(devices.many.get(), wide, false));
+  for (const Pair& devices : Pairs()) {
+    for (const Dtype t : kFloats) {
+      CheckBatchNorm(devices.one.get(), {{4, 3, 1}, 5, t}, true);
+      CheckBatchNormInfer(devices.many.get(), t);
+      const NormCase wide{{64, 64, 7}, 300, t};
+      REQUIRE(CheckBatchNorm(devices.one.get(), wide, false) ==
+              CheckBatchNorm(devices.many.get(), wide, false));
+    }
   }
 }
 
 TEST_CASE("losses equal float64, and are the same for any number of threads") {
-  const Pair devices;
-  const auto same = [](const LossResult& a, const LossResult& b) {
-    REQUIRE(a.sums.loss == b.sums.loss);
-    REQUIRE(a.gradient == b.gradient);
-  };
-  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 17}, {5, 12000}, {300, 64}}) {
-    same(CheckSoftmax(devices.one.get(), rows, cols, 3),
-         CheckSoftmax(devices.many.get(), rows, cols, 3));
-    for (const bool logistic : {false, true}) {
-      same(CheckPairwiseLoss(devices.one.get(), logistic, rows, cols),
-           CheckPairwiseLoss(devices.many.get(), logistic, rows, cols));
+  for (const Pair& devices : Pairs()) {
+    const auto same = [](const LossResult& a, const LossResult& b) {
+      REQUIRE(a.sums.loss == b.sums.loss);
+      REQUIRE(a.gradient == b.gradient);
+    };
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 17}, {5, 12000}, {300, 64}}) {
+      same(CheckSoftmax(devices.one.get(), rows, cols, 3),
+           CheckSoftmax(devices.many.get(), rows, cols, 3));
+      for (const bool logistic : {false, true}) {
+        same(CheckPairwiseLoss(devices.one.get(), logistic, rows, cols),
+             CheckPairwiseLoss(devices.many.get(), logistic, rows, cols));
+      }
     }
+    CheckSoftmax(devices.one.get(), 3, 100, 500);  // exp would overflow
+    CheckSoftmaxCorners(devices.one.get());
   }
-  CheckSoftmax(devices.one.get(), 3, 100, 500);  // exp would overflow
-  CheckSoftmaxCorners(devices.one.get());
 }
 
 TEST_CASE("optimizers follow their papers and PyTorch") {
-  const Pair devices;
-  OptimizerStep sgd;
-  sgd.learning_rate = 0.1f;
-  sgd.gradient_scale = 0.5f;
-  sgd.l1 = 0.01f;
-  sgd.l2 = 0.02f;
-  OptimizerStep momentum = sgd;
-  momentum.momentum = 0.9f;
-  OptimizerStep nesterov = momentum;
-  nesterov.nesterov = true;
-  OptimizerStep ada_grad = sgd;
-  ada_grad.kind = OptimizerKind::kAdaGrad;
-  ada_grad.epsilon = 1e-3f;
-  OptimizerStep adam = sgd;
-  adam.kind = OptimizerKind::kAdam;
-  adam.beta1 = 0.9;
-  adam.beta2 = 0.999;
-  adam.epsilon = 1e-3f;
-  adam.weight_decay = 0.1f;
-  for (const OptimizerStep& step : {sgd, momentum, nesterov, ada_grad, adam}) {
-    for (const int64_t n : {17, 20001}) {
-      REQUIRE(CheckUpdate(devices.one.get(), step, n) == CheckUpdate(devices.many.get(), step, n));
+  for (const Pair& devices : Pairs()) {
+    OptimizerStep sgd;
+    sgd.learning_rate = 0.1f;
+    sgd.gradient_scale = 0.5f;
+    sgd.l1 = 0.01f;
+    sgd.l2 = 0.02f;
+    OptimizerStep momentum = sgd;
+    momentum.momentum = 0.9f;
+    OptimizerStep nesterov = momentum;
+    nesterov.nesterov = true;
+    OptimizerStep ada_grad = sgd;
+    ada_grad.kind = OptimizerKind::kAdaGrad;
+    ada_grad.epsilon = 1e-3f;
+    OptimizerStep adam = sgd;
+    adam.kind = OptimizerKind::kAdam;
+    adam.beta1 = 0.9;
+    adam.beta2 = 0.999;
+    adam.epsilon = 1e-3f;
+    adam.weight_decay = 0.1f;
+    for (const OptimizerStep& step : {sgd, momentum, nesterov, ada_grad, adam}) {
+      for (const int64_t n : {17, 20001}) {
+        REQUIRE(CheckUpdate(devices.one.get(), step, n) ==
+                CheckUpdate(devices.many.get(), step, n));
+      }
     }
   }
 }
 
 TEST_CASE("a sum of squares is in float64 and the same for any number of threads") {
-  const Pair devices;
-  for (const int64_t n : {1, 1000, 200001}) {
-    REQUIRE(CheckSumOfSquares(devices.one.get(), n) == CheckSumOfSquares(devices.many.get(), n));
+  for (const Pair& devices : Pairs()) {
+    for (const int64_t n : {1, 1000, 200001}) {
+      REQUIRE(CheckSumOfSquares(devices.one.get(), n) == CheckSumOfSquares(devices.many.get(), n));
+    }
   }
 }
 
