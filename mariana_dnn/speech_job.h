@@ -36,15 +36,12 @@ class SpeechJob {
   std::unique_ptr<AcousticModel> Model() const;
 };
 
-<<<<<<< HEAD
 // What training needs: labelled sets of one dimension, `valid` null where the config gives none.
 struct TrainingData {
   std::unique_ptr<SpeechCorpus> train, valid;
 };
 TrainingData OpenForTraining(const SpeechJob& job);
 
-=======
->>>>>>> main
 // Opens `set` as `model` needs it: its features, its normalisation; throws Error(kBadData) when
 // dimensions or labels do not fit.
 std::unique_ptr<SpeechCorpus> OpenFor(const SpeechJob& job, const AcousticModel& model,
