@@ -167,7 +167,7 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   shared_->steps_done += done[0];
   if (outcomes[0] != RunOutcome::kDiverged) return done[0];
 
-  std::string message = StrCat("step ", results[0].step, " diverged: loss ", results[0].loss);
+  std::string message = StrCat("step ", results[0].step + 1, " diverged: loss ", results[0].loss);
   for (size_t w = 0; w < n; ++w) {
     const std::string name = workers_[w]->sync.FirstNonFinite();
     if (name.empty()) continue;

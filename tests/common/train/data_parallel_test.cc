@@ -252,7 +252,7 @@ TEST_CASE("a NaN is caught before any value is touched, and names step and layer
     FAIL("no exception");
   } catch (const Error& e) {
     CHECK(e.code() == ExitCode::kDiverged);
-    CHECK_THAT(e.message(), Catch::StartsWith("step 6 diverged: loss nan; the gradient of "));
+    CHECK_THAT(e.message(), Catch::StartsWith("step 7 diverged: loss nan; the gradient of "));
   }
   reference.Run(&source, 0, 6);
   CHECK(Flatten(trainer.parallel->SaveModel()) == Flatten(reference.parallel->SaveModel()));
