@@ -183,7 +183,15 @@ class StoppedInEvaluation(ProgramTest):
         self.stop_and_compare(0, "train.max_steps=6")
 
     def test_stop_in_the_evaluation_of_the_best_model(self):
-        self.stop_and_compare(2)
+        """There is one where it is to be found out which texts were said."""
+        files = {"states": "".join("%d %s 0\n" % (i, "P%d" % i if i else "SIL") for i in range(20)),
+                 "lexicon": "one P1 P2\ntwo P3\n",
+                 "texts": "x one two\ny two\n"}
+        words = ["data.num_labels=0", "data.silence_phones=[SIL]"]
+        for name, text in files.items():
+            program.write(self.scratch(name + ".txt"), text)
+            words.append("data.%s=%s" % (name, self.scratch(name + ".txt")))
+        self.stop_and_compare(2, *words)
 
 
 class DiskFull(ProgramTest):
