@@ -51,6 +51,23 @@ class TextTask {
   std::unique_ptr<TextDecoder> decoder_;
 };
 
+// Scores every frame of the corpus; progress as in EvaluateModel.
+void ScoreFrames(const SpeechCorpus& corpus, const ContextSpec& context, const LabelInfo& labels,
+                 FrameScorer* scorer, FrameScores* scores,
+                 const std::function<bool(int64_t, int64_t)>& progress) {
+  FrameStreamOptions options;
+  options.batch_size = kRows;
+  options.left = static_cast<int32_t>(context.left);
+  options.right = static_cast<int32_t>(context.right);
+  options.shuffle = false;
+  FrameStream stream(&corpus, options);
+  FrameBatch batch;
+  while (stream.Next(&batch)) {
+    scorer->Score(batch, 0, batch.rows(), labels, scores);
+    if (!progress(scores->frames, corpus.total_frames())) return;
+  }
+}
+
 }  // namespace
 
 std::vector<float> LogPrior(const std::vector<float>& prior) {
@@ -74,27 +91,26 @@ EvaluationResult EvaluateModel(const SpeechJob& job, const AcousticModel& model,
   }
   const auto net = MakeInferenceNet(model, device, kRows);
   FrameScorer scorer(net.get(), model.spec.context);
-  std::unique_ptr<TextTask> task;
-  if (!job.spec.data.texts.empty()) task = std::make_unique<TextTask>(job);
-  const std::vector<float> log_prior = LogPrior(model.tables.prior);
-
   EvaluationResult result;
+  if (job.spec.data.texts.empty()) {
+    ScoreFrames(*corpus, model.spec.context, job.labels, &scorer, &result.scores, progress);
+    result.values = result.scores.Values("", job.labels);
+    return result;
+  }
+  const TextTask task(job);
+  const std::vector<float> log_prior = LogPrior(model.tables.prior);
   int64_t done = 0;
   ForEachUtterance(*corpus, &scorer, kRows, model.spec.context, model.spec.num_labels, job.labels,
                    &result.scores, [&](int u, const Matrix& log_posteriors) {
-                     if (task) {
-                       Matrix scratch = log_posteriors;
-                       result.texts.push_back(task->Recognise(corpus->id(u), log_prior, &scratch));
-                     }
+                     Matrix scratch = log_posteriors;
+                     result.texts.push_back(task.Recognise(corpus->id(u), log_prior, &scratch));
                      done += corpus->frames(u);
                      return progress(done, corpus->total_frames());
                    });
   result.values = result.scores.Values("", job.labels);
-  if (task) {
-    result.values.emplace_back("text_accuracy",
-                               static_cast<double>(result.TextsRight()) /
-                                   static_cast<double>(std::max<size_t>(result.texts.size(), 1)));
-  }
+  result.values.emplace_back("text_accuracy",
+                             static_cast<double>(result.TextsRight()) /
+                                 static_cast<double>(std::max<size_t>(result.texts.size(), 1)));
   return result;
 }
 
