@@ -197,12 +197,15 @@ int Main(int argc, char** argv) {
   }
   peak = std::max(peak, GemmRate(device.get()));
   const double rate = step.Flops() / Median(cpu) * 1e-9;
+  const auto best = [](const std::vector<double>& v) {
+    return *std::min_element(v.begin(), v.end());
+  };
   std::printf(
-      "%s batch %ld, %s: frames/s wall %.0f best %.0f cpu %.0f | %.0f GFLOP/s a thread, "
-      "%.2f of GEMM's %.0f | loss %.3f, %zu steps\n",
+      "%s batch %ld, %s: frames/s wall %.0f (best %.0f), cpu %.0f (best %.0f) | %.0f GFLOP/s a "
+      "thread, %.2f of GEMM's %.0f | loss %.3f, %zu steps\n",
       argv[1], static_cast<long>(batch), device->info().name.c_str(), batch / Median(wall),
-      batch / *std::min_element(wall.begin(), wall.end()), batch / Median(cpu), rate, rate / peak,
-      peak, loss, wall.size());
+      batch / best(wall), batch / Median(cpu), batch / best(cpu), rate, rate / peak, peak, loss,
+      wall.size());
   double total = 0;
   for (const auto& [what, seconds] : step.seconds()) total += seconds;
   for (const auto& [what, seconds] : step.seconds()) {

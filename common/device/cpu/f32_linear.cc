@@ -17,6 +17,8 @@ namespace {
 // kDepth times kBlockRows rows or kBlockColumns columns, stays in the second cache (1 MB or more).
 // Measured; anything from half to twice is within 5%.
 constexpr int64_t kDepth = 512, kBlockRows = 256, kBlockColumns = 512;
+constexpr int64_t kStripRows = 128, kStripColumns = 256;  // of dz
+constexpr int64_t kMaxTileRows = 16;
 constexpr int64_t kSlack = 16;  // floats that a vector store may write too much
 
 int64_t Ceil(int64_t n, int64_t d) { return (n + d - 1) / d; }
@@ -50,6 +52,7 @@ class F32Linear : public LinearOp {
         pool_(context.pool),
         workspace_(context.workspace),
         k_(*context.kernels) {
+    CHECK_LE(k_.tile_rows, kMaxTileRows);
     const int64_t rows = spec.max_rows, padded_rows = Ceil(rows, kPanel) * kPanel;
     const int64_t forward = rows * in_ + kSlack + rows * padded_out_;
     const int64_t backward = rows * (in_ + padded_out_) + kSlack +
@@ -78,8 +81,9 @@ class F32Linear : public LinearOp {
     PackRows(static_cast<const float*>(x), rows, tiles);
     Grid(rows, k_.tile_rows, out_, kPanel, [&](Range r, Range o) {
       Blocks(r.end - r.begin, kBlockRows, k_.tile_rows, [&](int64_t begin, int64_t end) {
-        ForwardBlock({r.begin + begin, r.begin + end}, o, rows, tiles, w, b, partial,
-                     static_cast<float*>(y));
+        // Partial sums of a block take the place of the last block's: they stay in the caches.
+        ForwardBlock({r.begin + begin, r.begin + end}, o, rows, tiles, w, b,
+                     partial + r.begin * kPanel, static_cast<float*>(y));
       });
     });
   }
@@ -93,11 +97,16 @@ class F32Linear : public LinearOp {
     float* turned = panels + rows * padded_out_;  // dz transposed, panels of rows
     float* dx_turned = turned + padded_rows * padded_out_;
     pool_->Split(out_, kPanel, [&](int64_t begin, int64_t end) {
-      float* part = panels + begin * rows;
-      k_.slope_and_panels(spec_.activation, static_cast<const float*>(y) + begin,
-                          static_cast<float*>(dy) + begin, out_, rows, end - begin,
-                          db == nullptr ? nullptr : db + begin, accumulate, part);
-      if (dx != nullptr) Turn(part, {begin, end}, rows, turned);
+      // In blocks that the second cache holds while they are turned.
+      for (int64_t c = begin; c < end; c += kStripColumns) {
+        const Range strip{c, std::min(end, c + kStripColumns)};
+        for (int64_t r = 0; r < rows; r += kStripRows) {
+          const Range block{r, std::min(rows, r + kStripRows)};
+          Slopes(static_cast<const float*>(y), static_cast<float*>(dy), strip, block, rows, db,
+                 accumulate || r > 0, panels);
+          if (dx != nullptr) Turn(panels, strip, block, rows, turned);
+        }
+      }
     });
     WeightGradient(static_cast<const float*>(x), rows, tiles, panels, dw, accumulate);
     if (dx != nullptr) {
@@ -135,14 +144,16 @@ class F32Linear : public LinearOp {
 
   void ForwardBlock(Range r, Range o, int64_t rows, const float* tiles, const float* w,
                     const float* b, float* partial, float* y) {
+    alignas(64) float tile[kMaxTileRows * kPanel];  // of a sum that is made in one piece
     Blocks(in_, kDepth, kPanel, [&](int64_t k, int64_t k_end) {
+      const bool whole = k == 0 && k_end == in_;
       for (int64_t c = o.begin; c < o.end; c += kPanel) {
         const int64_t width = std::min<int64_t>(kPanel, o.end - c);
         const float* panel = w + (c * in_ + k * kPanel);
         const float* next = panel + in_ * kPanel;  // the next panel
         for (int64_t i = r.begin; i < r.end; i += k_.tile_rows) {
           const int64_t height = std::min(k_.tile_rows, r.end - i);
-          float* sum = partial + c * rows + i * kPanel;
+          float* sum = whole ? tile : partial + c * rows + (i - r.begin) * kPanel;
           k_.tile({tiles + k * rows + i * (k_end - k), kPanel * height, false, panel, k_end - k,
                    sum, height, k > 0, next, kFetch});
           next += Ceil(k_end - k, kPanel) * kFetch;
@@ -155,14 +166,23 @@ class F32Linear : public LinearOp {
   }
 
   // ---- backward
-  // Panels o of dz [rows, kPanel] into panels of rows, [row panels, padded out, kPanel].
-  void Turn(const float* panels, Range o, int64_t rows, float* turned) {
-    for (int64_t c = o.begin; c < o.end; c += kPanel, panels += rows * kPanel) {
-      for (int64_t r = 0; r < rows; r += kPanel) {
-        const int64_t height = std::min<int64_t>(kPanel, rows - r);
-        float* to = turned + r * padded_out_ + c * kPanel;
+  // dz of columns o and rows r, in place and in panels [out / kPanel, rows, kPanel].
+  void Slopes(const float* y, float* dy, Range o, Range r, int64_t rows, float* db, bool accumulate,
+              float* panels) {
+    const int64_t at = r.begin * out_ + o.begin;
+    k_.slope_and_panels(spec_.activation, y + at, dy + at, out_, r.end - r.begin, o.end - o.begin,
+                        db == nullptr ? nullptr : db + o.begin, accumulate,
+                        panels + o.begin * rows + r.begin * kPanel, rows * kPanel);
+  }
+
+  // The same block into panels of rows, [row panels, padded out, kPanel].
+  void Turn(const float* panels, Range o, Range r, int64_t rows, float* turned) {
+    for (int64_t c = o.begin; c < o.end; c += kPanel) {
+      for (int64_t i = r.begin; i < r.end; i += kPanel) {
+        const int64_t height = std::min<int64_t>(kPanel, r.end - i);
+        float* to = turned + i * padded_out_ + c * kPanel;
         if (height < kPanel) std::fill(to, to + kPanel * kPanel, 0.0f);
-        k_.transpose(panels + r * kPanel, kPanel, height, kPanel, to, kPanel);
+        k_.transpose(panels + c * rows + i * kPanel, kPanel, height, kPanel, to, kPanel);
       }
     }
   }
@@ -206,27 +226,28 @@ class F32Linear : public LinearOp {
     Grid(rows, kPanel, in_, k_.tile_rows, [&](Range r, Range in) {
       Blocks(r.end - r.begin, kBlockRows, kPanel, [&](int64_t begin, int64_t end) {
         const Range block{r.begin + begin, r.begin + end};
+        float* sums = dx_turned + r.begin * in_;  // in the place of the last block's
         Blocks(padded_out_, kDepth, kPanel, [&](int64_t k, int64_t k_end) {
-          InputBlock({k, k_end}, block, in, turned, w, dx_turned);
+          InputBlock({k, k_end}, block, in, turned, w, sums);
         });
         for (int64_t j = block.begin; j < block.end; j += kPanel) {
-          k_.transpose(dx_turned + j * in_ + in.begin * kPanel, kPanel, in.end - in.begin,
-                       std::min<int64_t>(kPanel, rows - j), dx + j * in_ + in.begin, in_);
+          k_.transpose(sums + (j - block.begin) * in_ + in.begin * kPanel, kPanel,
+                       in.end - in.begin, std::min<int64_t>(kPanel, rows - j),
+                       dx + j * in_ + in.begin, in_);
         }
       });
     });
   }
 
-  void InputBlock(Range k, Range r, Range in, const float* turned, const float* w,
-                  float* dx_turned) {
+  void InputBlock(Range k, Range r, Range in, const float* turned, const float* w, float* sums) {
     for (int64_t i = in.begin; i < in.end; i += k_.tile_rows) {
       const int64_t height = std::min(k_.tile_rows, in.end - i);
       const float* weights = w + k.begin * in_ + i * kPanel;
       const float* next = weights + height * kPanel;
       for (int64_t j = r.begin; j < r.end; j += kPanel) {
         k_.tile({weights, in_ * kPanel, true, turned + j * padded_out_ + k.begin * kPanel,
-                 k.end - k.begin, dx_turned + j * in_ + i * kPanel, height, k.begin > 0, next,
-                 in_ * kPanel});
+                 k.end - k.begin, sums + (j - r.begin) * in_ + i * kPanel, height, k.begin > 0,
+                 next, in_ * kPanel});
         next += kFetch;
       }
     }

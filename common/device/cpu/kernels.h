@@ -52,9 +52,10 @@ struct Kernels {
                         int64_t rows, int64_t cols);
   // dy *= a'(y) in place, fp32; db = or += its column sums (skipped when null), summed from the
   // first row to the last. panels: the result again, [ceil(cols / kPanel), rows, kPanel], zero
-  // beyond cols.
+  // beyond cols; a panel begins every panel_stride.
   void (*slope_and_panels)(Activation a, const float* y, float* dy, int64_t stride, int64_t rows,
-                           int64_t cols, float* db, bool accumulate, float* panels);
+                           int64_t cols, float* db, bool accumulate, float* panels,
+                           int64_t panel_stride);
   // The same without panels; copy16, when not null, receives the result rounded to bf16 (same
   // stride).
   void (*slope_and_sums)(Activation a, const void* y, void* dy, int64_t stride, int64_t rows,

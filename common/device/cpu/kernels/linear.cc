@@ -50,7 +50,7 @@ void WriteSums(const float* sums, int64_t n, bool accumulate, float* db) {
 }
 
 void SlopeAndPanels(Activation activation, const float* y, float* dy, int64_t stride, int64_t rows,
-                    int64_t cols, float* db, bool accumulate, float* panels) {
+                    int64_t cols, float* db, bool accumulate, float* panels, int64_t panel_stride) {
   constexpr int64_t kStrip = 8 * kPanel;  // columns of a row at a time
   WithActivation(activation, [=](auto tag) {
     constexpr Activation a = decltype(tag)::kValue;
@@ -60,7 +60,7 @@ void SlopeAndPanels(Activation activation, const float* y, float* dy, int64_t st
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t p = 0; p < strip; p += kPanel) {
           const int64_t at = r * stride + c + p;
-          float* panel = panels + (c + p) * rows + r * kPanel;
+          float* panel = panels + (c + p) / kPanel * panel_stride + r * kPanel;
           WithWidth(strip - p < kPanel ? strip - p : kPanel, [&](auto width) {
             SlopePanelRow<a>(y + at, dy + at, width, sums + p, panel);
             for (int64_t i = width; i < kPanel; ++i) panel[i] = 0;
