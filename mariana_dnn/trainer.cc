@@ -1,6 +1,7 @@
 #include "mariana_dnn/trainer.h"
 
 #include <glog/logging.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +12,16 @@
 #include "mariana_dnn/train_report.h"
 
 namespace mariana {
+namespace {
+
+// Of all threads of the process, since it started.
+double CpuSeconds() {
+  timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+}  // namespace
 
 Trainer::Trainer(SpeechJob* job, const RunDirectory* run, Summary* summary)
     : job_(job),
@@ -180,7 +191,8 @@ void Trainer::WriteWindow() {
   MetricsRow row{state_.step, EpochNow(), state_.samples, state_.seconds, {}};
   row.values = {{"train/loss", window_.loss / samples},
                 {"train/accuracy", static_cast<double>(window_.correct) / samples},
-                {"train/learning_rate", window_.learning_rate}};
+                {"train/learning_rate", window_.learning_rate},
+                {"train/cpu_seconds", CpuSeconds()}};
   if (job_->spec.train.optimizer.clip_norm > 0) {
     row.values.emplace_back("train/gradient_norm",
                             window_.gradient_norm / static_cast<double>(window_.steps));
