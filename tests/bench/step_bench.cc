@@ -196,7 +196,7 @@ int Main(int argc, char** argv) {
     cpu.push_back((Cpu() - c) / threads);
   }
   peak = std::max(peak, GemmRate(device.get()));
-  const double rate = step.Flops() / Median(cpu) * 1e-9;
+  const double rate = step.Flops() / (Median(cpu) * threads) * 1e-9;
   const auto best = [](const std::vector<double>& v) {
     return *std::min_element(v.begin(), v.end());
   };

@@ -6,11 +6,10 @@
 namespace mariana::MARIANA_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kWidth = 16, kTileRows = 14;  // 28 of 32 registers hold the tile
-#else
-constexpr int kWidth = 8, kTileRows = 6;  // 12 of 16, half a panel at a time
-#endif
+// From BUILD: floats in a vector, and as many rows as leave registers for two rows of b and one
+// element of a. With AVX-512 28 of 32 registers hold the tile; with AVX2 12 of 16, half a panel
+// at a time.
+constexpr int kWidth = MARIANA_WIDTH, kTileRows = MARIANA_TILE_ROWS;
 constexpr int kVectors = 2;               // of a tile row
 constexpr int kPart = kVectors * kWidth;  // columns of b at a time
 constexpr int64_t kStepsPerPrefetch = 8;
