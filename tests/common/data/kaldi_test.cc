@@ -22,7 +22,7 @@ std::map<std::string, ScpEntry> GoldenEntries() {
   return entries;
 }
 
-// What scripts/golden_kaldi stored.
+// What scripts/golden/kaldi stored.
 double Expected(int r, int c) { return std::sin(0.1 * (r * 5 + c)) * 10 + c; }
 
 template <class T>
