@@ -67,7 +67,7 @@ class Trials:
 
     @staticmethod
     def _without_time(row):
-        return {name: value for name, value in row.items() if name != "seconds"}
+        return {name: value for name, value in row.items() if not name.endswith("seconds")}
 
     def _finish(self, words):
         result = program.run(*self.words, *words, cwd=self.scratch.path)
