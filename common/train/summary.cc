@@ -2,7 +2,6 @@
 
 #include <glog/logging.h>
 #include <gnu/libc-version.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -61,10 +60,14 @@ const char* StatusName(ExitCode code) {
   }
 }
 
+// Not getrusage: its ru_maxrss survives exec, so it tells of the parent, too.
 int64_t PeakMemoryBytes() {
-  rusage usage = {};
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
+  std::ifstream status("/proc/self/status");
+  for (std::string key; status >> key;) {
+    int64_t kilobytes = 0;
+    if (key == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
 }
 
 std::string RenderSummary(const Summary& s) {
