@@ -55,12 +55,7 @@ class TextTask {
 void ScoreFrames(const SpeechCorpus& corpus, const ContextSpec& context, const LabelInfo& labels,
                  FrameScorer* scorer, FrameScores* scores,
                  const std::function<bool(int64_t, int64_t)>& progress) {
-  FrameStreamOptions options;
-  options.batch_size = kRows;
-  options.left = static_cast<int32_t>(context.left);
-  options.right = static_cast<int32_t>(context.right);
-  options.shuffle = false;
-  FrameStream stream(&corpus, options);
+  FrameStream stream(&corpus, InOrder(context, kRows));
   FrameBatch batch;
   while (stream.Next(&batch)) {
     scorer->Score(batch, 0, batch.rows(), labels, scores);

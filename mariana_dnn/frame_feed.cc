@@ -6,6 +6,15 @@
 
 namespace mariana {
 
+FrameStreamOptions InOrder(const ContextSpec& context, int64_t batch_rows) {
+  FrameStreamOptions options;
+  options.batch_size = batch_rows;
+  options.left = static_cast<int32_t>(context.left);
+  options.right = static_cast<int32_t>(context.right);
+  options.shuffle = false;
+  return options;
+}
+
 FrameFeeder::FrameFeeder(Device* device, const ContextSpec& context, int64_t max_rows)
     : device_(device),
       context_(context),

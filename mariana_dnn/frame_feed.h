@@ -15,6 +15,9 @@
 
 namespace mariana {
 
+// A stream of every frame once, in the corpus's own order: what evaluation reads.
+FrameStreamOptions InOrder(const ContextSpec& context, int64_t batch_rows);
+
 // One worker's way of turning samples of a batch into device memory. The unspliced block is
 // uploaded once (not at all where the device reads host memory); samples are gathered and spliced
 // there. Used by one thread at a time.

@@ -106,12 +106,7 @@ void FrameScorer::LogPosteriors(const FrameBatch& batch, int64_t begin, int64_t 
 void ForEachUtterance(const UtteranceSource& corpus, FrameScorer* scorer, int64_t batch_rows,
                       const ContextSpec& context, int64_t num_labels, const LabelInfo& labels,
                       FrameScores* scores, const std::function<bool(int, const Matrix&)>& visit) {
-  FrameStreamOptions options;
-  options.batch_size = batch_rows;
-  options.left = static_cast<int32_t>(context.left);
-  options.right = static_cast<int32_t>(context.right);
-  options.shuffle = false;
-  FrameStream stream(&corpus, options);
+  FrameStream stream(&corpus, InOrder(context, batch_rows));
   Matrix current;
   current.cols = static_cast<int32_t>(num_labels);
   FrameBatch batch;

@@ -203,12 +203,7 @@ void Trainer::WriteWindow() {
 
 bool Trainer::Evaluate() {
   const int64_t begin = clock_->NowNs();
-  FrameStreamOptions options;
-  options.batch_size = job_->spec.train.batch_size;
-  options.left = static_cast<int32_t>(job_->spec.data.context.left);
-  options.right = static_cast<int32_t>(job_->spec.data.context.right);
-  options.shuffle = false;
-  FrameStream stream(valid_.get(), options);
+  FrameStream stream(valid_.get(), InOrder(job_->spec.data.context, job_->spec.train.batch_size));
   progress_.Begin("evaluate", valid_->total_frames(), "frames");
   std::vector<FrameScores> scores(scorers_.size());
   FrameBatch batch;
