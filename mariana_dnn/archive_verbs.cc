@@ -44,20 +44,18 @@ int Finished(ArkWriter* writer, const SpeechJob& job, int utterances) {
 int ForwardVerb(const CommandLine& cl) {
   const SpeechJob job(cl);
   const auto writer = OpenOutput(job);
-  ParallelSpec one;
-  one.threads = job.spec.parallel.threads;
-  const auto devices = MakeDevices(cl.device, one, Precision::kFp32);
+  const auto device = job.InferenceDevice();
   const auto model = job.Model();
   const auto corpus = OpenFor(job, *model, job.spec.output.set);
-  const auto net = MakeInferenceNet(*model, devices[0].get(), 256);
+  const auto net = MakeInferenceNet(*model, device.get(), kInferenceRows);
   FrameScorer scorer(net.get(), model->spec.context);
   const std::vector<float> log_prior = LogPrior(model->tables.prior);
   Progress progress(cl.progress, Clock::Real(), stderr);
   progress.Begin("forward", corpus->total_frames(), "frames");
   int64_t done = 0;
   int utterances = 0;
-  ForEachUtterance(*corpus, &scorer, 256, model->spec.context, model->spec.num_labels, job.labels,
-                   nullptr, [&](int u, const Matrix& log_posteriors) {
+  ForEachUtterance(*corpus, &scorer, kInferenceRows, model->spec.context, model->spec.num_labels,
+                   job.labels, nullptr, [&](int u, const Matrix& log_posteriors) {
                      Matrix out = log_posteriors;
                      ToOutput(job.spec.output.kind, log_prior, &out);
                      writer->Write(corpus->id(u), out);

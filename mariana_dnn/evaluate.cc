@@ -12,8 +12,6 @@
 namespace mariana {
 namespace {
 
-constexpr int64_t kRows = 256;
-
 // The closed list and what was said, from `utterance word word ...` lines.
 class TextTask {
  public:
@@ -55,7 +53,7 @@ class TextTask {
 void ScoreFrames(const SpeechCorpus& corpus, const ContextSpec& context, const LabelInfo& labels,
                  FrameScorer* scorer, FrameScores* scores,
                  const std::function<bool(int64_t, int64_t)>& progress) {
-  FrameStream stream(&corpus, InOrder(context, kRows));
+  FrameStream stream(&corpus, InOrder(context, kInferenceRows));
   FrameBatch batch;
   while (stream.Next(&batch)) {
     scorer->Score(batch, 0, batch.rows(), labels, scores);
@@ -84,7 +82,7 @@ EvaluationResult EvaluateModel(const SpeechJob& job, const AcousticModel& model,
     throw Fail(ExitCode::kUsage, job.command_line.config, ": data.",
                set == DataSet::kTrain ? "train" : "valid", ".alignments: needed to evaluate");
   }
-  const auto net = MakeInferenceNet(model, device, kRows);
+  const auto net = MakeInferenceNet(model, device, kInferenceRows);
   FrameScorer scorer(net.get(), model.spec.context);
   EvaluationResult result;
   if (job.spec.data.texts.empty()) {
@@ -95,8 +93,8 @@ EvaluationResult EvaluateModel(const SpeechJob& job, const AcousticModel& model,
   const TextTask task(job);
   const std::vector<float> log_prior = LogPrior(model.tables.prior);
   int64_t done = 0;
-  ForEachUtterance(*corpus, &scorer, kRows, model.spec.context, model.spec.num_labels, job.labels,
-                   &result.scores, [&](int u, const Matrix& log_posteriors) {
+  ForEachUtterance(*corpus, &scorer, kInferenceRows, model.spec.context, model.spec.num_labels,
+                   job.labels, &result.scores, [&](int u, const Matrix& log_posteriors) {
                      Matrix scratch = log_posteriors;
                      result.texts.push_back(task.Recognise(corpus->id(u), log_prior, &scratch));
                      done += corpus->frames(u);

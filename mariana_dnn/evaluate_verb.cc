@@ -10,13 +10,11 @@ namespace mariana {
 
 int EvaluateVerb(const CommandLine& cl) {
   const SpeechJob job(cl);
-  ParallelSpec one;
-  one.threads = job.spec.parallel.threads;
-  const auto devices = MakeDevices(cl.device, one, Precision::kFp32);
+  const auto device = job.InferenceDevice();
   const auto model = job.Model();
   Progress progress(cl.progress, Clock::Real(), stderr);
   bool begun = false;
-  const EvaluationResult result = EvaluateModel(job, *model, devices[0].get(), job.spec.output.set,
+  const EvaluationResult result = EvaluateModel(job, *model, device.get(), job.spec.output.set,
                                                 [&](int64_t done, int64_t total) {
                                                   if (!begun)
                                                     progress.Begin("evaluate", total, "frames");

@@ -44,6 +44,9 @@ struct AcousticModel {
 // Reads a model as LoadModel does; kBadData when it is not one of mariana_dnn's.
 std::unique_ptr<AcousticModel> ReadAcousticModel(const std::string& path);
 
+// Samples that inference takes at a time.
+constexpr int64_t kInferenceRows = 256;
+
 // A net for inference with the model's values, on `device`.
 std::unique_ptr<Net> MakeInferenceNet(const AcousticModel& model, Device* device, int64_t max_rows);
 

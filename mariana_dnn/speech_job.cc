@@ -56,6 +56,12 @@ std::unique_ptr<SpeechCorpus> SpeechJob::Open(DataSet set, const FeatureSpec& fe
   return corpus;
 }
 
+std::unique_ptr<Device> SpeechJob::InferenceDevice() const {
+  ParallelSpec one;
+  one.threads = spec.parallel.threads;
+  return std::move(MakeDevices(command_line.device, one, Precision::kFp32)[0]);
+}
+
 std::unique_ptr<AcousticModel> SpeechJob::Model() const {
   return ReadAcousticModel(spec.model.empty() ? run_path() : spec.model);
 }

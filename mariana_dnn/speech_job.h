@@ -32,6 +32,8 @@ class SpeechJob {
   // the config does not give the set.
   std::unique_ptr<SpeechCorpus> Open(DataSet set, const FeatureSpec& features) const;
   bool has_valid() const;
+  // The one device, with all its threads, that the verbs besides train compute on.
+  std::unique_ptr<Device> InferenceDevice() const;
   // The model that `model:` or the run directory names.
   std::unique_ptr<AcousticModel> Model() const;
 };
