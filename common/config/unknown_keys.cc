@@ -87,7 +87,7 @@ std::string UnknownKeys::NearestPath(const Unknown& u) const {
   const auto depth = [](const std::string& p) { return std::count(p.begin(), p.end(), '.'); };
   std::copy_if(paths.begin(), paths.end(), std::back_inserter(as_deep),
                [&](const std::string& p) { return depth(p) == depth(u.path); });
-  const std::string whole = DidYouMean(u.path, as_deep);
+  std::string whole = DidYouMean(u.path, as_deep);
   if (!whole.empty()) return whole;
   const auto same_end = std::find_if(paths.begin(), paths.end(), [&](const std::string& p) {
     return LastKey(p) == LastKey(u.path);

@@ -256,7 +256,8 @@ class FrameStream::Impl {
       position += take;
       const bool full = static_cast<int64_t>(carried->size()) == size;
       if (carried->empty() || (!full && !last)) return true;
-      meter->Time(StageMeter::kBusy, [&] { batch = MakeBatch(*carried, f.block); });
+      FrameBatch batch =
+          meter->Time(StageMeter::kBusy, [&] { return MakeBatch(*carried, f.block); });
       batch.step = (position - 1) / size;
       carried->clear();
       if (!meter->Push(&batches_, std::move(batch))) return false;

@@ -15,7 +15,7 @@ StageSeconds StageMeter::Seconds() const {
 }
 
 void Pipeline::AddStage(const std::string& name, int threads,
-                        std::function<void(StageMeter*)> body) {
+                        const std::function<void(StageMeter*)>& body) {
   meters_.emplace_back(clock_, name, threads);
   StageMeter* meter = &meters_.back();
   for (int i = 0; i < threads; ++i) {

@@ -76,7 +76,7 @@ class Pipeline {
   // pipeline stops or a stage throws. Before the first AddStage.
   void OnStop(std::function<void()> close) { close_ = std::move(close); }
   // Starts `threads` threads that each run body(meter) once.
-  void AddStage(const std::string& name, int threads, std::function<void(StageMeter*)> body);
+  void AddStage(const std::string& name, int threads, const std::function<void(StageMeter*)>& body);
   // Waits for every stage to end by itself, then rethrows.
   void Join();
   // Closes, joins. Idempotent.

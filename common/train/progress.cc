@@ -49,7 +49,7 @@ std::string Compact(double v) {
 
 // 0:07, 12:34, 1:02:03
 std::string Duration(double seconds) {
-  const auto s = static_cast<long long>(std::min(std::max(seconds, 0.0), 3.6e9) + 0.5);
+  const auto s = std::llround(std::min(std::max(seconds, 0.0), 3.6e9));
   if (s < 3600) return Format("%lld:%02lld", s / 60, s % 60);
   return Format("%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
 }

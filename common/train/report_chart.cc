@@ -42,7 +42,7 @@ struct Axis {
                                                std::pow(10, decimals)) > 1e-6 * step) {
       ++decimals;
     }
-    const std::string plain = ReadableNumber(tick);
+    std::string plain = ReadableNumber(tick);
     if (decimals == 0 || plain.find('e') != std::string::npos) return plain;
     return Format("%.*f", decimals, tick);
   }
