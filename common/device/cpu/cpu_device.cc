@@ -51,7 +51,7 @@ class CpuDevice : public Device {
   }
   void Synchronize() override {}
 
-  std::unique_ptr<LinearOp> MakeLinear(const LinearSpec& spec) override {
+  std::unique_ptr<AffineOp> MakeLinear(const LinearSpec& spec) override {
     CHECK(spec.in > 0 && spec.out > 0 && spec.max_rows > 0);
     const LinearContext context{&pool_, &memory_, &workspace_, &kernels_};
     if (spec.input == Dtype::kBF16) return MakeBf16Linear(spec, context);

@@ -42,7 +42,7 @@ void Blocks(int64_t n, int64_t size, int64_t unit, const F& f) {
   }
 }
 
-class F32Linear : public LinearOp {
+class F32Linear : public AffineOp {
  public:
   F32Linear(const LinearSpec& spec, const LinearContext& context)
       : spec_(spec),
@@ -264,7 +264,7 @@ class F32Linear : public LinearOp {
 
 }  // namespace
 
-std::unique_ptr<LinearOp> MakeF32Linear(const LinearSpec& spec, const LinearContext& context) {
+std::unique_ptr<AffineOp> MakeF32Linear(const LinearSpec& spec, const LinearContext& context) {
   return std::make_unique<F32Linear>(spec, context);
 }
 

@@ -19,8 +19,8 @@ struct LinearContext {
 };
 
 // fp32, own products: weights in panels of kPanel outputs, [out / kPanel, in, kPanel].
-std::unique_ptr<LinearOp> MakeF32Linear(const LinearSpec& spec, const LinearContext& context);
+std::unique_ptr<AffineOp> MakeF32Linear(const LinearSpec& spec, const LinearContext& context);
 // bf16 in, bf16 or fp32 out, on oneDNN: weights in plain layout. Error(kUsage) when the CPU cannot.
-std::unique_ptr<LinearOp> MakeBf16Linear(const LinearSpec& spec, const LinearContext& context);
+std::unique_ptr<AffineOp> MakeBf16Linear(const LinearSpec& spec, const LinearContext& context);
 
 }  // namespace mariana
