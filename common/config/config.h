@@ -1,4 +1,5 @@
-// LoadConfig: a YAML job spec (anchors, `<<` merge keys, ${VAR}, `include: FILE`) plus `key.path=value` overrides
+// LoadConfig: a YAML job spec (anchors, `<<` merge keys, ${VAR}, `include: FILE`) plus
+// `key.path=value` overrides
 // -> a described struct. Unknown keys, duplicate keys, wrong types, ranges and units are
 // collected and reported together, each as
 //   file:line:column: path: what is wrong; did you mean ...

@@ -18,8 +18,7 @@ constexpr size_t kMostFiles = 64;
 
 class Includer {
  public:
-  Includer(const std::string& folder, Mistakes* mistakes)
-      : folders_{folder}, mistakes_(mistakes) {}
+  Includer(const std::string& folder, Mistakes* mistakes) : folders_{folder}, mistakes_(mistakes) {}
 
   void Resolve(const std::string& path, Node* node);
   std::vector<std::string> TakeFolders() { return std::move(folders_); }

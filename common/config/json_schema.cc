@@ -147,8 +147,8 @@ class SchemaWriter final : public Fields {
     Json schema = {
         {"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
     if (!required.empty()) {  // here, or in the file
-      schema["anyOf"] = Json::array({{{"required", std::move(required)}},
-                                     {{"required", Json::array({"include"})}}});
+      schema["anyOf"] = Json::array(
+          {{{"required", std::move(required)}}, {{"required", Json::array({"include"})}}});
     }
     return schema;
   }

@@ -60,7 +60,8 @@ void NetBuilder::CheckName(const std::string& where, const std::string& name) {
     return std::isalnum(c) || c == '_' || c == '-';
   });
   if (plain) return;
-  throw LayerError(where, "name ", name, ": a name is of letters, digits, '_' and '-'; a sequence "
+  throw LayerError(where, "name ", name,
+                   ": a name is of letters, digits, '_' and '-'; a sequence "
                    "of a name goes before those of its layers with a dot");
 }
 

@@ -122,10 +122,10 @@ class CompiledNet : public Net {
   Parameters parameters_;
   const MemoryPlan memory_plan_;
   const NetPlan plan_;
-  Tensor memory_;                // all activations and gradients, by memory_plan_
-  Tensor batch_stats_;           // [groups, batch_stats_elements]
-  int64_t rows_ = 0;             // of the current step
-  std::vector<LayerArgs> args_;  // by op
+  Tensor memory_;                    // all activations and gradients, by memory_plan_
+  Tensor batch_stats_;               // [groups, batch_stats_elements]
+  int64_t rows_ = 0;                 // of the current step
+  std::vector<LayerArgs> args_;      // by op
   std::vector<int32_t> group_rows_;  // of the current step
   std::vector<std::pair<double, double>> profile_;
 };
@@ -179,8 +179,8 @@ void CompiledNet::Timed(double std::pair<double, double>::*which, int op, const 
 
 void CompiledNet::GatherStats(int op, int64_t column) {
   const int64_t columns = graph_.ops[op].decl.stats_columns;
-  device_->CopyColumns(args_[op].saved, columns, 0, batch_stats(), plan_.batch_stats_elements, column,
-                       args_[op].groups, columns, Dtype::kF32);
+  device_->CopyColumns(args_[op].saved, columns, 0, batch_stats(), plan_.batch_stats_elements,
+                       column, args_[op].groups, columns, Dtype::kF32);
 }
 
 void CompiledNet::Forward(const StepContext& step, const Tensor& input,
@@ -208,7 +208,8 @@ LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {
   if (step.rows == 0) return {};
   const int64_t rows = step.rows, columns = output_shape().elements();
   const auto* y = static_cast<const float*>(Block(memory_plan_.value[graph_.output]));
-  auto* dy = step.train ? static_cast<float*>(Block(memory_plan_.gradient[graph_.output])) : nullptr;
+  auto* dy =
+      step.train ? static_cast<float*>(Block(memory_plan_.gradient[graph_.output])) : nullptr;
   const float scale = step.train ? 1.0f / static_cast<float>(step.batch_rows) : 1.0f;
   const bool classes = loss_ == LossKind::kSoftmaxCrossEntropy;
   CHECK_EQ(labels.elements(), classes ? rows : rows * columns);

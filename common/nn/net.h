@@ -27,7 +27,7 @@ struct NetOptions {
   // A layer or block ("layer3.1") whose values become the net's outputs; what follows it is left
   // out. Empty: the whole net.
   std::string until;
-  Clock* clock = nullptr;       // of the profile; null: the real clock
+  Clock* clock = nullptr;  // of the profile; null: the real clock
 };
 
 // What the step loop tells the net about a batch. Samples are counted over all workers, so that

@@ -5,8 +5,8 @@
 // owners update their slices (optimizer state lives only there) and the values travel back while
 // the next forward goes on. So N workers give what one gives, to the rounding of fp32 sums.
 //
-// With an average (EMA) of the values, the model is the average: that is what is saved and loaded as
-// the model, and evaluated within WithAverages; the values being trained are then part of the
+// With an average (EMA) of the values, the model is the average: that is what is saved and loaded
+// as the model, and evaluated within WithAverages; the values being trained are then part of the
 // optimizer's tensors ("<name>.value"). Owners keep the average of their slices.
 //
 // Threading: constructed and called by one thread; each worker runs on a thread of its own, whose

@@ -279,8 +279,8 @@ void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t
                      own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
                      s.range.size());
       if (options_.ema > 0) {
-        device->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s), nullptr,
-                       nullptr, nullptr, s.range.size());
+        device->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s),
+                       nullptr, nullptr, nullptr, s.range.size());
       }
     }
     exchange_->Distribute(static_cast<int>(b));
@@ -294,7 +294,8 @@ void SyncWorker::ReadSlots(int k, Range range, float* arena) const {
       const Range r = Intersect(s.range, range);
       if (r.size() == 0) continue;
       options_.devices[static_cast<size_t>(index_)]->Download(
-          arena + (r.begin - range.begin), SlotAt(k, s) + (r.begin - s.range.begin), r.size() * int64_t{sizeof(float)});
+          arena + (r.begin - range.begin), SlotAt(k, s) + (r.begin - s.range.begin),
+          r.size() * int64_t{sizeof(float)});
     }
   }
 }
@@ -305,7 +306,8 @@ void SyncWorker::WriteSlots(int k, Range range, const float* arena) {
       const Range r = Intersect(s.range, range);
       if (r.size() == 0) continue;
       options_.devices[static_cast<size_t>(index_)]->Upload(
-          SlotAt(k, s) + (r.begin - s.range.begin), arena + (r.begin - range.begin), r.size() * int64_t{sizeof(float)});
+          SlotAt(k, s) + (r.begin - s.range.begin), arena + (r.begin - range.begin),
+          r.size() * int64_t{sizeof(float)});
     }
   }
 }
@@ -318,9 +320,9 @@ void SyncWorker::StartAverage() {
   if (options_.ema == 0) return;
   for (const auto& list : segments_) {
     for (const Segment& s : list) {
-      options_.devices[static_cast<size_t>(index_)]->Copy(
-          SlotAt(average_slot(), s), net_->values() + s.range.begin,
-          s.range.size() * int64_t{sizeof(float)});
+      options_.devices[static_cast<size_t>(index_)]->Copy(SlotAt(average_slot(), s),
+                                                          net_->values() + s.range.begin,
+                                                          s.range.size() * int64_t{sizeof(float)});
     }
   }
 }

@@ -1,5 +1,6 @@
 // SyncWorker: one worker of DataParallel: its device's net, its end of the exchange, and its
-// slices of the optimizer state and of the average. See data_parallel.h for the step. Used by one thread at a time.
+// slices of the optimizer state and of the average. See data_parallel.h for the step. Used by one
+// thread at a time.
 #pragma once
 
 #include <memory>
@@ -80,8 +81,8 @@ class SyncWorker {
   std::vector<bool> awaiting_values_;           // bucket -> values may be under way
   std::vector<std::vector<Segment>> segments_;  // bucket -> what this worker owns of it
   std::vector<Range> finite_probe_;             // owned elements that tell finite gradients
-  std::vector<Tensor> slots_;  // the optimizer's, and the average if there is one
-  std::vector<float> batch_stats_;  // host: this worker's groups of the step
+  std::vector<Tensor> slots_;                   // the optimizer's, and the average if there is one
+  std::vector<float> batch_stats_;              // host: this worker's groups of the step
   const char* phase_ = "set-up";
 };
 

@@ -35,7 +35,8 @@ class Pool : public Layer {
     spec_.window = options_.window.Over(spec_.in);
     const Window& w = spec_.window;
     if (std::max(w.top, w.bottom) >= w.kernel_h || std::max(w.left, w.right) >= w.kernel_w) {
-      throw Fail(ExitCode::kUsage, "padding: must be below the kernel, or windows see nothing else");
+      throw Fail(ExitCode::kUsage,
+                 "padding: must be below the kernel, or windows see nothing else");
     }
     SetExtent(w, spec_.in, options_.ceil_mode, &spec_.out);
     return ShapeOf(spec_.out);

@@ -201,7 +201,8 @@ TEST_CASE("a section with a required key, if nothing is included, is itself requ
   CHECK(schema["anyOf"][0]["required"] == nlohmann::json::array({"inner"}));
   CHECK(schema["anyOf"][1]["required"] == nlohmann::json::array({"include"}));
   CHECK(schema["properties"]["inner"]["properties"].contains("include"));
-  CHECK(schema["properties"]["inner"]["anyOf"][0]["required"] == nlohmann::json::array({"file", "words"}));
+  CHECK(schema["properties"]["inner"]["anyOf"][0]["required"] ==
+        nlohmann::json::array({"file", "words"}));
   CHECK(schema["properties"]["inner"]["type"] == "object");
   CHECK(schema["properties"]["inner"]["properties"]["words"]["anyOf"][0]["minItems"] == 1);
   CHECK_FALSE(schema.contains("$defs"));

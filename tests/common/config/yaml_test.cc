@@ -270,8 +270,7 @@ std::string MistakesInFile(const std::string& path,
 TEST_CASE("a section takes from the file that it includes what it does not say itself") {
   const Folder folder("include");
   const std::string net = folder.Write(
-      "zoo/net.yaml",
-      "x-l: &l {type: linear, units: 5}\nlayers:\n  - *l\n  - {<<: *l, name: b}\n");
+      "zoo/net.yaml", "x-l: &l {type: linear, units: 5}\nlayers:\n  - *l\n  - {<<: *l, name: b}\n");
   folder.Write("zoo/train.yaml", "optimizer: {include: adam.yaml}\nepochs: 3\nbatch_size: 7\n");
   folder.Write("zoo/adam.yaml", "rule: adam\nlearning_rate: 0.5\n");
   folder.Write("zoo/data.yaml", "cache: here\n");

@@ -65,8 +65,9 @@ TEST_CASE("Convolution: windows, padding, groups and activations") {
   CheckLayer("{type: conv, channels: 2, kernel: 2, padding: [2, 1, 0, 1], bias: false}", kImage);
   CheckLayer("{type: conv, channels: 6, padding: same, groups: 3, activation: tanh}", kImage);
   CheckLayer("{type: conv, channels: 2, padding: same, stride: 2, dilation: [2, 1]}", kImage);
-  CheckLayer("{type: conv, channels: 3, padding: 1, activation: sigmoid}\n- {type: linear, units: 2}",
-             kImage);
+  CheckLayer(
+      "{type: conv, channels: 3, padding: 1, activation: sigmoid}\n- {type: linear, units: 2}",
+      kImage);
   CheckRefused("[{type: conv, channels: 4}]", {"conv1", "image", "[6]"});
   CheckRefused("[{type: conv, channels: 4, groups: 3}]", {"groups", "3", "2"}, {5, 4, 2});
   CheckRefused("[{type: conv, channels: 4, kernel: 7, padding: 1}]", {"7", "width", "4"}, kImage);
@@ -96,7 +97,7 @@ TEST_CASE("Images through normalisation and element-wise layers") {
 }
 
 TEST_CASE("Batch norm with relu and a residual is one operation") {
-  CheckLayer("{type: batch_norm}\n- {type: relu}\n- {type: linear, units: 2}", kImage);
+  CheckLayer("{type: batch_norm}\n- {type: relu}\n- {type: linear, units: 2}", {3, 2, 2});
   CheckLayer(
       "{type: residual, activation: relu, layers: [{type: conv, channels: 3, padding: same, bias: "
       "false}, {type: batch_norm}]}",
@@ -104,7 +105,8 @@ TEST_CASE("Batch norm with relu and a residual is one operation") {
   CheckLayer("{type: residual, layers: [{type: tanh}, {type: batch_norm}]}", kImage);
   CheckLayer(
       "{type: residual, activation: relu, shortcut: [{type: conv, kernel: 1, channels: 2, stride: "
-      "2, bias: false}, {type: batch_norm}], layers: [{type: conv, channels: 2, stride: 2, padding: "
+      "2, bias: false}, {type: batch_norm}], layers: [{type: conv, channels: 2, stride: 2, "
+      "padding: "
       "1, bias: false}, {type: batch_norm}]}",
       kImage);
   CheckRefused("[{type: residual, layers: [{type: conv, channels: 2, padding: 1}]}]",

@@ -39,9 +39,9 @@ void Update(Device* device, Net* net, const TrainingSpec& spec, int64_t step, in
   const double clip = spec.optimizer.clip_norm;
   const double scale = clip > 0 && norm > clip ? clip / norm : 1;
   for (const ParamInfo& p : net->params()) {
-    const OptimizerStep s = MakeOptimizerStep(
-        spec.optimizer, LearningRate(spec.schedule, step, epoch_steps), step + 1, scale,
-        FactorsOf(spec.optimizer, p.name, p.decay));
+    const OptimizerStep s =
+        MakeOptimizerStep(spec.optimizer, LearningRate(spec.schedule, step, epoch_steps), step + 1,
+                          scale, FactorsOf(spec.optimizer, p.name, p.decay));
     float* slot[2] = {nullptr, nullptr};
     for (size_t i = 0; i < slots.size(); ++i) slot[i] = slots[i].f32() + p.offset;
     device->Update(s, net->grads() + p.offset, net->values() + p.offset, nullptr, slot[0], slot[1],
@@ -102,9 +102,10 @@ TEST_CASE("Penalties and decay spare biases") {
 
 TEST_CASE("Of groups of parameters the first that matches counts") {
   const OptimizerSpec spec =
-      Parse("optimizer: {type: adamw, l2: 2, weight_decay: 3, groups: [{match: '*.bias', decay: 1}, "
-            "{match: 'features.?.*', decay: 0.5, learning_rate: 0.1}, {match: 'f*', learning_rate: "
-            "0}]}")
+      Parse(
+          "optimizer: {type: adamw, l2: 2, weight_decay: 3, groups: [{match: '*.bias', decay: 1}, "
+          "{match: 'features.?.*', decay: 0.5, learning_rate: 0.1}, {match: 'f*', learning_rate: "
+          "0}]}")
           .optimizer;
   CHECK(FactorsOf(spec, "features.0.bias", false) == Factors{1, 1});
   CHECK(FactorsOf(spec, "features.0.weight", true) == Factors{0.5, 0.1});

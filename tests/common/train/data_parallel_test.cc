@@ -187,7 +187,8 @@ Job MakeImageJob() {
   Job job = MakeJob(
       "[{type: conv, channels: 8, padding: 1, bias: false}, {type: batch_norm}, {type: relu}, "
       "{type: residual, name: block, activation: relu, layers: [{type: conv, channels: 8, padding: "
-      "1, bias: false}, {type: batch_norm}]}, {type: max_pool}, {type: dropout, rate: 0.25}, {type: "
+      "1, bias: false}, {type: batch_norm}]}, {type: max_pool}, {type: dropout, rate: 0.25}, "
+      "{type: "
       "linear, units: 0}]",
       "{type: sgd, momentum: 0.9, l2: 0.01, groups: [{match: 'block.*', decay: 0, learning_rate: "
       "0.5}]}");
