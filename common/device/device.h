@@ -42,11 +42,12 @@ struct LinearSpec {
   bool input_gradient = true;  // false: dx is never asked for
 };
 
-// y = activation(x W^T + b), W is [out, in] in plain layout. `w` is the fp32 weight in packed
-// layout, `w16` its bf16 shadow in the same order (null under fp32).
-class LinearOp {
+// y = activation(A x + b), A a matrix product or a convolution with trained weights. `w` is the
+// fp32 weight in packed layout, `w16` its bf16 shadow in the same order (null under fp32). Plain
+// layout is PyTorch's: linear [out, in], convolution [out, in / groups, height, width].
+class AffineOp {
  public:
-  virtual ~LinearOp() = default;
+  virtual ~AffineOp() = default;
   virtual int64_t weight_elements() const = 0;  // of the packed layout, padding included
   virtual void PackWeights(const float* plain, float* packed) const = 0;    // both host memory
   virtual void UnpackWeights(const float* packed, float* plain) const = 0;  // both host memory
@@ -59,6 +60,60 @@ class LinearOp {
 };
 
 enum class OptimizerKind : uint8_t { kSgd, kAdaGrad, kAdam };
+
+// Images are NHWC: one sample is [height, width, channels], channels innermost, on every device
+// and between all operations, so that no activation is ever laid out anew.
+struct ImageSize {
+  int64_t height = 1, width = 1, channels = 1;
+  int64_t elements() const { return height * width * channels; }
+};
+
+// Where a sliding window (of a convolution, of pooling) stands. Output extent =
+// floor((in + pad_begin + pad_end - dilation * (kernel - 1) - 1) / stride) + 1.
+struct Window {
+  int64_t kernel_h = 1, kernel_w = 1;
+  int64_t stride_h = 1, stride_w = 1;
+  int64_t dilation_h = 1, dilation_w = 1;
+  int64_t top = 0, bottom = 0, left = 0, right = 0;  // padding, pixels
+};
+
+struct ConvSpec {
+  int64_t max_rows = 0;  // images
+  ImageSize in, out;
+  Window window;
+  int64_t groups = 1;
+  Dtype input = Dtype::kF32;   // of x and dx; also the compute type
+  Dtype output = Dtype::kF32;  // of y and dy
+  Activation activation = Activation::kNone;
+  bool bias = true;
+  bool input_gradient = true;  // false: dx is never asked for
+};
+
+enum class PoolKind : uint8_t { kMax, kAverage };
+
+struct PoolSpec {
+  int64_t max_rows = 0;
+  PoolKind kind = PoolKind::kMax;
+  ImageSize in, out;  // the caller chooses out's extent (ceil mode reaches beyond the padding)
+  Window window;      // no dilation
+  bool count_padding = true;  // average: padding counts in the divisor
+  Dtype dtype = Dtype::kF32;
+};
+
+class PoolOp {
+ public:
+  virtual ~PoolOp() = default;
+  virtual int64_t saved_bytes() const = 0;  // for max_rows: written by Forward, read by Backward
+  virtual void Forward(const void* x, void* y, void* saved, int64_t rows) = 0;
+  virtual void Backward(const void* dy, const void* saved, void* dx, int64_t rows) = 0;
+};
+
+// Local response normalisation across channels (Krizhevsky et al. 2012), with PyTorch's scaling:
+// y = x * (k + alpha / size * sum of x^2 over `size` channels around)^-beta.
+struct LrnSpec {
+  int64_t size = 5;
+  float alpha = 1e-4f, beta = 0.75f, k = 1;
+};
 
 // One step of an optimizer over n consecutive elements. Fused: reads each of w, g and the state
 // once, writes w (and w16) and the state once.
@@ -95,7 +150,16 @@ class Device {
   virtual void Synchronize() = 0;
 
   // ---- linear algebra
-  virtual std::unique_ptr<LinearOp> MakeLinear(const LinearSpec& spec) = 0;
+  virtual std::unique_ptr<AffineOp> MakeLinear(const LinearSpec& spec) = 0;
+
+  // ---- images
+  virtual std::unique_ptr<AffineOp> MakeConvolution(const ConvSpec& spec) = 0;
+  virtual std::unique_ptr<PoolOp> MakePool(const PoolSpec& spec) = 0;
+  // x, y: [pixels, channels]. The scale is computed again in the backward pass.
+  virtual void Lrn(const LrnSpec& spec, const void* x, void* y, int64_t pixels, int64_t channels,
+                   Dtype t) = 0;
+  virtual void LrnBackward(const LrnSpec& spec, const void* x, const void* dy, void* dx,
+                           int64_t pixels, int64_t channels, Dtype t) = 0;
 
   // ---- element-wise
   virtual void Fill(float* x, float value, int64_t n) = 0;
@@ -106,6 +170,12 @@ class Device {
   // dx = dy * a'(x), given y = a(x); dx may be dy.
   virtual void ActivateBackward(Activation a, const void* y, const void* dy, void* dx, int64_t n,
                                 Dtype t) = 0;
+  virtual void LeakyRelu(const void* x, void* y, float slope, int64_t n, Dtype t) = 0;
+  virtual void LeakyReluBackward(const void* y, const void* dy, void* dx, float slope, int64_t n,
+                                 Dtype t) = 0;  // slope > 0; dx may be dy
+  // Hendrycks and Gimpel 2016, exact (erf).
+  virtual void Gelu(const void* x, void* y, int64_t n, Dtype t) = 0;
+  virtual void GeluBackward(const void* x, const void* dy, void* dx, int64_t n, Dtype t) = 0;
   virtual void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) = 0;
   // y = x * keep/(1-rate); keep is drawn from (seed, stream, (first_sample + row) * cols + col).
   // The backward pass is the same call on dy.
@@ -117,28 +187,39 @@ class Device {
                            Dtype t) = 0;
 
   // ---- batch normalisation over `groups` consecutive runs of samples; group_rows[g] (host
-  // array) samples each. Statistics per group and column: mean and biased variance.
+  // array) samples each, a sample being `pixels` rows of `cols`. Statistics per group and column:
+  // mean and biased variance. In one pass with it: y = activation(norm(x) + residual).
   struct BatchNormArgs {
     const int32_t* group_rows = nullptr;  // host
     int groups = 0;
+    int64_t pixels = 1;
     int64_t cols = 0;
     float epsilon = 1e-5f;
+    Activation activation = Activation::kNone;  // kNone or kRelu
   };
-  // stats: [groups, 2, cols] mean then variance, written. gamma/beta: [cols].
+  // stats: [groups, 2, cols] mean then variance, written. gamma/beta: [cols]. residual: as x, or
+  // null.
   virtual void BatchNormTrain(const BatchNormArgs& a, const void* x, const float* gamma,
-                              const float* beta, void* y, float* stats, Dtype t) = 0;
-  // dx may be dy.
-  virtual void BatchNormBackward(const BatchNormArgs& a, const void* x, const void* dy,
-                                 const float* gamma, const float* stats, void* dx, float* dgamma,
-                                 float* dbeta, bool accumulate, Dtype t) = 0;
-  virtual void BatchNormInfer(const void* x, const float* gamma, const float* beta,
-                              const float* mean, const float* variance, void* y, int64_t rows,
-                              int64_t cols, float epsilon, Dtype t) = 0;
+                              const float* beta, const void* residual, void* y, float* stats,
+                              Dtype t) = 0;
+  // y (read only under kRelu) as Forward wrote it. dx may be dy. dresidual, or null: the gradient
+  // behind the activation; may be dy when dx is not.
+  virtual void BatchNormBackward(const BatchNormArgs& a, const void* x, const void* y,
+                                 const void* dy, const float* gamma, const float* stats, void* dx,
+                                 void* dresidual, float* dgamma, float* dbeta, bool accumulate,
+                                 Dtype t) = 0;
+  // Only pixels, cols, epsilon and activation of `a`; rows samples.
+  virtual void BatchNormInfer(const BatchNormArgs& a, const void* x, const float* gamma,
+                              const float* beta, const float* mean, const float* variance,
+                              const void* residual, void* y, int64_t rows, Dtype t) = 0;
 
   // ---- losses on fp32 outputs [rows, cols]. gradient = scale * d(loss sum)/d(output), in place
   // allowed (gradient may be outputs) or null (evaluation). Labels are int32 (device).
+  // Label smoothing (Szegedy et al. 2016): targets are 1 - smoothing + smoothing / cols at the
+  // label, smoothing / cols elsewhere.
   virtual LossSums SoftmaxCrossEntropy(const float* logits, const int32_t* labels, float* gradient,
-                                       float scale, int64_t rows, int64_t cols) = 0;
+                                       float scale, int64_t rows, int64_t cols,
+                                       float smoothing) = 0;
   // 0.5 * sum over columns of (output - target)^2.
   virtual LossSums SquaredError(const float* outputs, const float* targets, float* gradient,
                                 float scale, int64_t rows, int64_t cols) = 0;

@@ -45,7 +45,7 @@ Tensor Uniform(Device* device, Shape shape, float range, uint64_t stream) {
 
 struct Layer {
   LinearSpec spec;
-  std::unique_ptr<LinearOp> op;
+  std::unique_ptr<AffineOp> op;
   int64_t weight, bias;  // offsets into the arenas
   Tensor y, dy;
 };
@@ -93,7 +93,7 @@ class Step {
     Layer& last = layers_.back();
     Timed("loss", [&] {
       sums = device_->SoftmaxCrossEntropy(last.y.f32(), labels_.i32(), last.dy.f32(), 1.0f / batch_,
-                                          batch_, last.spec.out);
+                                          batch_, last.spec.out, 0);
     });
     Timed("backward", [&] {
       for (size_t i = layers_.size(); i-- > 0;) {
@@ -157,7 +157,7 @@ class Step {
 // GFLOP/s of y = x W^T, 1024x2048x2048, by CPU time per thread.
 double GemmRate(Device* device) {
   const int64_t rows = 1024, n = 2048;
-  std::unique_ptr<LinearOp> op = device->MakeLinear({rows, n, n});
+  std::unique_ptr<AffineOp> op = device->MakeLinear({rows, n, n});
   const Tensor x = Uniform(device, {rows, n}, 1, 1), b = Uniform(device, {n}, 1, 2);
   const Tensor w = Uniform(device, {op->weight_elements()}, 1, 3);
   const Tensor y(device, Dtype::kF32, {rows, n});

@@ -56,7 +56,7 @@ class Linear : public Layer {
     op_ = args.device->MakeLinear(spec);
 
     LayerDecl decl;
-    const LinearOp* op = op_.get();
+    const AffineOp* op = op_.get();
     ParamDecl weight{"weight", Shape{spec.out, spec.in},
                      InitOf(options_, static_cast<double>(spec.in), static_cast<double>(spec.out))};
     weight.elements = op->weight_elements();
@@ -84,7 +84,7 @@ class Linear : public Layer {
 
  private:
   LinearOptions options_;
-  std::unique_ptr<LinearOp> op_;
+  std::unique_ptr<AffineOp> op_;
 };
 
 struct LinearLayerSpec : LayerSpec {

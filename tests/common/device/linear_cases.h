@@ -1,4 +1,4 @@
-// Cases of LinearOp, on any device.
+// Cases of AffineOp, on any device.
 #pragma once
 
 #include "tests/common/device/values.h"
@@ -139,7 +139,7 @@ class LinearRig {
   }
 
   LinearCase c_;
-  std::unique_ptr<LinearOp> op_;
+  std::unique_ptr<AffineOp> op_;
 
  public:
   Floats x, w, b, dy, old_dw, old_db;  // given
