@@ -21,7 +21,8 @@ constexpr char kPreface[] =
     "`true` and `false`. Bytes take a unit (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), and so do\n"
     "seconds (ms, s, min, h, d). A relative path is relative to the config file's folder, or to\n"
     "the current one on the command line; `${VAR}` expands in paths, and `$$` stands for `$`.\n"
-    "A list of numbers or texts with one element may be written without brackets.\n";
+    "A list of numbers or texts with one element may be written without brackets.\n"
+    "`include: FILE` in a section brings in the keys of another YAML file; keys beside it win.\n";
 
 constexpr char kTableHead[] = "| key | type | default | range | meaning |\n|---|---|---|---|---|\n";
 
@@ -71,6 +72,13 @@ class Documenter final : public Fields {
   void IntList(const char* key, std::vector<int64_t>* value, const char* doc, Rule rule) override {
     Row(
         key, "list of whole numbers", [&](Fields* f) { f->IntList(key, value, doc, rule); }, doc,
+        rule);
+  }
+  void IntListOr(const char* key, std::vector<int64_t>* value, const char* word, const char* doc,
+                 Rule rule) override {
+    const std::string type = StrCat("list of whole numbers, or ", Code(word));
+    Row(
+        key, type.c_str(), [&](Fields* f) { f->IntListOr(key, value, word, doc, rule); }, doc,
         rule);
   }
   void RealList(const char* key, std::vector<double>* value, const char* doc, Rule rule) override {
