@@ -54,6 +54,11 @@ class BatchNorm : public Layer {
     device_->BatchNormBackward(Groups(a), a.x[0], a.dy, a.w[0], static_cast<const float*>(a.saved),
                                dx, a.dw[0], a.dw[1], step.accumulate, dtype_);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    return graph->Node("BatchNormalization", a.name,
+                       {a.x[0], a.w[0], a.w[1], a.states[0], a.states[1]},
+                       {{"epsilon", static_cast<float>(options_.epsilon)}});
+  }
 
  private:
   Device::BatchNormArgs Groups(const LayerArgs& a) const {
