@@ -91,7 +91,8 @@ void OutputSpec::Describe(Fields* f) {
             {{"posteriors", ForwardKind::kPosteriors},
              {"log_posteriors", ForwardKind::kLogPosteriors},
              {"log_likelihoods", ForwardKind::kLogLikelihoods}},
-            "What `forward` writes; log-likelihoods are log posterior - log class prior.");
+            "What `forward` and an exported .onnx give; log-likelihoods are log posterior - log "
+            "class prior.");
   f->Path("ark", &ark, PathKind::kOutput,
           "Kaldi archive to write, with an .scp beside it; needed by `forward` and `features`.");
 }
@@ -111,7 +112,7 @@ void JobSpec::Describe(Fields* f) {
   f->Section("log", &log, "What is written while training.");
   f->Section("output", &output, "What `forward` and `features` write.");
   f->Path("export_path", &export_path, PathKind::kOutput,
-          "The .safetensors file that `export` writes.");
+          "The file that `export` writes: .onnx (which gives `output.kind`), or .safetensors.");
 }
 
 namespace {

@@ -5,6 +5,7 @@
 #include "common/base/error.h"
 #include "common/base/files.h"
 #include "mariana_dnn/evaluate.h"
+#include "mariana_dnn/onnx_model.h"
 #include "mariana_dnn/verbs.h"
 
 namespace mariana {
@@ -12,6 +13,23 @@ namespace {
 
 bool EndsWith(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+// Both write to export_path and return the path of the model they read.
+std::string ExportOnnx(const SpeechJob& job) {
+  const std::unique_ptr<AcousticModel> model = job.Model();
+  const std::unique_ptr<Device> device = job.InferenceDevice();
+  const std::unique_ptr<Net> net = MakeInferenceNet(*model, device.get(), 1);
+  ExportAcousticModel(*model, job.spec.output.kind, net.get(), job.spec.export_path);
+  return model->path;
+}
+
+std::string ExportSafetensors(const SpeechJob& job) {
+  const LoadedModel model = LoadModel(job.spec.model.empty() ? job.run_path() : job.spec.model);
+  FileWriter writer(job.spec.export_path);
+  WriteSafetensors(&writer, model.tensors, model.metadata);
+  writer.Finish();
+  return model.path;
 }
 
 void InspectModel(const std::string& path) {
@@ -66,11 +84,8 @@ int ExportVerb(const CommandLine& cl) {
     throw Fail(ExitCode::kUsage, cl.config,
                ": export_path: needed by `export`, e.g. export_path=model.safetensors");
   }
-  const LoadedModel model = LoadModel(job.spec.model.empty() ? job.run_path() : job.spec.model);
-  FileWriter writer(path);
-  WriteSafetensors(&writer, model.tensors, model.metadata);
-  writer.Finish();
-  std::printf("%s -> %s\n", model.path.c_str(), path.c_str());
+  const std::string from = EndsWith(path, ".onnx") ? ExportOnnx(job) : ExportSafetensors(job);
+  std::printf("%s -> %s\n", from.c_str(), path.c_str());
   return 0;
 }
 
