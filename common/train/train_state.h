@@ -1,12 +1,16 @@
-// TrainState: where a training run stands; state.json of its checkpoints. A value type.
+// TrainState: where a training run stands, and what follows from that: how far to train, whether a
+// held-out result is the best, when to roll back or stop. state.json of its checkpoints. A value
+// type.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "common/optim/optimizer.h"
+#include "common/train/train_spec.h"
 
 namespace mariana {
 
@@ -24,6 +28,23 @@ struct TrainState {
   int64_t best_step = 0;       // 0: nothing evaluated yet
   std::map<std::string, double> best, last;  // held-out metrics
   bool finished = false;                     // newbob or patience ended it
+  int64_t steps_in_epoch = 1;                // of the data; not saved
+
+  bool EpochsLeft(const TrainSpec& train) const;
+  bool EvaluationLeft() const { return evaluated_step < step; }
+  double Epochs() const;  // done, with the share of the current one
+  // The step to train to before something else is due: a save, the end of the epoch, of the run.
+  int64_t NextPause(const TrainSpec& train) const;
+
+  // Takes in held-out metrics, "loss" among them.
+  struct Verdict {
+    bool better = false;     // than all before
+    bool roll_back = false;  // newbob: back to the best values
+    std::vector<std::string> messages;
+  };
+  Verdict Observe(const TrainSpec& train, const std::map<std::string, double>& metrics);
+  // The epoch (or the last part of one) is trained and evaluated.
+  void EndEpoch();
 
   nlohmann::json ToJson() const;
   static TrainState FromJson(const nlohmann::json& j, const std::string& where);
