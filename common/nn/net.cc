@@ -214,7 +214,7 @@ LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {
   CHECK_EQ(labels.elements(), classes ? rows : rows * columns);
   switch (loss_) {
     case LossKind::kSoftmaxCrossEntropy:
-      return device_->SoftmaxCrossEntropy(y, labels.i32(), dy, scale, rows, columns);
+      return device_->SoftmaxCrossEntropy(y, labels.i32(), dy, scale, rows, columns, 0);
     case LossKind::kSquaredError:
       return device_->SquaredError(y, labels.f32(), dy, scale, rows, columns);
     case LossKind::kLogistic: return device_->Logistic(y, labels.f32(), dy, scale, rows, columns);

@@ -42,17 +42,18 @@ class BatchNorm : public Layer {
 
   void Forward(const StepContext& step, const LayerArgs& a) override {
     if (step.train) {
-      device_->BatchNormTrain(Groups(a), a.x[0], a.w[0], a.w[1], a.y, static_cast<float*>(a.saved),
-                              dtype_);
+      device_->BatchNormTrain(Groups(a), a.x[0], a.w[0], a.w[1], nullptr, a.y,
+                              static_cast<float*>(a.saved), dtype_);
     } else {
-      device_->BatchNormInfer(a.x[0], a.w[0], a.w[1], a.states[0], a.states[1], a.y, step.rows,
-                              columns_, static_cast<float>(options_.epsilon), dtype_);
+      device_->BatchNormInfer(Groups(a), a.x[0], a.w[0], a.w[1], a.states[0], a.states[1], nullptr,
+                              a.y, step.rows, dtype_);
     }
   }
   void Backward(const StepContext& step, const LayerArgs& a) override {
     void* dx = a.dx[0] ? a.dx[0] : a.dy;  // if nobody wants it, where it does no harm
-    device_->BatchNormBackward(Groups(a), a.x[0], a.dy, a.w[0], static_cast<const float*>(a.saved),
-                               dx, a.dw[0], a.dw[1], step.accumulate, dtype_);
+    device_->BatchNormBackward(Groups(a), a.x[0], nullptr, a.dy, a.w[0],
+                               static_cast<const float*>(a.saved), dx, nullptr, a.dw[0], a.dw[1],
+                               step.accumulate, dtype_);
   }
   std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
     return graph->Node("BatchNormalization", a.name,
@@ -62,7 +63,7 @@ class BatchNorm : public Layer {
 
  private:
   Device::BatchNormArgs Groups(const LayerArgs& a) const {
-    return {a.group_rows, a.groups, columns_, static_cast<float>(options_.epsilon)};
+    return {a.group_rows, a.groups, 1, columns_, static_cast<float>(options_.epsilon)};
   }
 
   // running = (1 - m) * running + m * new, where the new variance is the unbiased one. A single
