@@ -33,7 +33,7 @@ int CheckJob(const CommandLine& cl) {
   options.input = model.input();
   options.outputs = job.num_labels;
   options.compute = spec.train.compute();
-  const auto net = Net::Build(spec.net, options);
+  const NetPlan net = PlanNet(spec.net, options);
 
   std::printf("%s: %s\n", cl.config.c_str(), spec.name.c_str());
   const auto print_set = [](const char* name, const SpeechCorpus& corpus) {
@@ -48,8 +48,8 @@ int CheckJob(const CommandLine& cl) {
               static_cast<long long>((train->total_frames() + batch - 1) / batch),
               static_cast<long long>(batch));
   std::printf("devices: %d x %s\n\n", n, devices[0]->info().name.c_str());
-  PrintLayers(*net, n);
-  PrintExchange(*net, topology, why, n, spec.train.optimizer);
+  PrintLayers(net, n);
+  PrintExchange(net, topology, why, n, spec.train.optimizer);
   std::printf("ok\n");
   return 0;
 }

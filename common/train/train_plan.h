@@ -1,5 +1,5 @@
 // What --check prints of a job: the net's layers, and what exchanging its parameters costs. To
-// stdout. Free functions; the net is used by one thread at a time.
+// stdout. Free functions.
 #pragma once
 
 #include <string>
@@ -10,10 +10,10 @@
 
 namespace mariana {
 
-void PrintLayers(const Net& net, int workers);
+void PrintLayers(const NetPlan& net, int workers);
 
 // `n` workers; `why`: see ChooseTopology.
-void PrintExchange(const Net& net, Topology topology, const std::string& why, int n,
+void PrintExchange(const NetPlan& net, Topology topology, const std::string& why, int n,
                    const OptimizerSpec& optimizer);
 
 }  // namespace mariana
