@@ -9,11 +9,11 @@
 namespace mariana {
 namespace {
 
-void PrintLayers(const Net& net, int workers) {
+void PrintLayers(const NetPlan& net, int workers) {
   std::printf("%-28s %-22s %-14s %12s %12s %12s\n", "layer", "type", "output", "parameters",
               "MFLOP", "memory MB");
   double parameters = 0, flops = 0, bytes = 0;
-  for (const OpInfo& op : net.ops()) {
+  for (const OpInfo& op : net.ops) {
     std::printf("%-28s %-22s %-14s %12lld %12.3f %12.2f\n", op.name.c_str(), op.type.c_str(),
                 op.output.ToString().c_str(), static_cast<long long>(op.parameters), op.flops / 1e6,
                 static_cast<double>(op.activation_bytes) / 1e6);
@@ -30,14 +30,14 @@ void PrintLayers(const Net& net, int workers) {
       workers, workers == 1 ? "" : "s");
 }
 
-void PrintExchange(const Net& net, Topology topology, const std::string& why, int n,
+void PrintExchange(const NetPlan& net, Topology topology, const std::string& why, int n,
                    const OptimizerSpec& optimizer) {
   const auto mega = [](int64_t bytes) { return static_cast<double>(bytes) / 1e6; };
-  const int64_t arena = net.arena_elements() * int64_t{sizeof(float)};
+  const int64_t arena = net.arena_elements * int64_t{sizeof(float)};
   std::printf("memory of a worker: values %.1f MB, gradients %.1f MB, optimizer state %.1f MB\n",
               mega(arena), mega(arena), mega(arena * OptimizerSlots(optimizer) / n));
   std::printf("topology: %s\n", why.c_str());
-  const std::vector<Range> whole{{0, net.arena_elements()}};
+  const std::vector<Range> whole{{0, net.arena_elements}};
   for (int from = 0; from < n; ++from) {
     for (int to = 0; to < n; ++to) {
       const LinkBytes bytes = ExpectedTraffic(topology, n, whole, from, to);
@@ -75,7 +75,7 @@ int CheckJob(const CommandLine& cl) {
   options.input = model.input();
   options.outputs = job.num_labels;
   options.compute = spec.train.precision == Precision::kBf16 ? Dtype::kBF16 : Dtype::kF32;
-  const auto net = Net::Build(spec.net, options);
+  const NetPlan net = PlanNet(spec.net, options);
 
   std::printf("%s: %s\n", cl.config.c_str(), spec.name.c_str());
   const auto print_set = [](const char* name, const SpeechCorpus& corpus) {
@@ -90,8 +90,8 @@ int CheckJob(const CommandLine& cl) {
               static_cast<long long>((train->total_frames() + batch - 1) / batch),
               static_cast<long long>(batch));
   std::printf("devices: %d x %s\n\n", n, devices[0]->info().name.c_str());
-  PrintLayers(*net, n);
-  PrintExchange(*net, topology, why, n, spec.train.optimizer);
+  PrintLayers(net, n);
+  PrintExchange(net, topology, why, n, spec.train.optimizer);
   std::printf("ok\n");
   return 0;
 }

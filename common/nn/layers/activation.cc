@@ -1,4 +1,5 @@
-// Sigmoid, tanh and relu as layers of their own. After a linear layer they are fused into it.
+// Sigmoid, tanh and relu as layers of their own. After a linear layer, a convolution or (relu) batch
+// norm they are fused into it.
 #include "common/nn/compile.h"
 #include "common/nn/layers/layers.h"
 
@@ -50,7 +51,7 @@ struct ActivationSpec : LayerSpec {
   Activation activation;
   const char* type() const override { return NameOf(activation); }
   TensorId Build(NetBuilder* net, const std::string& name, TensorId x) const override {
-    return net->Add(name, std::make_unique<ActivationLayer>(activation), {x});
+    return net->Add(name, MakeActivationLayer(activation), {x});
   }
 };
 
@@ -63,6 +64,10 @@ const std::vector<std::pair<const char*, Activation>>& ActivationNames() {
       {"tanh", Activation::kTanh},
       {"relu", Activation::kRelu}};
   return names;
+}
+
+std::unique_ptr<Layer> MakeActivationLayer(Activation a) {
+  return std::make_unique<ActivationLayer>(a);
 }
 
 std::unique_ptr<LayerSpec> MakeSigmoidSpec() {
