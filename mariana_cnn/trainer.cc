@@ -170,7 +170,8 @@ void Trainer::FinishEpoch() {
     const MetricValues& values = held_out_.values;
     meter_.WriteHeldOut(values);
     Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(values)));
-    verdict = state_.Observe(train, {values.begin(), values.end()});
+    verdict = state_.Observe(train, {values.begin(), values.end()},
+                             job_->spec.has_classes() ? "accuracy" : "");
     for (const std::string& message : verdict.messages) Say(message);
   }
   if (verdict.roll_back) RollBack(*run_, state_, workers_.get());

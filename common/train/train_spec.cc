@@ -23,7 +23,7 @@ void TrainSpec::Describe(Fields* f) {
   f->Section("schedule", &schedule, "The learning rate over time.");
   f->Section("checkpoint", &checkpoint, "When to save.");
   f->Int("patience", &patience,
-         "Stop after so many epochs without a better held-out loss; 0: never.", Rule().Min(0));
+         "Stop after so many epochs without a better held-out result; 0: never.", Rule().Min(0));
   f->Path("start_from", &start_from, PathKind::kInput,
           "Model (run directory, checkpoint or .safetensors) whose values a new run starts with.");
 }

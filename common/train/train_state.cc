@@ -27,11 +27,14 @@ int64_t TrainState::NextPause(const TrainSpec& train) const {
 }
 
 TrainState::Verdict TrainState::Observe(const TrainSpec& train,
-                                        const std::map<std::string, double>& metrics) {
+                                        const std::map<std::string, double>& metrics,
+                                        const std::string& accuracy_metric) {
   Verdict verdict;
   last = metrics;
   const double loss = last["loss"];
-  verdict.better = best_step == 0 || loss < best["loss"];
+  verdict.better = best_step == 0 || (accuracy_metric.empty()
+                                          ? loss < best["loss"]
+                                          : last[accuracy_metric] > best[accuracy_metric]);
   epochs_without_gain = verdict.better ? 0 : epochs_without_gain + 1;
   if (verdict.better) {
     best = last;
@@ -49,7 +52,8 @@ TrainState::Verdict TrainState::Observe(const TrainSpec& train,
   if (train.patience > 0 && epochs_without_gain >= train.patience) {
     finished = true;
     verdict.messages.push_back(
-        StrCat("no better held-out loss for ", train.patience, " epochs: stopping"));
+        StrCat("no better held-out ", accuracy_metric.empty() ? "loss" : accuracy_metric, " for ",
+               train.patience, " epochs: stopping"));
   }
   return verdict;
 }

@@ -36,13 +36,15 @@ struct TrainState {
   // The step to train to before something else is due: a save, the end of the epoch, of the run.
   int64_t NextPause(const TrainSpec& train) const;
 
-  // Takes in held-out metrics, "loss" among them.
+  // Takes in held-out metrics, "loss" among them. The best ones are those with the largest
+  // `accuracy_metric`, or, where that is empty, with the smallest loss; newbob follows the loss.
   struct Verdict {
     bool better = false;     // than all before
     bool roll_back = false;  // newbob: back to the best values
     std::vector<std::string> messages;
   };
-  Verdict Observe(const TrainSpec& train, const std::map<std::string, double>& metrics);
+  Verdict Observe(const TrainSpec& train, const std::map<std::string, double>& metrics,
+                  const std::string& accuracy_metric = "");
   // The epoch (or the last part of one) is trained and evaluated.
   void EndEpoch();
 
