@@ -2,8 +2,6 @@
 
 #include <glog/logging.h>
 
-#include "common/base/error.h"
-
 namespace mariana {
 
 FrameStreamOptions InOrder(const ContextSpec& context, int64_t batch_rows) {
@@ -56,49 +54,18 @@ const float* FrameFeeder::BlockOnDevice(const std::shared_ptr<const FrameBlock>&
 FrameSource::FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options,
                          int64_t first_step, std::vector<std::unique_ptr<FrameFeeder>>* feeders)
     : stream_(corpus, options),
-      first_step_(first_step),
-      feeders_(feeders),
-      arrived_(options.clock ? options.clock : Clock::Real()) {}
+      batches_(options.clock ? options.clock : Clock::Real(), first_step + options.first_step,
+               [this] {
+                 auto batch = std::make_shared<FrameBatch>();
+                 return stream_.Next(batch.get()) ? batch : nullptr;
+               }),
+      feeders_(feeders) {}
 
-int64_t FrameSource::Rows(int64_t step) { return Get(step)->rows(); }
+int64_t FrameSource::Rows(int64_t step) { return batches_.Get(step)->rows(); }
 
 void FrameSource::Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
                        const Tensor& labels) {
-  (*feeders_)[static_cast<size_t>(worker)]->Feed(*Get(step), begin, input, labels);
-}
-
-// The first worker that asks for a new step takes it from the stream; the others wait for it.
-std::shared_ptr<const FrameBatch> FrameSource::Get(int64_t step) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    for (const auto& batch : batches_) {
-      if (batch->step == step - first_step_) return batch;
-    }
-    if (error_) std::rethrow_exception(error_);
-    if (fetching_) {
-      arrived_.Wait(&lock, [this] { return !fetching_; });
-      continue;
-    }
-    fetching_ = true;
-    lock.unlock();
-    auto batch = std::make_shared<FrameBatch>();
-    std::exception_ptr error;
-    try {
-      if (!stream_.Next(batch.get())) {
-        throw Fail(ExitCode::kInternal, "no batch for step ", step, ": the epoch has ended");
-      }
-    } catch (...) {
-      error = std::current_exception();
-    }
-    lock.lock();
-    fetching_ = false;
-    error_ = error;
-    if (!error) {
-      batches_.push_back(std::move(batch));
-      if (batches_.size() > 2) batches_.pop_front();
-    }
-    arrived_.NotifyAll();
-  }
+  (*feeders_)[static_cast<size_t>(worker)]->Feed(*batches_.Get(step), begin, input, labels);
 }
 
 }  // namespace mariana

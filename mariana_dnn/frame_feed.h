@@ -2,15 +2,14 @@
 // batches between the workers of a job.
 #pragma once
 
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "common/data/frame_stream.h"
 #include "common/tensor/tensor.h"
 #include "common/train/data_parallel.h"
+#include "common/train/shared_batches.h"
 #include "mariana_dnn/job.h"
 
 namespace mariana {
@@ -52,18 +51,9 @@ class FrameSource : public BatchSource {
   std::vector<StageSeconds> Seconds() const { return stream_.Seconds(); }
 
  private:
-  std::shared_ptr<const FrameBatch> Get(int64_t step);
-
   FrameStream stream_;
-  const int64_t first_step_;
+  SharedBatches<FrameBatch> batches_;
   std::vector<std::unique_ptr<FrameFeeder>>* feeders_;
-
-  std::mutex mutex_;
-  CondVar arrived_;
-  bool fetching_ = false;
-  // The last two: a worker is at most one step ahead of another (Exchange::Commit).
-  std::deque<std::shared_ptr<const FrameBatch>> batches_;
-  std::exception_ptr error_;
 };
 
 }  // namespace mariana

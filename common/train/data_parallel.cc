@@ -81,7 +81,7 @@ DataParallel::DataParallel(const DataParallelOptions& options)
     probe.input = o.input;
     probe.outputs = o.outputs;
     probe.compute = o.compute;
-    return Net::Build(*o.net, probe)->group();
+    return PlanNet(*o.net, probe).group;
   }();
   const int64_t share = DealOut(o.batch_size, group, n)[0].rows;
   const int64_t rows = DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;

@@ -64,5 +64,7 @@ void AddBatchNorm(Kernels* k);
 void AddGemm(Kernels* k);
 void AddLosses(Kernels* k);
 void AddUpdate(Kernels* k);
+void AddPooling(Kernels* k);
+void AddLrn(Kernels* k);
 
 }  // namespace mariana::MARIANA_ISA

@@ -14,6 +14,8 @@ Kernels Table() {
   AddGemm(&k);
   AddLosses(&k);
   AddUpdate(&k);
+  AddPooling(&k);
+  AddLrn(&k);
   return k;
 }
 
