@@ -19,16 +19,22 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr int64_t kLongestRun = 8;  // images that go through the stages together
 
+uint8_t* AllocateAligned(size_t bytes) {
+  const size_t whole = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  auto* p = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, whole));
+  if (p == nullptr) throw Fail(ExitCode::kIo, "out of memory: a batch of ", bytes, " bytes");
+  return p;
+}
+
 // Memory of batches, used again. Lives as long as a batch does.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
-  explicit BufferPool(size_t bytes)
-      : bytes_((std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment) {}
+  explicit BufferPool(size_t bytes) : bytes_(bytes) {}
   ~BufferPool() {
-    for (void* p : free_) std::free(p);
+    for (uint8_t* p : free_) std::free(p);
   }
-  std::shared_ptr<void> Take() {
-    void* p = nullptr;
+  PixelBytes Take() {
+    uint8_t* p = nullptr;
     {
       std::unique_lock<std::mutex> lock(mutex_);
       if (!free_.empty()) {
@@ -38,9 +44,8 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
         ++buffers_;
       }
     }
-    if (p == nullptr) p = std::aligned_alloc(kAlignment, bytes_);
-    if (p == nullptr) throw Fail(ExitCode::kIo, "out of memory: a batch of ", bytes_, " bytes");
-    return {p, [pool = shared_from_this()](void* used) { pool->Return(used); }};
+    if (p == nullptr) p = AllocateAligned(bytes_);
+    return {{p, [pool = shared_from_this()](uint8_t* used) { pool->Return(used); }}, bytes_};
   }
   int buffers() const {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -48,20 +53,20 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   }
 
  private:
-  void Return(void* p) {
+  void Return(uint8_t* p) {
     std::unique_lock<std::mutex> lock(mutex_);
     free_.push_back(p);
   }
 
   const size_t bytes_;
   mutable std::mutex mutex_;
-  std::vector<void*> free_;
+  std::vector<uint8_t*> free_;
   int buffers_ = 0;
 };
 
 // A batch that fills.
 struct Filling {
-  std::shared_ptr<ImageBatch> batch;
+  ImageBatch batch;
   int64_t left = 0;           // rows not decoded yet
   std::vector<uint8_t> lost;  // row has no image; empty as long as there is none
 };
@@ -77,6 +82,11 @@ struct Run {
 
 }  // namespace
 
+void PixelBytes::resize(size_t size) {
+  bytes_ = {AllocateAligned(size), [](uint8_t* p) { std::free(p); }};
+  size_ = size;
+}
+
 class ImageStream::Impl {
  public:
   Impl(const ImageSource* source, const ImageStreamOptions& o)
@@ -84,11 +94,14 @@ class ImageStream::Impl {
         options_(o),
         clock_(o.clock != nullptr ? o.clock : Clock::Real()),
         plan_(*source, {o.seed, o.epoch, o.shuffle_window, o.shuffle}),
-        row_bytes_(o.input.elements() * SizeOf(o.dtype)),
+        steps_((plan_.size() + o.batch_size - 1) / o.batch_size),
+        row_bytes_(o.input.height * o.input.width * o.input.channels * SizeOf(o.dtype)),
         has_targets_(source->classes().empty()),
-        readers_(std::max(o.readers, 1)),
-        decoders_(std::max(o.decoders, 1)),
+        readers_(std::max(o.io_threads, 1)),
+        decoders_(std::max(o.cpu_threads, 1)),
         run_(std::clamp<int64_t>(o.batch_size / (4 * int64_t{decoders_}), 1, kLongestRun)),
+        own_broken_(*source, o.max_bad_fraction, nullptr),
+        broken_(o.broken != nullptr ? o.broken : &own_broken_),
         pool_(std::make_shared<BufferPool>(static_cast<size_t>(o.batch_size * row_bytes_))),
         next_position_(std::min(o.first_step * o.batch_size, plan_.size())),
         handed_out_(o.first_step),
@@ -99,23 +112,20 @@ class ImageStream::Impl {
         consumer_(clock_, "consume", 1),
         pipeline_(clock_) {
     CHECK(o.batch_size > 0 && o.first_step >= 0 && o.prefetch > 0);
-    CHECK(o.make_decoder != nullptr && o.broken != nullptr);
     pipeline_.OnStop([this] { Close(); });
     pipeline_.AddStage("read", readers_, [this](StageMeter* m) { Read(m); });
     pipeline_.AddStage("decode", decoders_, [this](StageMeter* m) { Decode(m); });
     returned_ns_ = clock_->NowNs();
   }
 
-  int64_t steps() const { return (plan_.size() + options_.batch_size - 1) / options_.batch_size; }
+  int64_t steps() const { return steps_; }
 
-  std::shared_ptr<ImageBatch> Next() {
+  bool Next(ImageBatch* batch) {
     if (in_use_) consumer_.Add(StageMeter::kBusy, clock_->NowNs() - returned_ns_);
-    std::shared_ptr<ImageBatch> batch =
-        consumer_.Time(StageMeter::kWaitInput, [&] { return Await(); });
+    in_use_ = consumer_.Time(StageMeter::kWaitInput, [&] { return Await(batch); });
     returned_ns_ = clock_->NowNs();
-    in_use_ = batch != nullptr;
     if (!in_use_) pipeline_.RethrowError();
-    return batch;
+    return in_use_;
   }
 
   std::vector<StageSeconds> Seconds() const {
@@ -123,6 +133,7 @@ class ImageStream::Impl {
     all.push_back(consumer_.Seconds());
     return all;
   }
+  int64_t bad_images() const { return broken_->count(); }
   int peak_batches() const { return pool_->buffers(); }
 
  private:
@@ -135,35 +146,37 @@ class ImageStream::Impl {
     to_decode_.Close();
   }
 
-  // The next step's batch; null at the end and when the pipeline stops.
-  std::shared_ptr<ImageBatch> Await() {
+  // The next step's batch; false at the end and when the pipeline stops.
+  bool Await(ImageBatch* batch) {
     for (;;) {
       std::unique_lock<std::mutex> lock(mutex_);
       complete_.Wait(&lock, [&] {
-        return pipeline_.stopping() || handed_out_ >= steps() ||
+        return pipeline_.stopping() || handed_out_ >= steps_ ||
                (!filling_.empty() && filling_.front()->left == 0);
       });
-      if (pipeline_.stopping() || handed_out_ >= steps()) return nullptr;
+      if (pipeline_.stopping() || handed_out_ >= steps_) return false;
       const std::unique_ptr<Filling> done = std::move(filling_.front());
       filling_.pop_front();
       ++handed_out_;
       may_read_.NotifyAll();
       lock.unlock();
-      if (!done->lost.empty()) LeaveOut(done->lost, done->batch.get());
-      if (done->batch->rows() > 0) return std::move(done->batch);
+      if (!done->lost.empty()) LeaveOut(done->lost, &done->batch);
+      if (done->batch.rows() == 0) continue;
+      *batch = std::move(done->batch);
+      return true;
     }
   }
 
   void LeaveOut(const std::vector<uint8_t>& lost, ImageBatch* batch) const {
     size_t kept = 0;
-    auto* pixels = static_cast<char*>(batch->input.get());
+    uint8_t* pixels = batch->pixels.data();
     for (size_t r = 0; r < lost.size(); ++r) {
       if (lost[r] != 0) continue;
       if (kept != r) {
         std::memmove(pixels + kept * static_cast<size_t>(row_bytes_),
                      pixels + r * static_cast<size_t>(row_bytes_), static_cast<size_t>(row_bytes_));
       }
-      batch->record[kept] = batch->record[r];
+      batch->image[kept] = batch->image[r];
       batch->sample[kept] = batch->sample[r];
       if (has_targets_) {
         batch->target[kept] = batch->target[r];
@@ -172,7 +185,7 @@ class ImageStream::Impl {
       }
       ++kept;
     }
-    batch->record.resize(kept);
+    batch->image.resize(kept);
     batch->sample.resize(kept);
     (has_targets_ ? batch->target.resize(kept) : batch->label.resize(kept));
   }
@@ -209,14 +222,14 @@ class ImageStream::Impl {
   std::unique_ptr<Filling> Start(int64_t begin, int64_t end) {
     auto filling = std::make_unique<Filling>();
     filling->left = end - begin;
-    filling->batch = std::make_shared<ImageBatch>();
-    ImageBatch& batch = *filling->batch;
+    ImageBatch& batch = filling->batch;
     batch.step = begin / options_.batch_size;
-    batch.input = pool_->Take();
+    batch.pixels = pool_->Take();
     const auto rows = static_cast<size_t>(end - begin);
-    batch.record.resize(rows);
+    batch.image.resize(rows);
     (has_targets_ ? batch.target.resize(rows) : batch.label.resize(rows));
-    for (int64_t p = begin; p < end; ++p) batch.sample.push_back(options_.first_sample + p);
+    const int64_t first_sample = options_.epoch * steps_ * options_.batch_size;
+    for (int64_t p = begin; p < end; ++p) batch.sample.push_back(first_sample + p);
     return filling;
   }
 
@@ -259,8 +272,17 @@ class ImageStream::Impl {
 
   // ---- decode ---------------------------------------------------------------------------------
 
+  DecodeImage MakeDecoder() const {
+    if (options_.make_decoder) return options_.make_decoder();
+    const auto own =
+        std::make_shared<ImageTransformer>(options_.input, options_.transform, options_.dtype);
+    return [own](const ImageBytes& bytes, uint64_t seed, int64_t sample, void* out) {
+      own->Transform(bytes, seed, sample, out);
+    };
+  }
+
   void Decode(StageMeter* meter) {
-    const DecodeImage decode = options_.make_decoder();
+    const DecodeImage decode = MakeDecoder();
     while (std::optional<Run> run = meter->Pop(&to_decode_)) {
       meter->Time(StageMeter::kBusy, [&] {
         for (size_t k = 0; k < run->records.size(); ++k) DecodeRow(decode, k, &*run);
@@ -275,17 +297,17 @@ class ImageStream::Impl {
 
   void DecodeRow(const DecodeImage& decode, size_t k, Run* run) {
     const auto row = static_cast<size_t>(run->first_row) + k;
-    ImageBatch* batch = run->filling->batch.get();
-    void* out = static_cast<char*>(batch->input.get()) + row * static_cast<size_t>(row_bytes_);
+    ImageBatch* batch = &run->filling->batch;
+    uint8_t* out = batch->pixels.data() + row * static_cast<size_t>(row_bytes_);
     int64_t record = run->records[k];
     bool good =
         DecodeRecord(decode, record, run->bytes[k], run->problem[k], batch->sample[row], out);
-    if (!good && !options_.replace_broken) {
+    if (!good && !options_.shuffle) {
       std::unique_lock<std::mutex> lock(mutex_);
-      run->filling->lost.resize(batch->record.size());
+      run->filling->lost.resize(batch->image.size());
       run->filling->lost[row] = 1;
     }
-    for (int64_t tried = 1; !good && options_.replace_broken; ++tried) {
+    for (int64_t tried = 1; !good && options_.shuffle; ++tried) {
       if (tried == source_->size()) {
         throw Fail(ExitCode::kBadData, source_->where(0), " and all after it: broken images");
       }
@@ -294,7 +316,7 @@ class ImageStream::Impl {
       ReadRecord(record, &run->bytes[k], &run->problem[k]);
       good = DecodeRecord(decode, record, run->bytes[k], run->problem[k], batch->sample[row], out);
     }
-    batch->record[row] = record;
+    batch->image[row] = record;
     if (has_targets_) {
       batch->target[row] = source_->target(record);
     } else {
@@ -314,7 +336,7 @@ class ImageStream::Impl {
         problem = StrCat(source_->where(record), ": ", e.message());
       }
     }
-    options_.broken->Add(record, problem);
+    broken_->Add(record, problem);
     return false;
   }
 
@@ -322,10 +344,13 @@ class ImageStream::Impl {
   const ImageStreamOptions options_;
   Clock* const clock_;
   const ImagePlan plan_;
+  const int64_t steps_;
   const int64_t row_bytes_;
   const bool has_targets_;
   const int readers_, decoders_;
   const int64_t run_;  // images
+  BrokenImages own_broken_;
+  BrokenImages* const broken_;
   const std::shared_ptr<BufferPool> pool_;
 
   std::mutex mutex_;  // of what follows, up to the condition variables
@@ -349,8 +374,9 @@ ImageStream::ImageStream(const ImageSource* source, const ImageStreamOptions& op
     : impl_(std::make_unique<Impl>(source, options)) {}
 ImageStream::~ImageStream() = default;
 int64_t ImageStream::steps() const { return impl_->steps(); }
-std::shared_ptr<ImageBatch> ImageStream::Next() { return impl_->Next(); }
+bool ImageStream::Next(ImageBatch* batch) { return impl_->Next(batch); }
 std::vector<StageSeconds> ImageStream::Seconds() const { return impl_->Seconds(); }
+int64_t ImageStream::bad_images() const { return impl_->bad_images(); }
 int ImageStream::peak_batches() const { return impl_->peak_batches(); }
 
 }  // namespace mariana
