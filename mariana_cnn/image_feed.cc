@@ -4,8 +4,7 @@
 
 namespace mariana {
 
-void FeedImages(const ImageBatch& batch, int64_t begin, const Tensor& input,
-                const Tensor& labels) {
+void FeedImages(const ImageBatch& batch, int64_t begin, const Tensor& input, const Tensor& labels) {
   const int64_t rows = input.shape()[0];
   const int64_t image_bytes = input.bytes() / rows;
   CHECK_LE((begin + rows) * image_bytes, static_cast<int64_t>(batch.pixels.size()));
@@ -19,16 +18,30 @@ void FeedImages(const ImageBatch& batch, int64_t begin, const Tensor& input,
 }
 
 ImageFeed::ImageFeed(const ImageSource* images, const ImageStreamOptions& options,
-                     int64_t first_step)
+                     int64_t epoch_begin, DataParallel* workers)
     : stream_(images, options),
-      batches_(options.clock ? options.clock : Clock::Real(), first_step + options.first_step,
-               [this] {
-                 auto batch = std::make_shared<ImageBatch>();
-                 return stream_.Next(batch.get()) ? batch : nullptr;
-               }) {}
+      batches_(workers->options(),
+               {epoch_begin + options.first_step, epoch_begin + stream_.steps(),
+                workers->net(0)->group(), false},
+               [this] { return Next(); }) {}
 
-void ImageFeed::Fill(int, int64_t step, int64_t begin, const Tensor& input, const Tensor& labels) {
-  FeedImages(*batches_.Get(step), begin, input, labels);
+std::shared_ptr<HostBatch> ImageFeed::Next() {
+  auto images = std::make_shared<ImageBatch>();
+  if (!stream_.Next(images.get())) return nullptr;
+  auto batch = std::make_shared<HostBatch>();
+  batch->rows = images->rows();
+  batch->input = images->pixels.data();
+  batch->labels = images->target.empty() ? static_cast<const void*>(images->label.data())
+                                         : images->target.data();
+  batch->keep = std::move(images);
+  return batch;
+}
+
+std::vector<StageSeconds> ImageFeed::Seconds() const {
+  std::vector<StageSeconds> all = stream_.Seconds();
+  all.pop_back();  // "consume" is told by the stages that follow
+  for (const StageSeconds& stage : batches_.Seconds()) all.push_back(stage);
+  return all;
 }
 
 }  // namespace mariana
