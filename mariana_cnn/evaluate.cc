@@ -46,8 +46,7 @@ std::string FormatEvaluation(const EvaluationResult& result) {
   return out;
 }
 
-std::string FormatClasses(const EvaluationResult& result,
-                          const std::vector<std::string>& classes) {
+std::string FormatClasses(const EvaluationResult& result, const std::vector<std::string>& classes) {
   char line[256];
   std::snprintf(line, sizeof line, "  %-34s %8s %8s %9s %8s\n", "class", "images", "recall",
                 "precision", "F1");

@@ -4,8 +4,7 @@
 
 namespace mariana {
 
-void FeedImages(const ImageBatch& batch, int64_t begin, const Tensor& input,
-                const Tensor& labels) {
+void FeedImages(const ImageBatch& batch, int64_t begin, const Tensor& input, const Tensor& labels) {
   const int64_t rows = input.shape()[0];
   const int64_t image_bytes = input.bytes() / rows;
   CHECK_LE((begin + rows) * image_bytes, static_cast<int64_t>(batch.pixels.size()));

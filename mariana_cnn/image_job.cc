@@ -81,7 +81,8 @@ InferenceJob OpenForInference(const ImageJob& job) {
   const ModelSpec& model = out.model->spec;
   if (model.classes.empty() == job.spec.has_classes()) {
     throw Fail(ExitCode::kUsage, out.model->path, ": a model of ",
-               model.classes.empty() ? "numbers" : "classes", ", while the config's net.loss is of ",
+               model.classes.empty() ? "numbers" : "classes",
+               ", while the config's net.loss is of ",
                job.spec.has_classes() ? "classes" : "numbers");
   }
   out.images = job.Open(job.spec.set, &model.classes);

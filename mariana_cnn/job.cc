@@ -40,8 +40,7 @@ void EvaluateSpec::Describe(Fields* f) {
 
 void PredictSpec::Describe(Fields* f) {
   f->Path("path", &path, PathKind::kOutput, "Where predictions go; default: stdout.");
-  f->Choice("format", &format,
-            {{"tsv", PredictionFormat::kTsv}, {"json", PredictionFormat::kJson}},
+  f->Choice("format", &format, {{"tsv", PredictionFormat::kTsv}, {"json", PredictionFormat::kJson}},
             "A line an image, with tabs or as a JSON object.");
   f->Int("top", &top, "So many of the likeliest classes.", Rule().Min(1).Max(1000));
 }

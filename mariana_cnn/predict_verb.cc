@@ -9,8 +9,8 @@
 #include "common/base/files.h"
 #include "common/train/progress.h"
 #include "common/train/signals.h"
-#include "mariana_cnn/scores.h"
 #include "mariana_cnn/image_job.h"
+#include "mariana_cnn/scores.h"
 #include "mariana_cnn/verbs.h"
 
 namespace mariana {

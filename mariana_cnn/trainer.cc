@@ -155,8 +155,7 @@ bool Trainer::Evaluate() {
     }
     progress_.End();
     held_out_.bad_images = stream.bad_images();
-    held_out_.values =
-        ScoreVerdicts(held_out_.verdicts, job_->spec.net.loss, model_.num_outputs);
+    held_out_.values = ScoreVerdicts(held_out_.verdicts, job_->spec.net.loss, model_.num_outputs);
     return true;
   });
 }
@@ -202,11 +201,14 @@ int Trainer::Stop() {
   return static_cast<int>(ExitCode::kStopped);
 }
 
+// A run that was killed after its last save has been evaluated, but not in this start.
 int Trainer::Finish() {
+  if (valid_ && held_out_.verdicts.empty() && !Evaluate()) return Stop();
   WriteReport("done");
   std::string text = "done\n";
   if (valid_) {
-    text = StrCat("held out, last epoch:\n", FormatEvaluation(held_out_), "  best of the epochs",
+    text = StrCat("held out, after the last epoch:\n", FormatEvaluation(held_out_),
+                  "best, after step ", state_.best_step, ":",
                   MetricsText({state_.best.begin(), state_.best.end()}), "\n");
   }
   Say(StrCat(text, "report: ", run_->report_path()));
@@ -215,7 +217,8 @@ int Trainer::Finish() {
 
 void Trainer::WriteReport(const std::string& status) {
   meter_.Fill(summary_);
-  TrainFacts facts;
+  ImageReportInput report;
+  TrainFacts& facts = report.facts;
   facts.program = job_->command_line.program;
   facts.job = job_->spec.name;
   facts.config = job_->effective.yaml;
@@ -230,7 +233,11 @@ void Trainer::WriteReport(const std::string& status) {
   facts.traffic = workers_->Traffic();
   facts.pipeline = pipeline_;
   facts.profile = meter_.profile();
-  WriteImageReport(facts, model_, job_->spec.net.loss, train_.get(), valid_.get(), held_out_);
+  report.model = &model_;
+  report.loss = job_->spec.net.loss;
+  report.valid = valid_.get();
+  report.held_out = &held_out_;
+  WriteImageReport(report);
 }
 
 }  // namespace mariana
