@@ -13,15 +13,14 @@ EvaluationResult EvaluateModel(const InferenceJob& job, bool flip,
   const ImageModel& model = *job.model;
   const auto net = MakeInferenceNet(model, job.device.get(), kInferenceRows);
   ImageScorer scorer(net.get(), model.net.loss, flip);
-  ImageStream stream(job.images.get(), job.stream);
+  ImageStream stream(job.set.images.get(), job.stream);
   EvaluationResult result;
-  ImageBatch batch;
-  while (stream.Next(&batch)) {
-    scorer.Score(batch, 0, batch.rows(), &result.verdicts);
+  while (const auto batch = stream.Next()) {
+    scorer.Score(*batch, 0, batch->rows(), &result.verdicts);
     const auto done = static_cast<int64_t>(result.verdicts.size());
-    if (!progress(done, job.images->size())) break;
+    if (!progress(done, job.set.images->size())) break;
   }
-  result.bad_images = stream.bad_images();
+  result.bad_images = job.set.bad();
   result.values = ScoreVerdicts(result.verdicts, model.net.loss, model.spec.num_outputs);
   return result;
 }

@@ -4,30 +4,22 @@
 
 namespace mariana {
 
-void FeedImages(const ImageBatch& batch, int64_t begin, const Tensor& input, const Tensor& labels) {
-  const int64_t rows = input.shape()[0];
-  const int64_t image_bytes = input.bytes() / rows;
-  CHECK_LE((begin + rows) * image_bytes, static_cast<int64_t>(batch.pixels.size()));
-  input.Upload(batch.pixels.data() + begin * image_bytes);
-  if (labels.empty()) return;
-  if (labels.dtype() == Dtype::kI32) {
-    labels.Upload(batch.label.data() + begin);
-  } else {
-    labels.Upload(batch.target.data() + begin);
-  }
+void FeedPixels(const void* pixels, int64_t begin, const Tensor& input) {
+  const int64_t image_bytes = input.bytes() / input.shape()[0];
+  input.Upload(static_cast<const uint8_t*>(pixels) + begin * image_bytes);
 }
 
 ImageFeed::ImageFeed(const ImageSource* images, const ImageStreamOptions& options,
                      int64_t first_step)
     : stream_(images, options),
       batches_(options.clock ? options.clock : Clock::Real(), first_step + options.first_step,
-               [this] {
-                 auto batch = std::make_shared<ImageBatch>();
-                 return stream_.Next(batch.get()) ? batch : nullptr;
-               }) {}
+               [this] { return stream_.Next(); }) {}
 
 void ImageFeed::Fill(int, int64_t step, int64_t begin, const Tensor& input, const Tensor& labels) {
-  FeedImages(*batches_.Get(step), begin, input, labels);
+  const std::shared_ptr<const ImageBatch> batch = batches_.Get(step);
+  CHECK_LE(begin + input.shape()[0], batch->rows());
+  FeedPixels(batch->input.get(), begin, input);
+  labels.Upload(static_cast<const uint8_t*>(batch->labels()) + begin * SizeOf(labels.dtype()));
 }
 
 }  // namespace mariana

@@ -109,17 +109,16 @@ int PredictVerb(const CommandLine& cl) {
   LineOutput output(job.spec.predict.path);
   output.Write(lines.Header());
   Progress progress(cl.progress, Clock::Real(), stderr);
-  progress.Begin("predict", in.images->size(), "images");
-  ImageStream stream(in.images.get(), in.stream);
-  ImageBatch batch;
+  progress.Begin("predict", in.set.images->size(), "images");
+  ImageStream stream(in.set.images.get(), in.stream);
   int64_t done = 0;
-  while (!StopRequested() && stream.Next(&batch)) {
-    const std::vector<float>& outputs = scorer.Outputs(batch, 0, batch.rows());
-    for (int64_t i = 0; i < batch.rows(); ++i) {
-      output.Write(lines.Line(in.images->id(batch.image[static_cast<size_t>(i)]),
+  for (std::shared_ptr<ImageBatch> batch; !StopRequested() && (batch = stream.Next());) {
+    const std::vector<float>& outputs = scorer.Outputs(*batch, 0, batch->rows());
+    for (int64_t i = 0; i < batch->rows(); ++i) {
+      output.Write(lines.Line(in.set.images->id(batch->record[static_cast<size_t>(i)]),
                               outputs.data() + i * in.model->spec.num_outputs));
     }
-    progress.Update(done += batch.rows(), {});
+    progress.Update(done += batch->rows(), {});
   }
   progress.End();
   if (StopRequested()) return static_cast<int>(ExitCode::kStopped);

@@ -48,14 +48,13 @@ ImageVerdict JudgeNumber(float value, float target, LossKind loss) {
   return v;
 }
 
-// Rows [begin, begin + rows) of a batch with each line of pixels from right to left.
-void Mirror(const ImageBatch& batch, int64_t begin, int64_t rows, const Shape& image,
-            int64_t element_bytes, ImageBatch* out) {
+// `rows` images with each line of pixels from right to left.
+void Mirror(const uint8_t* from, int64_t rows, const Shape& image, int64_t element_bytes,
+            std::vector<uint8_t>* out) {
   const int64_t width = image[1], pixel = image[2] * element_bytes;
   const int64_t line = width * pixel, lines = rows * image[0];
-  out->pixels.resize(static_cast<size_t>(lines * line));
-  const uint8_t* from = batch.pixels.data() + begin * image[0] * line;
-  uint8_t* to = out->pixels.data();
+  out->resize(static_cast<size_t>(lines * line));
+  uint8_t* to = out->data();
   for (int64_t y = 0; y < lines; ++y, from += line, to += line) {
     for (int64_t x = 0; x < width; ++x) {
       std::copy_n(from + (width - 1 - x) * pixel, pixel, to + x * pixel);
@@ -153,7 +152,7 @@ void ForwardImages(Net* net, const ImageBatch& batch, std::vector<float>* out) {
   std::vector<float> part;
   for (int64_t done = 0; done < batch.rows();) {
     const Tensor input = whole.Rows(0, std::min(batch.rows() - done, net->options().max_rows));
-    FeedImages(batch, done, input, Tensor());
+    FeedPixels(batch.input.get(), done, input);
     Evaluate(net, input, &part);
     out->insert(out->end(), part.begin(), part.end());
     done += input.shape()[0];
@@ -185,11 +184,13 @@ const std::vector<float>& ImageScorer::Outputs(const ImageBatch& batch, int64_t 
     const int64_t part = std::min(rows - done, most);
     const Tensor input = input_.Rows(0, part);
     float* out = outputs_.data() + done * cols;
-    FeedImages(batch, begin + done, input, Tensor());
+    FeedPixels(batch.input.get(), begin + done, input);
     AddOutputs(input, flip_ ? 0.5f : 1.0f, out);
     if (flip_) {
-      Mirror(batch, begin + done, part, net_->options().input, SizeOf(input.dtype()), &mirrored_);
-      FeedImages(mirrored_, 0, input, Tensor());
+      const auto* pixels = static_cast<const uint8_t*>(batch.input.get());
+      Mirror(pixels + (begin + done) * (input.bytes() / part), part, net_->options().input,
+             SizeOf(input.dtype()), &mirrored_);
+      FeedPixels(mirrored_.data(), 0, input);
       AddOutputs(input, 0.5f, out);
     }
     done += part;
@@ -207,7 +208,7 @@ void ImageScorer::Score(const ImageBatch& batch, int64_t begin, int64_t rows,
     ImageVerdict v = loss_ == LossKind::kSoftmaxCrossEntropy
                          ? JudgeClasses(row, cols, batch.label[at])
                          : JudgeNumber(row[0], batch.target[at], loss_);
-    v.image = batch.image[at];
+    v.image = batch.record[at];
     verdicts->push_back(v);
   }
 }

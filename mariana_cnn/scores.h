@@ -14,7 +14,7 @@ namespace mariana {
 
 // Of one image. Where outputs are classes, `value` is the probability of `guess`.
 struct ImageVerdict {
-  int64_t image = 0;  // index in its source
+  int64_t image = 0;  // record in its source
   int32_t label = -1, guess = -1;
   int32_t rank = 0;  // classes that were likelier than the label
   float target = 0;  // of a model of numbers ...
@@ -72,7 +72,7 @@ class ImageScorer {
   bool flip_;
   Tensor input_;
   std::vector<float> outputs_, part_;
-  ImageBatch mirrored_;
+  std::vector<uint8_t> mirrored_;
 };
 
 }  // namespace mariana

@@ -70,7 +70,7 @@ int Trainer::RunToEnd() {
   meter_.Fill(summary_);
   while (EpochsLeft() || state_.EvaluationLeft()) {
     if (!TrainEpoch()) return Stop();
-    if (valid_ && !Evaluate()) return Stop();
+    if (valid_.images && !Evaluate()) return Stop();
     FinishEpoch();
   }
   return Finish();
@@ -78,14 +78,15 @@ int Trainer::RunToEnd() {
 
 ImageStreamOptions Trainer::TrainStream() const {
   const JobSpec& spec = job_->spec;
-  ImageStreamOptions options = job_->StreamOptions(DataSet::kTrain);
-  options.transform = spec.data.train_transform;
-  options.dtype = spec.train.compute();
+  ImageStreamOptions options =
+      job_->StreamOptions(train_, spec.data.input, spec.data.train_transform, spec.train.compute());
   options.seed = static_cast<uint64_t>(spec.seed);
   options.epoch = state_.epoch;
-  options.batch_size = spec.train.batch_size;
   options.first_step = state_.step_in_epoch;
-  options.shuffle = true;
+  options.first_sample = state_.epoch * train_.images->size();
+  options.batch_size = spec.train.batch_size;
+  options.shuffle_window = spec.data.shuffle_window;
+  options.shuffle = options.replace_broken = true;
   return options;
 }
 
@@ -94,10 +95,10 @@ bool Trainer::TrainEpoch() {
   if (state_.step_in_epoch == state_.steps_in_epoch || !EpochsLeft()) {
     return true;  // only its evaluation is missing
   }
-  ImageFeed feed(train_.get(), TrainStream(), state_.step - state_.step_in_epoch);
+  ImageFeed feed(train_.images.get(), TrainStream(), state_.step - state_.step_in_epoch);
   CHECK_EQ(feed.steps_in_epoch(), state_.steps_in_epoch);
 
-  progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", spec.train.epochs), train_->size(),
+  progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", spec.train.epochs), train_.images->size(),
                   "images", state_.step_in_epoch * spec.train.batch_size);
   meter_.StartClock();
   bool stopped = false;
@@ -126,27 +127,28 @@ bool Trainer::TrainEpoch() {
 // On worker 0's thread, while the main thread waits in DataParallel::Run.
 void Trainer::OnStep(const StepResult& r) {
   meter_.OnStep(r);
-  progress_.Update(std::min(state_.step_in_epoch * job_->spec.train.batch_size, train_->size()),
-                   {{"loss", r.loss}, {"lr", r.learning_rate}});
+  progress_.Update(
+      std::min(state_.step_in_epoch * job_->spec.train.batch_size, train_.images->size()),
+      {{"loss", r.loss}, {"lr", r.learning_rate}});
 }
 
 bool Trainer::Evaluate() {
-  ImageStreamOptions options = job_->StreamOptions(DataSet::kValid);
-  options.dtype = job_->spec.train.compute();
-  options.batch_size = job_->spec.train.batch_size;
+  const JobSpec& spec = job_->spec;
+  ImageStreamOptions options =
+      job_->StreamOptions(valid_, model_.image, model_.transform, spec.train.compute());
+  options.batch_size = spec.train.batch_size;
   std::vector<std::vector<ImageVerdict>> verdicts(scorers_.size());
   return meter_.Time("evaluate", [&] {
-    ImageStream stream(valid_.get(), options);
-    progress_.Begin("evaluate", valid_->size(), "images");
-    ImageBatch batch;
+    ImageStream stream(valid_.images.get(), options);
+    progress_.Begin("evaluate", valid_.images->size(), "images");
     held_out_ = EvaluationResult();
-    while (stream.Next(&batch)) {
+    while (const auto batch = stream.Next()) {
       if (StopRequested()) return false;
       workers_->OnAll("evaluate", [&](int w) {
         const auto i = static_cast<size_t>(w);
-        const Share share = DealOut(batch.rows(), 1, workers_->workers())[i];
+        const Share share = DealOut(batch->rows(), 1, workers_->workers())[i];
         verdicts[i].clear();
-        if (share.rows > 0) scorers_[i]->Score(batch, share.begin, share.rows, &verdicts[i]);
+        if (share.rows > 0) scorers_[i]->Score(*batch, share.begin, share.rows, &verdicts[i]);
       });
       for (const auto& part : verdicts) {
         held_out_.verdicts.insert(held_out_.verdicts.end(), part.begin(), part.end());
@@ -154,8 +156,8 @@ bool Trainer::Evaluate() {
       progress_.Update(static_cast<int64_t>(held_out_.verdicts.size()), {});
     }
     progress_.End();
-    held_out_.bad_images = stream.bad_images();
-    held_out_.values = ScoreVerdicts(held_out_.verdicts, job_->spec.net.loss, model_.num_outputs);
+    held_out_.bad_images = valid_.bad();
+    held_out_.values = ScoreVerdicts(held_out_.verdicts, spec.net.loss, model_.num_outputs);
     return true;
   });
 }
@@ -165,7 +167,7 @@ bool Trainer::Evaluate() {
 void Trainer::FinishEpoch() {
   const TrainSpec& train = job_->spec.train;
   TrainState::Verdict verdict;
-  if (valid_) {
+  if (valid_.images) {
     const MetricValues& values = held_out_.values;
     meter_.WriteHeldOut(values);
     Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(values)));
@@ -203,10 +205,10 @@ int Trainer::Stop() {
 
 // A run that was killed after its last save has been evaluated, but not in this start.
 int Trainer::Finish() {
-  if (valid_ && held_out_.verdicts.empty() && !Evaluate()) return Stop();
+  if (valid_.images && held_out_.verdicts.empty() && !Evaluate()) return Stop();
   WriteReport("done");
   std::string text = "done\n";
-  if (valid_) {
+  if (valid_.images) {
     text = StrCat("held out, after the last epoch:\n", FormatEvaluation(held_out_),
                   "best, after step ", state_.best_step, ":",
                   MetricsText({state_.best.begin(), state_.best.end()}), "\n");
@@ -235,7 +237,7 @@ void Trainer::WriteReport(const std::string& status) {
   facts.profile = meter_.profile();
   report.model = &model_;
   report.loss = job_->spec.net.loss;
-  report.valid = valid_.get();
+  report.valid = valid_.images.get();
   report.held_out = &held_out_;
   WriteImageReport(report);
 }
