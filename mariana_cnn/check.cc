@@ -23,7 +23,10 @@ void MakeOneBatch(const ImageJob& job, const OpenedImages& set) {
       job.StreamOptions(set, data.input, data.train_transform, job.spec.train.compute());
   options.batch_size = std::min(job.spec.train.batch_size, set.images->size());
   options.prefetch = 1;
-  if (!ImageStream(set.images.get(), options).Next()) {
+  options.seed = static_cast<uint64_t>(job.spec.seed);
+  ImageStream stream(set.images.get(), options);
+  ImageBatch batch;
+  if (!stream.Next(&batch)) {
     throw Fail(ExitCode::kBadData, "data.train: no image can be read");
   }
 }

@@ -15,8 +15,9 @@ EvaluationResult EvaluateModel(const InferenceJob& job, bool flip,
   ImageScorer scorer(net.get(), model.net.loss, flip);
   ImageStream stream(job.set.images.get(), job.stream);
   EvaluationResult result;
-  while (const auto batch = stream.Next()) {
-    scorer.Score(*batch, 0, batch->rows(), &result.verdicts);
+  ImageBatch batch;
+  while (stream.Next(&batch)) {
+    scorer.Score(batch, 0, batch.rows(), &result.verdicts);
     const auto done = static_cast<int64_t>(result.verdicts.size());
     if (!progress(done, job.set.images->size())) break;
   }

@@ -92,9 +92,10 @@ int FeaturesVerb(const CommandLine& cl) {
   Progress progress(cl.progress, Clock::Real(), stderr);
   progress.Begin("features", in.set.images->size(), "images");
   ImageStream stream(in.set.images.get(), in.stream);
-  for (std::shared_ptr<ImageBatch> batch; !StopRequested() && (batch = stream.Next());) {
-    ForwardImages(net.get(), *batch, &out.values);
-    for (int64_t image : batch->record) out.ids.push_back(in.set.images->id(image));
+  ImageBatch batch;
+  while (!StopRequested() && stream.Next(&batch)) {
+    ForwardImages(net.get(), batch, &out.values);
+    for (int64_t image : batch.image) out.ids.push_back(in.set.images->id(image));
     progress.Update(static_cast<int64_t>(out.ids.size()), {});
   }
   progress.End();

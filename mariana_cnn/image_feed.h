@@ -14,7 +14,7 @@
 namespace mariana {
 
 // Images [begin, begin + rows of input) of a batch's pixels onto the device.
-void FeedPixels(const void* pixels, int64_t begin, const Tensor& input);
+void FeedPixels(const uint8_t* pixels, int64_t begin, const Tensor& input);
 
 // The training batches of one epoch for all workers. Step s of the run is batch s - first_step of
 // the stream. Thread-safe.

@@ -41,13 +41,13 @@ std::unique_ptr<Device> ImageJob::InferenceDevice() const {
 ImageStreamOptions ImageJob::StreamOptions(const OpenedImages& set, const ImageInputSpec& input,
                                            const TransformSpec& transform, Dtype dtype) const {
   ImageStreamOptions options;
-  options.input = Shape{input.height, input.width, input.channels};
+  options.input = input;
+  options.transform = transform;
   options.dtype = dtype;
-  options.make_decoder = TransformImages(input, transform, dtype);
   options.broken = set.broken.get();
-  options.shuffle = options.replace_broken = false;
-  options.readers = static_cast<int>(spec.data.io_threads);
-  options.decoders =
+  options.shuffle = false;
+  options.io_threads = static_cast<int>(spec.data.io_threads);
+  options.cpu_threads =
       spec.data.cpu_threads > 0 ? static_cast<int>(spec.data.cpu_threads) : AvailableCores();
   return options;
 }

@@ -112,13 +112,14 @@ int PredictVerb(const CommandLine& cl) {
   progress.Begin("predict", in.set.images->size(), "images");
   ImageStream stream(in.set.images.get(), in.stream);
   int64_t done = 0;
-  for (std::shared_ptr<ImageBatch> batch; !StopRequested() && (batch = stream.Next());) {
-    const std::vector<float>& outputs = scorer.Outputs(*batch, 0, batch->rows());
-    for (int64_t i = 0; i < batch->rows(); ++i) {
-      output.Write(lines.Line(in.set.images->id(batch->record[static_cast<size_t>(i)]),
+  ImageBatch batch;
+  while (!StopRequested() && stream.Next(&batch)) {
+    const std::vector<float>& outputs = scorer.Outputs(batch, 0, batch.rows());
+    for (int64_t i = 0; i < batch.rows(); ++i) {
+      output.Write(lines.Line(in.set.images->id(batch.image[static_cast<size_t>(i)]),
                               outputs.data() + i * in.model->spec.num_outputs));
     }
-    progress.Update(done += batch->rows(), {});
+    progress.Update(done += batch.rows(), {});
   }
   progress.End();
   if (StopRequested()) return static_cast<int>(ExitCode::kStopped);

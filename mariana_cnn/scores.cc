@@ -152,7 +152,7 @@ void ForwardImages(Net* net, const ImageBatch& batch, std::vector<float>* out) {
   std::vector<float> part;
   for (int64_t done = 0; done < batch.rows();) {
     const Tensor input = whole.Rows(0, std::min(batch.rows() - done, net->options().max_rows));
-    FeedPixels(batch.input.get(), done, input);
+    FeedPixels(batch.pixels.data(), done, input);
     Evaluate(net, input, &part);
     out->insert(out->end(), part.begin(), part.end());
     done += input.shape()[0];
@@ -184,12 +184,11 @@ const std::vector<float>& ImageScorer::Outputs(const ImageBatch& batch, int64_t 
     const int64_t part = std::min(rows - done, most);
     const Tensor input = input_.Rows(0, part);
     float* out = outputs_.data() + done * cols;
-    FeedPixels(batch.input.get(), begin + done, input);
+    FeedPixels(batch.pixels.data(), begin + done, input);
     AddOutputs(input, flip_ ? 0.5f : 1.0f, out);
     if (flip_) {
-      const auto* pixels = static_cast<const uint8_t*>(batch.input.get());
-      Mirror(pixels + (begin + done) * (input.bytes() / part), part, net_->options().input,
-             SizeOf(input.dtype()), &mirrored_);
+      Mirror(batch.pixels.data() + (begin + done) * (input.bytes() / part), part,
+             net_->options().input, SizeOf(input.dtype()), &mirrored_);
       FeedPixels(mirrored_.data(), 0, input);
       AddOutputs(input, 0.5f, out);
     }
@@ -208,7 +207,7 @@ void ImageScorer::Score(const ImageBatch& batch, int64_t begin, int64_t rows,
     ImageVerdict v = loss_ == LossKind::kSoftmaxCrossEntropy
                          ? JudgeClasses(row, cols, batch.label[at])
                          : JudgeNumber(row[0], batch.target[at], loss_);
-    v.image = batch.record[at];
+    v.image = batch.image[at];
     verdicts->push_back(v);
   }
 }

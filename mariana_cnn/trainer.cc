@@ -83,10 +83,9 @@ ImageStreamOptions Trainer::TrainStream() const {
   options.seed = static_cast<uint64_t>(spec.seed);
   options.epoch = state_.epoch;
   options.first_step = state_.step_in_epoch;
-  options.first_sample = state_.epoch * train_.images->size();
   options.batch_size = spec.train.batch_size;
   options.shuffle_window = spec.data.shuffle_window;
-  options.shuffle = options.replace_broken = true;
+  options.shuffle = true;
   return options;
 }
 
@@ -142,13 +141,14 @@ bool Trainer::Evaluate() {
     ImageStream stream(valid_.images.get(), options);
     progress_.Begin("evaluate", valid_.images->size(), "images");
     held_out_ = EvaluationResult();
-    while (const auto batch = stream.Next()) {
+    ImageBatch batch;
+    while (stream.Next(&batch)) {
       if (StopRequested()) return false;
       workers_->OnAll("evaluate", [&](int w) {
         const auto i = static_cast<size_t>(w);
-        const Share share = DealOut(batch->rows(), 1, workers_->workers())[i];
+        const Share share = DealOut(batch.rows(), 1, workers_->workers())[i];
         verdicts[i].clear();
-        if (share.rows > 0) scorers_[i]->Score(*batch, share.begin, share.rows, &verdicts[i]);
+        if (share.rows > 0) scorers_[i]->Score(batch, share.begin, share.rows, &verdicts[i]);
       });
       for (const auto& part : verdicts) {
         held_out_.verdicts.insert(held_out_.verdicts.end(), part.begin(), part.end());
