@@ -1,4 +1,5 @@
 // train --check: opens the data, makes one batch, plans the net, and prints the plan.
+#include <algorithm>
 #include <cstdio>
 
 #include "common/base/error.h"
@@ -16,14 +17,18 @@ void PrintSet(const char* name, const ImageSource& images) {
 }
 
 // As training would make it, but for order.
-void MakeOneBatch(const ImageJob& job, const ImageSource& images) {
-  ImageStreamOptions options = job.StreamOptions(DataSet::kTrain);
-  options.transform = job.spec.data.train_transform;
-  options.batch_size = std::min(job.spec.train.batch_size, images.size());
+void MakeOneBatch(const ImageJob& job, const OpenedImages& set) {
+  const DataSpec& data = job.spec.data;
+  ImageStreamOptions options =
+      job.StreamOptions(set, data.input, data.train_transform, job.spec.train.compute());
+  options.batch_size = std::min(job.spec.train.batch_size, set.images->size());
   options.prefetch = 1;
-  ImageStream stream(&images, options);
+  options.seed = static_cast<uint64_t>(job.spec.seed);
+  ImageStream stream(set.images.get(), options);
   ImageBatch batch;
-  if (!stream.Next(&batch)) throw Fail(ExitCode::kBadData, "data.train: no image can be read");
+  if (!stream.Next(&batch)) {
+    throw Fail(ExitCode::kBadData, "data.train: no image can be read");
+  }
 }
 
 }  // namespace
@@ -32,9 +37,10 @@ int CheckJob(const CommandLine& cl) {
   ImageJob job(cl);
   const JobSpec& spec = job.spec;
   const auto [train, valid] = OpenForTraining(job);
-  const ModelSpec model = ModelOf(&job, *train);
-  const auto test = spec.data.test.empty() ? nullptr : job.Open(DataSet::kTest, &model.classes);
-  MakeOneBatch(job, *train);
+  const ModelSpec model = ModelOf(&job, *train.images);
+  const OpenedImages test =
+      spec.data.test.empty() ? OpenedImages() : job.Open(DataSet::kTest, &model.classes);
+  MakeOneBatch(job, train);
 
   const auto devices = MakeDevices(cl.device, spec.parallel, spec.train.precision);
   const int n = static_cast<int>(devices.size());
@@ -49,13 +55,13 @@ int CheckJob(const CommandLine& cl) {
   const NetPlan net = PlanNet(spec.net, options);
 
   std::printf("%s: %s\n", cl.config.c_str(), spec.name.c_str());
-  PrintSet("data.train", *train);
-  if (valid) PrintSet("data.valid", *valid);
-  if (test) PrintSet("data.test", *test);
+  PrintSet("data.train", *train.images);
+  if (valid.images) PrintSet("data.valid", *valid.images);
+  if (test.images) PrintSet("data.test", *test.images);
   const int64_t batch = spec.train.batch_size;
   std::printf("outputs: %lld; steps an epoch: %lld of %lld samples\n",
               static_cast<long long>(model.num_outputs),
-              static_cast<long long>((train->size() + batch - 1) / batch),
+              static_cast<long long>((train.images->size() + batch - 1) / batch),
               static_cast<long long>(batch));
   std::printf("devices: %d x %s\n\n", n, devices[0]->info().name.c_str());
   PrintLayers(net, n);

@@ -13,15 +13,15 @@ EvaluationResult EvaluateModel(const InferenceJob& job, bool flip,
   const ImageModel& model = *job.model;
   const auto net = MakeInferenceNet(model, job.device.get(), kInferenceRows);
   ImageScorer scorer(net.get(), model.net.loss, flip);
-  ImageStream stream(job.images.get(), job.stream);
+  ImageStream stream(job.set.images.get(), job.stream);
   EvaluationResult result;
   ImageBatch batch;
   while (stream.Next(&batch)) {
     scorer.Score(batch, 0, batch.rows(), &result.verdicts);
     const auto done = static_cast<int64_t>(result.verdicts.size());
-    if (!progress(done, job.images->size())) break;
+    if (!progress(done, job.set.images->size())) break;
   }
-  result.bad_images = stream.bad_images();
+  result.bad_images = job.set.bad();
   result.values = ScoreVerdicts(result.verdicts, model.net.loss, model.spec.num_outputs);
   return result;
 }
@@ -46,8 +46,7 @@ std::string FormatEvaluation(const EvaluationResult& result) {
   return out;
 }
 
-std::string FormatClasses(const EvaluationResult& result,
-                          const std::vector<std::string>& classes) {
+std::string FormatClasses(const EvaluationResult& result, const std::vector<std::string>& classes) {
   char line[256];
   std::snprintf(line, sizeof line, "  %-34s %8s %8s %9s %8s\n", "class", "images", "recall",
                 "precision", "F1");

@@ -73,7 +73,7 @@ int EvaluateVerb(const CommandLine& cl) {
   const ImageJob job(cl);
   const InferenceJob inference = OpenForInference(job);
   Progress progress(cl.progress, Clock::Real(), stderr);
-  progress.Begin("evaluate", inference.images->size(), "images");
+  progress.Begin("evaluate", inference.set.images->size(), "images");
   const EvaluationResult result =
       EvaluateModel(inference, job.spec.evaluate.flip, [&](int64_t done, int64_t) {
         progress.Update(done, {});

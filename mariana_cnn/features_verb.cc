@@ -1,6 +1,7 @@
 // features: the activations of a layer for each image, with the images' ids.
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "common/base/error.h"
 #include "common/base/files.h"
@@ -8,8 +9,8 @@
 #include "common/train/progress.h"
 #include "common/train/signals.h"
 #include "mariana_cnn/image_job.h"
+#include "mariana_cnn/scores.h"
 #include "mariana_cnn/verbs.h"
-#include "nlohmann/json.hpp"
 
 namespace mariana {
 namespace {
@@ -36,8 +37,8 @@ std::string PythonTuple(const Shape& shape) {
 
 // numpy's format 1.0 (numpy.lib.format).
 void WriteNpy(const std::string& path, const Activations& a) {
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': " +
-                       PythonTuple(a.shape()) + ", }";
+  std::string header =
+      "{'descr': '<f4', 'fortran_order': False, 'shape': " + PythonTuple(a.shape()) + ", }";
   constexpr size_t kBefore = 10, kAlign = 64;
   header.append(kAlign - (kBefore + header.size() + 1) % kAlign, ' ');
   header += '\n';
@@ -55,8 +56,8 @@ void WriteNpy(const std::string& path, const Activations& a) {
 }
 
 void WriteTensor(const std::string& path, const std::string& layer, const Activations& a) {
-  const auto ids = nlohmann::json(a.ids).dump(-1, ' ', false,
-                                              nlohmann::json::error_handler_t::replace);
+  const auto ids =
+      nlohmann::json(a.ids).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   FileWriter file(path);
   WriteSafetensors(&file, {HostTensor::F32(layer, a.shape(), a.values.data())}, {{"images", ids}});
   file.Finish();
@@ -71,9 +72,10 @@ void CheckSpec(const ImageJob& job) {
                "(mariana_cnn --check names the layers)");
   }
   if (!EndsWith(spec.path, ".npy") && !EndsWith(spec.path, ".safetensors")) {
-    throw Fail(ExitCode::kUsage, config, ": features.path: ",
-               spec.path.empty() ? "needed by `features`" : spec.path + ": must end",
-               spec.path.empty() ? ", e.g. features.path=features.npy" : " in .safetensors or .npy");
+    throw Fail(
+        ExitCode::kUsage, config,
+        ": features.path: ", spec.path.empty() ? "needed by `features`" : spec.path + ": must end",
+        spec.path.empty() ? ", e.g. features.path=features.npy" : " in .safetensors or .npy");
   }
 }
 
@@ -88,12 +90,12 @@ int FeaturesVerb(const CommandLine& cl) {
   Activations out;
   out.sample = net->output_shape();
   Progress progress(cl.progress, Clock::Real(), stderr);
-  progress.Begin("features", in.images->size(), "images");
-  ImageStream stream(in.images.get(), in.stream);
+  progress.Begin("features", in.set.images->size(), "images");
+  ImageStream stream(in.set.images.get(), in.stream);
   ImageBatch batch;
   while (!StopRequested() && stream.Next(&batch)) {
     ForwardImages(net.get(), batch, &out.values);
-    for (int64_t image : batch.image) out.ids.push_back(in.images->id(image));
+    for (int64_t image : batch.image) out.ids.push_back(in.set.images->id(image));
     progress.Update(static_cast<int64_t>(out.ids.size()), {});
   }
   progress.End();

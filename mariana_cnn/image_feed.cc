@@ -4,17 +4,9 @@
 
 namespace mariana {
 
-void FeedImages(const ImageBatch& batch, int64_t begin, const Tensor& input, const Tensor& labels) {
-  const int64_t rows = input.shape()[0];
-  const int64_t image_bytes = input.bytes() / rows;
-  CHECK_LE((begin + rows) * image_bytes, static_cast<int64_t>(batch.pixels.size()));
-  input.Upload(batch.pixels.data() + begin * image_bytes);
-  if (labels.empty()) return;
-  if (labels.dtype() == Dtype::kI32) {
-    labels.Upload(batch.label.data() + begin);
-  } else {
-    labels.Upload(batch.target.data() + begin);
-  }
+void FeedPixels(const uint8_t* pixels, int64_t begin, const Tensor& input) {
+  const int64_t image_bytes = input.bytes() / input.shape()[0];
+  input.Upload(pixels + begin * image_bytes);
 }
 
 ImageFeed::ImageFeed(const ImageSource* images, const ImageStreamOptions& options,

@@ -11,9 +11,8 @@
 
 namespace mariana {
 
-// Images [begin, begin + rows of input) of a batch onto the device. `labels` (i32 classes or f32
-// targets, as its type says) may be empty.
-void FeedImages(const ImageBatch& batch, int64_t begin, const Tensor& input, const Tensor& labels);
+// Images [begin, begin + rows of input) of a batch's pixels onto the device.
+void FeedPixels(const uint8_t* pixels, int64_t begin, const Tensor& input);
 
 // The training batches of one epoch for all workers. Step s of the run is batch s - epoch_begin of
 // the stream. Thread-safe.

@@ -11,8 +11,7 @@ ImageJob::ImageJob(const CommandLine& cl) : command_line(cl) {
   effective = LoadConfig({cl.config, cl.overrides}, [this](Fields* f) { spec.Describe(f); });
 }
 
-std::unique_ptr<ImageSource> ImageJob::Open(DataSet set,
-                                            const std::vector<std::string>* classes) const {
+OpenedImages ImageJob::Open(DataSet set, const std::vector<std::string>* classes) const {
   const ImageSetSpec& files = spec.data.set(set);
   const std::string name = StrCat("data.", NameOf(set));
   if (files.empty()) {
@@ -22,26 +21,34 @@ std::unique_ptr<ImageSource> ImageJob::Open(DataSet set,
   options.classes = classes && !classes->empty() ? classes : nullptr;
   options.index_folder = spec.data.index_folder;
   ImageSet opened = OpenImages(files, options);
-  for (const std::string& warning : opened.warnings) {
-    std::fprintf(stderr, "%s: warning: %s: %s\n", command_line.program.c_str(), name.c_str(),
-                 warning.c_str());
-  }
-  return std::move(opened.images);
+  const auto warn =
+      [start = StrCat(command_line.program, ": warning: ", name, ": ")](const std::string& line) {
+        std::fputs((start + line + "\n").c_str(), stderr);
+      };
+  for (const std::string& warning : opened.warnings) warn(warning);
+  OpenedImages out;
+  out.images = std::move(opened.images);
+  out.left_out = opened.bad;
+  out.broken =
+      std::make_unique<BrokenImages>(*out.images, files.max_bad_fraction, warn, opened.bad);
+  return out;
 }
 
 std::unique_ptr<Device> ImageJob::InferenceDevice() const {
   return mariana::InferenceDevice(command_line.device, spec.parallel);
 }
 
-ImageStreamOptions ImageJob::StreamOptions(DataSet set) const {
+ImageStreamOptions ImageJob::StreamOptions(const OpenedImages& set, const ImageInputSpec& input,
+                                           const TransformSpec& transform, Dtype dtype) const {
   ImageStreamOptions options;
-  options.input = spec.data.input;
-  options.transform = spec.data.valid_transform;
+  options.input = input;
+  options.transform = transform;
+  options.dtype = dtype;
+  options.broken = set.broken.get();
+  options.shuffle = false;
   options.io_threads = static_cast<int>(spec.data.io_threads);
   options.cpu_threads =
       spec.data.cpu_threads > 0 ? static_cast<int>(spec.data.cpu_threads) : AvailableCores();
-  options.max_bad_fraction = spec.data.set(set).max_bad_fraction;
-  options.shuffle = false;
   return options;
 }
 
@@ -59,7 +66,7 @@ TrainingData OpenForTraining(const ImageJob& job) {
   TrainingData data;
   data.train = job.Open(DataSet::kTrain, nullptr);
   if (!spec.data.valid.empty()) {
-    data.valid = job.Open(DataSet::kValid, &data.train->classes());
+    data.valid = job.Open(DataSet::kValid, &data.train.images->classes());
   }
   return data;
 }
@@ -81,13 +88,12 @@ InferenceJob OpenForInference(const ImageJob& job) {
   const ModelSpec& model = out.model->spec;
   if (model.classes.empty() == job.spec.has_classes()) {
     throw Fail(ExitCode::kUsage, out.model->path, ": a model of ",
-               model.classes.empty() ? "numbers" : "classes", ", while the config's net.loss is of ",
+               model.classes.empty() ? "numbers" : "classes",
+               ", while the config's net.loss is of ",
                job.spec.has_classes() ? "classes" : "numbers");
   }
-  out.images = job.Open(job.spec.set, &model.classes);
-  out.stream = job.StreamOptions(job.spec.set);
-  out.stream.input = model.image;
-  out.stream.transform = model.transform;
+  out.set = job.Open(job.spec.set, &model.classes);
+  out.stream = job.StreamOptions(out.set, model.image, model.transform, Dtype::kF32);
   out.stream.batch_size = kInferenceRows;
   return out;
 }

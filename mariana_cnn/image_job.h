@@ -13,6 +13,14 @@
 
 namespace mariana {
 
+// A set of images, and those of them that turned out to be broken.
+struct OpenedImages {
+  std::unique_ptr<ImageSource> images;  // null where the config gives none
+  std::unique_ptr<BrokenImages> broken;
+  int64_t left_out = 0;  // when it was opened
+  int64_t bad() const { return left_out + broken->count(); }
+};
+
 class ImageJob {
  public:
   // Reads --config and its overrides. Opens no data yet.
@@ -25,20 +33,21 @@ class ImageJob {
   // runs/<name>, or --run_dir.
   std::string run_path() const { return RunPath(command_line, spec.name); }
   std::string model_path() const { return spec.model.empty() ? run_path() : spec.model; }
-  // One set; its warnings go to stderr. `classes`: see OpenImagesOptions. Throws Error(kUsage) when
-  // the config does not give the set.
-  std::unique_ptr<ImageSource> Open(DataSet set, const std::vector<std::string>* classes) const;
+  // One set; what is wrong with its images goes to stderr, now and while they are read. `classes`:
+  // see OpenImagesOptions. Throws Error(kUsage) when the config does not give the set.
+  OpenedImages Open(DataSet set, const std::vector<std::string>* classes) const;
   // The one device, with all its threads, that the verbs besides train compute on.
   std::unique_ptr<Device> InferenceDevice() const;
   // The model that `model:` or the run directory names.
   std::unique_ptr<ImageModel> Model() const { return ReadImageModel(model_path()); }
-  // How a set of this job is read: the part of the options that all uses share.
-  ImageStreamOptions StreamOptions(DataSet set) const;
+  // How images are read: in order, the broken ones left out.
+  ImageStreamOptions StreamOptions(const OpenedImages& set, const ImageInputSpec& input,
+                                   const TransformSpec& transform, Dtype dtype) const;
 };
 
-// What training needs: sets with the same classes, `valid` null where the config gives none.
+// What training needs: sets with the same classes.
 struct TrainingData {
-  std::unique_ptr<ImageSource> train, valid;
+  OpenedImages train, valid;
 };
 TrainingData OpenForTraining(const ImageJob& job);
 
@@ -50,7 +59,7 @@ ModelSpec ModelOf(ImageJob* job, const ImageSource& train);
 struct InferenceJob {
   std::unique_ptr<Device> device;
   std::unique_ptr<ImageModel> model;
-  std::unique_ptr<ImageSource> images;
+  OpenedImages set;
   ImageStreamOptions stream;
 };
 // Throws Error(kUsage) when model and config differ in what outputs are.

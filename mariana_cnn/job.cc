@@ -16,6 +16,8 @@ void DataSpec::Describe(Fields* f) {
   f->Int("cpu_threads", &cpu_threads,
          "Threads that decode and transform images; 0: as many as there are cores.",
          Rule().Min(0).Max(256));
+  f->Int("shuffle_window", &shuffle_window,
+         "Images shuffled together, where storage is read in long runs.", Rule().Min(1));
   f->Path("index_folder", &index_folder, PathKind::kOutput,
           "Where indices of tar shards are kept; default: beside each shard.");
 }
@@ -40,8 +42,7 @@ void EvaluateSpec::Describe(Fields* f) {
 
 void PredictSpec::Describe(Fields* f) {
   f->Path("path", &path, PathKind::kOutput, "Where predictions go; default: stdout.");
-  f->Choice("format", &format,
-            {{"tsv", PredictionFormat::kTsv}, {"json", PredictionFormat::kJson}},
+  f->Choice("format", &format, {{"tsv", PredictionFormat::kTsv}, {"json", PredictionFormat::kJson}},
             "A line an image, with tabs or as a JSON object.");
   f->Int("top", &top, "So many of the likeliest classes.", Rule().Min(1).Max(1000));
 }
@@ -101,6 +102,7 @@ struct DataIdentity {
     f->Section("train", &data->train, "");
     f->Section("input", &data->input, "");
     f->Section("train_transform", &data->train_transform, "");
+    f->Int("shuffle_window", &data->shuffle_window, "");
   }
 };
 

@@ -23,6 +23,7 @@ struct DataSpec {
   ImageInputSpec input;
   TransformSpec train_transform, valid_transform;
   int64_t io_threads = 1, cpu_threads = 0;
+  int64_t shuffle_window = 1 << 14;
   std::string index_folder;
   void Describe(Fields* f);
   const ImageSetSpec& set(DataSet which) const;

@@ -1,5 +1,5 @@
-// ImageModel: what a model file says beside its tensors: the net, its input, and the classes. In the
-// safetensors file the description is the metadata entry "mariana.model" (YAML). A value type.
+// ImageModel: what a model file says beside its tensors: the net, its input, and the classes. In
+// the safetensors file the description is the metadata entry "mariana.model" (YAML). A value type.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,7 @@ struct ModelSpec {
   TransformSpec transform;  // of evaluation
   int64_t num_outputs = 0;
   std::vector<std::string> classes;  // empty for a model of numbers
-  NetSpec* net = nullptr;  // the job's while training, ImageModel's own when read
+  NetSpec* net = nullptr;            // the job's while training, ImageModel's own when read
   void Describe(Fields* f);
   Shape input() const { return {image.height, image.width, image.channels}; }
 };

@@ -20,6 +20,12 @@ std::string DescribePreprocessing(ModelSpec spec) {
   return text.substr(0, text.find_last_not_of(", ") + 1);
 }
 
+// One value for each channel, where one stands for all.
+std::vector<double> ByChannel(const std::vector<double>& values, int64_t channels) {
+  return values.size() == 1 ? std::vector<double>(static_cast<size_t>(channels), values[0])
+                            : values;
+}
+
 // Writes to export_path; returns the path of the model it read.
 std::string ExportOnnx(const ImageJob& job) {
   const std::unique_ptr<ImageModel> model = job.Model();
@@ -28,8 +34,8 @@ std::string ExportOnnx(const ImageJob& job) {
   ImageModelInfo info;
   info.program = job.command_line.program;
   info.version = kVersion;
-  info.mean = model->spec.image.mean;
-  info.std = model->spec.image.std;
+  info.mean = ByChannel(model->spec.image.mean, model->spec.image.channels);
+  info.std = ByChannel(model->spec.image.std, model->spec.image.channels);
   info.loss = model->net.loss;
   info.classes = model->spec.classes;
   info.preprocessing = DescribePreprocessing(model->spec);

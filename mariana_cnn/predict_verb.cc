@@ -9,8 +9,8 @@
 #include "common/base/files.h"
 #include "common/train/progress.h"
 #include "common/train/signals.h"
-#include "mariana_cnn/scores.h"
 #include "mariana_cnn/image_job.h"
+#include "mariana_cnn/scores.h"
 #include "mariana_cnn/verbs.h"
 
 namespace mariana {
@@ -109,14 +109,14 @@ int PredictVerb(const CommandLine& cl) {
   LineOutput output(job.spec.predict.path);
   output.Write(lines.Header());
   Progress progress(cl.progress, Clock::Real(), stderr);
-  progress.Begin("predict", in.images->size(), "images");
-  ImageStream stream(in.images.get(), in.stream);
-  ImageBatch batch;
+  progress.Begin("predict", in.set.images->size(), "images");
+  ImageStream stream(in.set.images.get(), in.stream);
   int64_t done = 0;
+  ImageBatch batch;
   while (!StopRequested() && stream.Next(&batch)) {
     const std::vector<float>& outputs = scorer.Outputs(batch, 0, batch.rows());
     for (int64_t i = 0; i < batch.rows(); ++i) {
-      output.Write(lines.Line(in.images->id(batch.image[static_cast<size_t>(i)]),
+      output.Write(lines.Line(in.set.images->id(batch.image[static_cast<size_t>(i)]),
                               outputs.data() + i * in.model->spec.num_outputs));
     }
     progress.Update(done += batch.rows(), {});

@@ -8,7 +8,7 @@
 namespace mariana {
 namespace {
 
-double Share(int64_t part, int64_t whole) {
+double Ratio(int64_t part, int64_t whole) {
   return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(whole, 1));
 }
 
@@ -32,7 +32,8 @@ ImageVerdict JudgeClasses(const float* p, int64_t classes, int32_t label) {
   v.value = p[v.guess];
   if (label < 0) return v;
   v.label_probability = p[label];
-  for (int64_t k = 0; k < classes; ++k) v.rank += p[k] > p[label] || (p[k] == p[label] && k < label);
+  for (int64_t k = 0; k < classes; ++k)
+    v.rank += p[k] > p[label] || (p[k] == p[label] && k < label);
   v.loss = NegativeLog(p[label]);
   return v;
 }
@@ -47,19 +48,35 @@ ImageVerdict JudgeNumber(float value, float target, LossKind loss) {
   return v;
 }
 
-// Rows [begin, begin + rows) of a batch with each line of pixels from right to left.
-void Mirror(const ImageBatch& batch, int64_t begin, int64_t rows, const Shape& image,
-            int64_t element_bytes, ImageBatch* out) {
+// `rows` images with each line of pixels from right to left.
+void Mirror(const uint8_t* from, int64_t rows, const Shape& image, int64_t element_bytes,
+            std::vector<uint8_t>* out) {
   const int64_t width = image[1], pixel = image[2] * element_bytes;
   const int64_t line = width * pixel, lines = rows * image[0];
-  out->pixels.resize(static_cast<size_t>(lines * line));
-  const uint8_t* from = batch.pixels.data() + begin * image[0] * line;
-  uint8_t* to = out->pixels.data();
+  out->resize(static_cast<size_t>(lines * line));
+  uint8_t* to = out->data();
   for (int64_t y = 0; y < lines; ++y, from += line, to += line) {
     for (int64_t x = 0; x < width; ++x) {
       std::copy_n(from + (width - 1 - x) * pixel, pixel, to + x * pixel);
     }
   }
+}
+
+// Of what `input` holds, [rows, outputs].
+void Evaluate(Net* net, const Tensor& input, std::vector<float>* outputs) {
+  StepContext step;
+  step.train = false;
+  step.rows = step.batch_rows = input.shape()[0];
+  net->Forward(step, input);
+  outputs->resize(static_cast<size_t>(step.rows * net->output_shape().elements()));
+  net->outputs().Rows(0, step.rows).Download(outputs->data());
+}
+
+Tensor InputOf(const Net& net) {
+  const NetOptions& o = net.options();
+  std::vector<int64_t> dims{o.max_rows};
+  dims.insert(dims.end(), o.input.dims().begin(), o.input.dims().end());
+  return Tensor(o.device, o.compute, Shape(dims));
 }
 
 }  // namespace
@@ -76,9 +93,9 @@ MetricValues ScoreVerdicts(const std::vector<ImageVerdict>& verdicts, LossKind k
   const auto n = static_cast<int64_t>(verdicts.size());
   MetricValues values{{"loss", loss / static_cast<double>(std::max<int64_t>(n, 1))}};
   if (kind == LossKind::kSquaredError) return values;
-  values.emplace_back("accuracy", Share(right, n));
+  values.emplace_back("accuracy", Ratio(right, n));
   if (kind == LossKind::kSoftmaxCrossEntropy && outputs > 5) {
-    values.emplace_back("top5_accuracy", Share(among_five, n));
+    values.emplace_back("top5_accuracy", Ratio(among_five, n));
   }
   const double auc = kind == LossKind::kLogistic ? AreaUnderCurve(verdicts) : std::nan("");
   if (std::isfinite(auc)) values.emplace_back("auc", auc);
@@ -95,9 +112,9 @@ std::vector<std::vector<int64_t>> CountConfusion(const std::vector<ImageVerdict>
   return counts;
 }
 
-double ClassScore::recall() const { return Share(right, images); }
-double ClassScore::precision() const { return Share(right, said); }
-double ClassScore::f1() const { return Share(2 * right, images + said); }
+double ClassScore::recall() const { return Ratio(right, images); }
+double ClassScore::precision() const { return Ratio(right, said); }
+double ClassScore::f1() const { return Ratio(2 * right, images + said); }
 
 std::vector<ClassScore> ScoreClasses(const std::vector<ImageVerdict>& verdicts, int64_t classes) {
   std::vector<ClassScore> scores(static_cast<size_t>(classes));
@@ -113,9 +130,8 @@ std::vector<ClassScore> ScoreClasses(const std::vector<ImageVerdict>& verdicts, 
 double AreaUnderCurve(const std::vector<ImageVerdict>& verdicts) {
   std::vector<const ImageVerdict*> sorted;
   for (const ImageVerdict& v : verdicts) sorted.push_back(&v);
-  std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) {
-    return a->value < b->value;
-  });
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto* a, const auto* b) { return a->value < b->value; });
   double below = 0, negatives = 0, positives = 0;
   for (size_t i = 0; i < sorted.size();) {
     size_t end = i;
@@ -131,24 +147,26 @@ double AreaUnderCurve(const std::vector<ImageVerdict>& verdicts) {
   return below / (negatives * positives);  // 0 / 0 is NaN
 }
 
-ImageScorer::ImageScorer(Net* net, LossKind loss, bool flip)
-    : net_(net), loss_(loss), flip_(flip) {
-  const NetOptions& o = net->options();
-  std::vector<int64_t> dims{o.max_rows};
-  dims.insert(dims.end(), o.input.dims().begin(), o.input.dims().end());
-  input_ = Tensor(o.device, o.compute, Shape(dims));
+void ForwardImages(Net* net, const ImageBatch& batch, std::vector<float>* out) {
+  const Tensor whole = InputOf(*net);
+  std::vector<float> part;
+  for (int64_t done = 0; done < batch.rows();) {
+    const Tensor input = whole.Rows(0, std::min(batch.rows() - done, net->options().max_rows));
+    FeedPixels(batch.pixels.data(), done, input);
+    Evaluate(net, input, &part);
+    out->insert(out->end(), part.begin(), part.end());
+    done += input.shape()[0];
+  }
 }
 
-// Adds `weight` times the outputs of what `input` holds to out.
-void ImageScorer::Forward(const Tensor& input, float weight, float* out) {
-  StepContext step;
-  step.train = false;
-  step.rows = step.batch_rows = input.shape()[0];
-  net_->Forward(step, input);
+ImageScorer::ImageScorer(Net* net, LossKind loss, bool flip)
+    : net_(net), loss_(loss), flip_(flip), input_(InputOf(*net)) {}
+
+// Adds `weight` times the outputs of what `input` holds.
+void ImageScorer::AddOutputs(const Tensor& input, float weight, float* out) {
+  Evaluate(net_, input, &part_);
   const int64_t cols = net_->output_shape().elements();
-  part_.resize(static_cast<size_t>(step.rows * cols));
-  net_->outputs().Rows(0, step.rows).Download(part_.data());
-  for (int64_t i = 0; i < step.rows; ++i) {
+  for (int64_t i = 0; i < input.shape()[0]; ++i) {
     float* row = part_.data() + i * cols;
     if (loss_ == LossKind::kSoftmaxCrossEntropy) Softmax(row, cols);
     for (int64_t k = 0; k < cols; ++k) {
@@ -166,12 +184,13 @@ const std::vector<float>& ImageScorer::Outputs(const ImageBatch& batch, int64_t 
     const int64_t part = std::min(rows - done, most);
     const Tensor input = input_.Rows(0, part);
     float* out = outputs_.data() + done * cols;
-    FeedImages(batch, begin + done, input, Tensor());
-    Forward(input, flip_ ? 0.5f : 1.0f, out);
+    FeedPixels(batch.pixels.data(), begin + done, input);
+    AddOutputs(input, flip_ ? 0.5f : 1.0f, out);
     if (flip_) {
-      Mirror(batch, begin + done, part, net_->options().input, SizeOf(input.dtype()), &mirrored_);
-      FeedImages(mirrored_, 0, input, Tensor());
-      Forward(input, 0.5f, out);
+      Mirror(batch.pixels.data() + (begin + done) * (input.bytes() / part), part,
+             net_->options().input, SizeOf(input.dtype()), &mirrored_);
+      FeedPixels(mirrored_.data(), 0, input);
+      AddOutputs(input, 0.5f, out);
     }
     done += part;
   }

@@ -14,11 +14,11 @@ namespace mariana {
 
 // Of one image. Where outputs are classes, `value` is the probability of `guess`.
 struct ImageVerdict {
-  int64_t image = 0;  // index in its source
+  int64_t image = 0;  // record in its source
   int32_t label = -1, guess = -1;
-  int32_t rank = 0;          // classes that were likelier than the label
-  float target = 0;          // of a model of numbers ...
-  float value = 0;           // ... which says this
+  int32_t rank = 0;  // classes that were likelier than the label
+  float target = 0;  // of a model of numbers ...
+  float value = 0;   // ... which says this
   float label_probability = 0;
   float loss = 0;
 };
@@ -48,6 +48,9 @@ std::vector<ClassScore> ScoreClasses(const std::vector<ImageVerdict>& verdicts, 
 // without both. Targets above a half are positive.
 double AreaUnderCurve(const std::vector<ImageVerdict>& verdicts);
 
+// Appends what `net` computes of a batch, [rows, outputs], as it is.
+void ForwardImages(Net* net, const ImageBatch& batch, std::vector<float>* out);
+
 // Scores images with one net. Used by one thread at a time.
 class ImageScorer {
  public:
@@ -62,14 +65,14 @@ class ImageScorer {
              std::vector<ImageVerdict>* verdicts);
 
  private:
-  void Forward(const Tensor& input, float weight, float* out);
+  void AddOutputs(const Tensor& input, float weight, float* out);
 
   Net* net_;
   LossKind loss_;
   bool flip_;
   Tensor input_;
   std::vector<float> outputs_, part_;
-  ImageBatch mirrored_;
+  std::vector<uint8_t> mirrored_;
 };
 
 }  // namespace mariana

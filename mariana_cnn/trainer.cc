@@ -70,7 +70,7 @@ int Trainer::RunToEnd() {
   meter_.Fill(summary_);
   while (EpochsLeft() || state_.EvaluationLeft()) {
     if (!TrainEpoch()) return Stop();
-    if (valid_ && !Evaluate()) return Stop();
+    if (valid_.images && !Evaluate()) return Stop();
     FinishEpoch();
   }
   return Finish();
@@ -78,13 +78,13 @@ int Trainer::RunToEnd() {
 
 ImageStreamOptions Trainer::TrainStream() const {
   const JobSpec& spec = job_->spec;
-  ImageStreamOptions options = job_->StreamOptions(DataSet::kTrain);
-  options.transform = spec.data.train_transform;
-  options.dtype = spec.train.compute();
+  ImageStreamOptions options =
+      job_->StreamOptions(train_, spec.data.input, spec.data.train_transform, spec.train.compute());
   options.seed = static_cast<uint64_t>(spec.seed);
   options.epoch = state_.epoch;
-  options.batch_size = spec.train.batch_size;
   options.first_step = state_.step_in_epoch;
+  options.batch_size = spec.train.batch_size;
+  options.shuffle_window = spec.data.shuffle_window;
   options.shuffle = true;
   return options;
 }
@@ -94,10 +94,11 @@ bool Trainer::TrainEpoch() {
   if (state_.step_in_epoch == state_.steps_in_epoch || !EpochsLeft()) {
     return true;  // only its evaluation is missing
   }
-  ImageFeed feed(train_.get(), TrainStream(), state_.step - state_.step_in_epoch, workers_.get());
+  ImageFeed feed(train_.images.get(), TrainStream(), state_.step - state_.step_in_epoch,
+                 workers_.get());
   CHECK_EQ(feed.steps_in_epoch(), state_.steps_in_epoch);
 
-  progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", spec.train.epochs), train_->size(),
+  progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", spec.train.epochs), train_.images->size(),
                   "images", state_.step_in_epoch * spec.train.batch_size);
   meter_.StartClock();
   bool stopped = false;
@@ -126,20 +127,22 @@ bool Trainer::TrainEpoch() {
 // On worker 0's thread, while the main thread waits in DataParallel::Run.
 void Trainer::OnStep(const StepResult& r) {
   meter_.OnStep(r);
-  progress_.Update(std::min(state_.step_in_epoch * job_->spec.train.batch_size, train_->size()),
-                   {{"loss", r.loss}, {"lr", r.learning_rate}});
+  progress_.Update(
+      std::min(state_.step_in_epoch * job_->spec.train.batch_size, train_.images->size()),
+      {{"loss", r.loss}, {"lr", r.learning_rate}});
 }
 
 bool Trainer::Evaluate() {
-  ImageStreamOptions options = job_->StreamOptions(DataSet::kValid);
-  options.dtype = job_->spec.train.compute();
-  options.batch_size = job_->spec.train.batch_size;
+  const JobSpec& spec = job_->spec;
+  ImageStreamOptions options =
+      job_->StreamOptions(valid_, model_.image, model_.transform, spec.train.compute());
+  options.batch_size = spec.train.batch_size;
   std::vector<std::vector<ImageVerdict>> verdicts(scorers_.size());
   return meter_.Time("evaluate", [&] {
-    ImageStream stream(valid_.get(), options);
-    progress_.Begin("evaluate", valid_->size(), "images");
-    ImageBatch batch;
+    ImageStream stream(valid_.images.get(), options);
+    progress_.Begin("evaluate", valid_.images->size(), "images");
     held_out_ = EvaluationResult();
+    ImageBatch batch;
     while (stream.Next(&batch)) {
       if (StopRequested()) return false;
       workers_->OnAll("evaluate", [&](int w) {
@@ -154,9 +157,8 @@ bool Trainer::Evaluate() {
       progress_.Update(static_cast<int64_t>(held_out_.verdicts.size()), {});
     }
     progress_.End();
-    held_out_.bad_images = stream.bad_images();
-    held_out_.values =
-        ScoreVerdicts(held_out_.verdicts, job_->spec.net.loss, model_.num_outputs);
+    held_out_.bad_images = valid_.bad();
+    held_out_.values = ScoreVerdicts(held_out_.verdicts, spec.net.loss, model_.num_outputs);
     return true;
   });
 }
@@ -166,7 +168,7 @@ bool Trainer::Evaluate() {
 void Trainer::FinishEpoch() {
   const TrainSpec& train = job_->spec.train;
   TrainState::Verdict verdict;
-  if (valid_) {
+  if (valid_.images) {
     const MetricValues& values = held_out_.values;
     meter_.WriteHeldOut(values);
     Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(values)));
@@ -202,11 +204,14 @@ int Trainer::Stop() {
   return static_cast<int>(ExitCode::kStopped);
 }
 
+// A run that was killed after its last save has been evaluated, but not in this start.
 int Trainer::Finish() {
+  if (valid_.images && held_out_.verdicts.empty() && !Evaluate()) return Stop();
   WriteReport("done");
   std::string text = "done\n";
-  if (valid_) {
-    text = StrCat("held out, last epoch:\n", FormatEvaluation(held_out_), "  best of the epochs",
+  if (valid_.images) {
+    text = StrCat("held out, after the last epoch:\n", FormatEvaluation(held_out_),
+                  "best, after step ", state_.best_step, ":",
                   MetricsText({state_.best.begin(), state_.best.end()}), "\n");
   }
   Say(StrCat(text, "report: ", run_->report_path()));
@@ -215,7 +220,8 @@ int Trainer::Finish() {
 
 void Trainer::WriteReport(const std::string& status) {
   meter_.Fill(summary_);
-  TrainFacts facts;
+  ImageReportInput report;
+  TrainFacts& facts = report.facts;
   facts.program = job_->command_line.program;
   facts.job = job_->spec.name;
   facts.config = job_->effective.yaml;
@@ -230,7 +236,11 @@ void Trainer::WriteReport(const std::string& status) {
   facts.traffic = workers_->Traffic();
   facts.pipeline = pipeline_;
   facts.profile = meter_.profile();
-  WriteImageReport(facts, model_, job_->spec.net.loss, train_.get(), valid_.get(), held_out_);
+  report.model = &model_;
+  report.loss = job_->spec.net.loss;
+  report.valid = valid_.images.get();
+  report.held_out = &held_out_;
+  WriteImageReport(report);
 }
 
 }  // namespace mariana

@@ -45,7 +45,7 @@ class Trainer {
   Summary* summary_;
   Clock* clock_;
   Progress progress_;
-  std::unique_ptr<ImageSource> train_, valid_;
+  OpenedImages train_, valid_;
   ModelSpec model_;
   std::vector<std::unique_ptr<Device>> devices_;
   Topology topology_ = Topology::kLinear;

@@ -12,16 +12,16 @@ void Trainer::OpenData() {
   auto [train, valid] = OpenForTraining(*job_);
   train_ = std::move(train);
   valid_ = std::move(valid);
-  model_ = ModelOf(job_, *train_);
+  model_ = ModelOf(job_, *train_.images);
   const int64_t batch = job_->spec.train.batch_size;
-  state_.steps_in_epoch = (train_->size() + batch - 1) / batch;
-  Say(StrCat("training set: ", train_->size(), " images",
-             model_.classes.empty() ? std::string()
-                                    : StrCat(" of ", model_.classes.size(), " classes"),
-             ", ", state_.steps_in_epoch, " steps an epoch",
-             valid_ ? StrCat("; held out: ", valid_->size(), " images") : std::string()));
+  state_.steps_in_epoch = (train_.images->size() + batch - 1) / batch;
+  Say(StrCat(
+      "training set: ", train_.images->size(), " images",
+      model_.classes.empty() ? std::string() : StrCat(" of ", model_.classes.size(), " classes"),
+      ", ", state_.steps_in_epoch, " steps an epoch",
+      valid_.images ? StrCat("; held out: ", valid_.images->size(), " images") : std::string()));
   // Other data under the same names would be read from the wrong place.
-  identity_ += StrCat("training_images: ", train_->size(), "\n");
+  identity_ += StrCat("training_images: ", train_.images->size(), "\n");
 }
 
 void Trainer::MakeWorkers() {
@@ -56,9 +56,8 @@ void Trainer::StartOrResume() {
       const LoadedModel from = LoadModel(train.start_from);
       workers_->LoadModel(from.tensors, from.path);
     } else if (!train.import.file.empty()) {
-      const ImportedModel imported =
-          ImportValues(LoadModel(train.import.file), train.import, workers_->SaveModel(),
-                       HeadOf(*workers_->net(0)));
+      const ImportedModel imported = ImportValues(LoadModel(train.import.file), train.import,
+                                                  workers_->SaveModel(), HeadOf(*workers_->net(0)));
       workers_->LoadModel(imported.tensors, train.import.file);
       Say(imported.line);
     }

@@ -8,6 +8,7 @@
 #include "mariana_dnn/verbs.h"
 
 namespace mariana {
+
 int CheckJob(const CommandLine& cl) {
   SpeechJob job(cl);
   JobSpec& spec = job.spec;

@@ -32,6 +32,18 @@ struct TileArgs {
   int64_t next_block;
 };
 
+// A tile of a convolution: c [rows, width], rows c_stride apart, = or += the sum over three nested
+// loops of rows of a (rows elements side by side) times rows of b (width elements).
+struct ConvTile {
+  const float *a, *b;
+  float* c;
+  int64_t n[3], a_step[3], b_step[3];  // of the loops, outermost first
+  int64_t c_stride;
+  int64_t rows;   // at most conv_rows; conv_rows_narrow where width is 16
+  int64_t width;  // a multiple of 16
+  bool add;
+};
+
 // Rows of `width` values, `stride` apart.
 struct NormBlock {
   int64_t rows, stride, width;
@@ -101,6 +113,8 @@ struct Kernels {
                         const float* tilt, void* dx, Dtype t);
 
   // ---- images
+  int64_t conv_rows, conv_rows_narrow;
+  void (*conv_tile)(const ConvTile& t);  // kernels/conv.cc
   // One image; saved: a byte an output, its place in the window (kernels/pooling.cc). dx is
   // written.
   void (*pool)(const PoolSpec& spec, const void* x, void* y, uint8_t* saved);
