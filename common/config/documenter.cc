@@ -73,6 +73,13 @@ class Documenter final : public Fields {
         key, "list of whole numbers", [&](Fields* f) { f->IntList(key, value, doc, rule); }, doc,
         rule);
   }
+  void IntListOr(const char* key, std::vector<int64_t>* value, const char* word, const char* doc,
+                 Rule rule) override {
+    const std::string type = StrCat("list of whole numbers, or ", Code(word));
+    Row(
+        key, type.c_str(), [&](Fields* f) { f->IntListOr(key, value, word, doc, rule); }, doc,
+        rule);
+  }
   void RealList(const char* key, std::vector<double>* value, const char* doc, Rule rule) override {
     Row(
         key, "list of numbers", [&](Fields* f) { f->RealList(key, value, doc, rule); }, doc, rule);

@@ -96,6 +96,9 @@ class Fields {
   // The rule applies to each element; YAML may give a single scalar for a list of one.
   virtual void IntList(const char* key, std::vector<int64_t>* value, const char* doc,
                        Rule rule = {}) = 0;
+  // A list, or one word that stands for the empty one.
+  virtual void IntListOr(const char* key, std::vector<int64_t>* value, const char* word,
+                         const char* doc, Rule rule = {}) = 0;
   virtual void RealList(const char* key, std::vector<double>* value, const char* doc,
                         Rule rule = {}) = 0;
   virtual void TextList(const char* key, std::vector<std::string>* value, const char* doc,

@@ -82,6 +82,14 @@ class SchemaWriter final : public Fields {
   void IntList(const char* key, std::vector<int64_t>* value, const char* doc, Rule rule) override {
     AddList(key, WithBounds({{"type", "integer"}}, rule), *value, doc, rule.required);
   }
+  void IntListOr(const char* key, std::vector<int64_t>* value, const char* word, const char* doc,
+                 Rule rule) override {
+    const Json element = WithBounds({{"type", "integer"}}, rule);
+    const Json list = {{"type", "array"}, {"items", element}};
+    const Json initial = value->empty() ? Json(word) : Json(*value);
+    Add(key, {{"anyOf", Json::array({list, element, {{"const", word}}})}}, initial, doc,
+        rule.required);
+  }
   void RealList(const char* key, std::vector<double>* value, const char* doc, Rule rule) override {
     AddList(key, WithBounds({{"type", "number"}}, rule), *value, doc, rule.required);
   }

@@ -124,6 +124,10 @@ void Printer::Seconds(const char* key, double* value, const char*, Rule) {
 void Printer::IntList(const char* key, std::vector<int64_t>* value, const char*, Rule) {
   Line(key, FlowList(*value, Whole));
 }
+void Printer::IntListOr(const char* key, std::vector<int64_t>* value, const char* word,
+                        const char*, Rule) {
+  Line(key, value->empty() ? QuoteYaml(word) : FlowList(*value, Whole));
+}
 void Printer::RealList(const char* key, std::vector<double>* value, const char*, Rule) {
   Line(key, FlowList(*value, FormatReal));
 }

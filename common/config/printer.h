@@ -27,6 +27,8 @@ class Printer final : public Fields {
   void Bytes(const char* key, int64_t* value, const char* doc, Rule rule) override;
   void Seconds(const char* key, double* value, const char* doc, Rule rule) override;
   void IntList(const char* key, std::vector<int64_t>* value, const char* doc, Rule rule) override;
+  void IntListOr(const char* key, std::vector<int64_t>* value, const char* word, const char* doc,
+                 Rule rule) override;
   void RealList(const char* key, std::vector<double>* value, const char* doc, Rule rule) override;
   void TextList(const char* key, std::vector<std::string>* value, const char* doc,
                 Rule rule) override;

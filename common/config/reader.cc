@@ -137,6 +137,17 @@ void Reader::Seconds(const char* key, double* value, const char*, Rule rule) {
 void Reader::IntList(const char* key, std::vector<int64_t>* value, const char*, Rule rule) {
   ScalarList(key, value, rule.required, Bounded(&ParseInt, rule));
 }
+void Reader::IntListOr(const char* key, std::vector<int64_t>* value, const char* word, const char*,
+                       Rule rule) {
+  const Node* node = scope_.node ? scope_.node->Find(key) : nullptr;
+  const bool is_word = node && node->kind == Node::Kind::kScalar && node->text == word;
+  const auto parse = Bounded(&ParseInt, rule);
+  ScalarList(key, value, rule.required, [&](const Node& item, int64_t* element) {
+    const std::string wrong = parse(item, element);
+    return wrong.empty() || is_word ? "" : StrCat(wrong, " (or the word ", word, " alone)");
+  });
+  if (is_word) value->clear();
+}
 void Reader::RealList(const char* key, std::vector<double>* value, const char*, Rule rule) {
   ScalarList(key, value, rule.required, Bounded(&ParseReal, rule));
 }

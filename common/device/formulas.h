@@ -129,6 +129,42 @@ MARIANA_HOST_DEVICE inline float Slope(float y) {
   return 1.0f;
 }
 
+MARIANA_HOST_DEVICE inline float LeakyRelu(float x, float slope) {
+  return x > 0.0f ? x : slope * x;
+}
+MARIANA_HOST_DEVICE inline float LeakyReluSlope(float y, float slope) {
+  return y > 0.0f ? 1.0f : slope;
+}
+
+// x * P(x^2) / Q(x^2) on [-4, 4], where it reaches +-1 (as in Eigen). Within 5e-7.
+MARIANA_HOST_DEVICE inline float Erf(float x) {
+  float c = x < -4.0f ? -4.0f : x;
+  c = c > 4.0f ? 4.0f : c;
+  const float z = c * c;
+  float p = -2.72614225801306e-10f;
+  p = p * z + 2.77068142495902e-08f;
+  p = p * z - 2.10102402082508e-06f;
+  p = p * z - 5.69250639462346e-05f;
+  p = p * z - 7.34990630326855e-04f;
+  p = p * z - 2.95459980854025e-03f;
+  p = p * z - 1.60960333262415e-02f;
+  float q = -1.45660718464996e-05f;
+  q = q * z - 2.13374055278905e-04f;
+  q = q * z - 1.68282697438203e-03f;
+  q = q * z - 7.37332916720468e-03f;
+  q = q * z - 1.42647390514189e-02f;
+  return c * p / q;
+}
+
+// x times the normal distribution function at x, and its derivative at x.
+MARIANA_HOST_DEVICE inline float NormalBelow(float x) {
+  return 0.5f + 0.5f * Erf(x * 0.70710678118654752f);
+}
+MARIANA_HOST_DEVICE inline float Gelu(float x) { return x * NormalBelow(x); }
+MARIANA_HOST_DEVICE inline float GeluSlope(float x) {
+  return NormalBelow(x) + x * 0.39894228040143268f * Exp(-0.5f * x * x);
+}
+
 // ---- losses
 // Binary cross-entropy of logit z against target t, and its derivative.
 MARIANA_HOST_DEVICE inline float LogisticLoss(float z, float t) {

@@ -8,12 +8,6 @@
 namespace mariana {
 namespace {
 
-// Letters, digits, '_' and '-': names become keys ("hidden.weight") and file names.
-bool IsPlainName(const std::string& name) {
-  return std::all_of(name.begin(), name.end(),
-                     [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-'; });
-}
-
 void SetupLayers(Graph* graph, const NetOptions& options, int64_t group) {
   for (OpNode& op : graph->ops) {
     SetupArgs args;
@@ -60,12 +54,25 @@ TensorId NetBuilder::Add(const std::string& name, std::unique_ptr<Layer> layer,
   return graph_.ops.back().output;
 }
 
+// Letters, digits, '_' and '-': names become keys ("hidden.weight") and file names.
+void NetBuilder::CheckName(const std::string& where, const std::string& name) {
+  const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == '-';
+  });
+  if (plain) return;
+  throw LayerError(where, "name ", name, ": a name is of letters, digits, '_' and '-'; a sequence "
+                   "of a name goes before those of its layers with a dot");
+}
+
+TensorId NetBuilder::Find(const std::string& name) const {
+  const auto found = blocks_.find(name);
+  return found == blocks_.end() ? -1 : found->second;
+}
+
 TensorId NetBuilder::AddLayers(const LayerList& layers, const std::string& scope, TensorId x) {
   std::map<std::string, int> counters;
   for (const auto& layer : layers) {
-    if (!IsPlainName(layer->name)) {
-      throw LayerError(scope + layer->name, "a name is of letters, digits, '_' and '-'");
-    }
+    CheckName(scope + layer->name, layer->name);
     for (int64_t i = 0; i < layer->repeat; ++i) {
       std::string name = layer->name;
       if (name.empty()) {
@@ -74,6 +81,7 @@ TensorId NetBuilder::AddLayers(const LayerList& layers, const std::string& scope
         name += std::to_string(i + 1);
       }
       x = layer->Build(this, scope + name, x);
+      blocks_[scope + name] = x;
     }
   }
   return x;
@@ -89,15 +97,22 @@ Graph CompileNet(const NetSpec& spec, const NetOptions& options, int64_t group) 
   CHECK_GT(options.max_rows, 0);
   CHECK_GT(options.input.elements(), 0);
   NetBuilder builder(options);
-  Graph graph = builder.TakeGraph(builder.AddLayers(spec.layers, "", 0));
+  const TensorId end = builder.AddLayers(spec.layers, "", 0);
+  const TensorId cut = options.until.empty() ? end : builder.Find(options.until);
+  if (cut < 0) {
+    throw Fail(ExitCode::kUsage, "net: no layer or block is named ", options.until);
+  }
+  Graph graph = builder.TakeGraph(end);
+  if (cut != end) CutAfter(cut, &graph);
   if (graph.ops.empty()) {
     throw Fail(ExitCode::kUsage, "net: needs at least one layer that computes");
   }
   const int64_t outputs = graph.tensors[graph.output].shape.elements();
-  if (options.outputs > 0 && outputs != options.outputs) {
+  if (options.until.empty() && options.outputs > 0 && outputs != options.outputs) {
     throw LayerError(graph.ops.back().name, "the last layer has ", outputs,
                      " outputs, the data needs ", options.outputs);
   }
+  FuseResiduals(&graph);
   FuseActivations(&graph);
   ChooseDtypes(&graph, options.compute);
   MarkGradients(&graph, options.train);

@@ -2,6 +2,7 @@
 // their operations. Thread-compatible.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -21,6 +22,11 @@ class NetBuilder {
   // "residual1.".
   TensorId AddLayers(const LayerList& layers, const std::string& scope, TensorId x);
 
+  // Throws Error(kUsage), naming `where`, unless `name` may be part of a parameter's name.
+  static void CheckName(const std::string& where, const std::string& name);
+  // What the layer or block of this whole name computes; -1 where there is none.
+  TensorId Find(const std::string& name) const;
+
   const Shape& shape(TensorId t) const { return graph_.tensors[t].shape; }
   const NetOptions& options() const { return options_; }
   // 0, 1, 2, ...: a layer that draws random numbers adds it to its stream.
@@ -32,6 +38,7 @@ class NetBuilder {
   NetOptions options_;
   Graph graph_;
   std::set<std::string> names_;
+  std::map<std::string, TensorId> blocks_;  // and layers, by whole name
   int random_layers_ = 0;
 };
 

@@ -38,6 +38,37 @@ void Relink(Graph* graph) {
   graph->tensors = std::move(tensors);
 }
 
+void CutAfter(TensorId tensor, Graph* graph) {
+  std::vector<bool> needed(graph->tensors.size(), false);
+  needed[tensor] = true;
+  for (auto op = graph->ops.rbegin(); op != graph->ops.rend(); ++op) {
+    if (!needed[op->output]) {
+      op->layer = nullptr;
+      continue;
+    }
+    for (TensorId t : op->inputs) needed[t] = true;
+  }
+  graph->output = tensor;
+  Relink(graph);
+}
+
+void FuseResiduals(Graph* graph) {
+  for (OpNode& op : graph->ops) {
+    if (!op.layer->is_add() || op.inputs.size() != 2) continue;
+    for (size_t k : {size_t{1}, size_t{0}}) {
+      const TensorInfo& x = graph->tensors[op.inputs[k]];
+      if (x.producer < 0 || x.consumers.size() != 1) continue;
+      OpNode& before = graph->ops[x.producer];
+      if (!before.layer->FuseResidual()) continue;
+      op.inputs = {before.inputs[0], op.inputs[1 - k]};
+      op.name = before.name;
+      op.layer = std::move(before.layer);
+      break;
+    }
+  }
+  Relink(graph);
+}
+
 void FuseActivations(Graph* graph) {
   for (OpNode& op : graph->ops) {
     const std::optional<Activation> activation = op.layer->activation();

@@ -12,7 +12,7 @@
 namespace mariana {
 
 struct OpNode {
-  std::string name;  // "residual1.linear1"
+  std::string name;  // "residual1.linear1"; of a fused one: of what has the parameters
   std::unique_ptr<Layer> layer;
   std::vector<TensorId> inputs;
   TensorId output = 0;
@@ -33,6 +33,11 @@ struct Graph {
 void Relink(Graph* graph);
 
 // Passes.
+// Drops what the tensor does not need, and makes it the output.
+void CutAfter(TensorId tensor, Graph* graph);
+// An addition of two into the op before that makes one of them, where that can take it: this one
+// moves to the addition's place in the list, and reads the other as its second input.
+void FuseResiduals(Graph* graph);
 void FuseActivations(Graph* graph);  // into the op before, where that can take it
 // Everything in `compute`, the output in fp32: written so by the last op, or by an op added for it.
 void ChooseDtypes(Graph* graph, Dtype compute);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/base/error.h"
+#include "common/nn/export.h"
 #include "common/nn/net.h"
 
 namespace mariana {
@@ -26,6 +27,11 @@ struct TensorInfo {
   std::vector<int> consumers;  // ops that read it, ascending; twice where an op reads it twice
   bool gradient = false;       // whether backward computes its gradient
 };
+
+// A sample is an image [height, width, channels], or columns that count as channels of one pixel.
+inline bool IsImage(const Shape& s) { return s.rank() == 3; }
+inline int64_t ChannelsOf(const Shape& s) { return IsImage(s) ? s[2] : s.elements(); }
+inline int64_t PixelsOf(const Shape& s) { return IsImage(s) ? s[0] * s[1] : 1; }
 
 // How initial values are drawn.
 struct Init {
@@ -54,9 +60,9 @@ struct StateDecl {
 struct LayerDecl {
   std::vector<ParamDecl> params;
   std::vector<StateDecl> states;
-  bool backward_reads_inputs = false;
+  int backward_reads_inputs = 0;  // the first so many
   bool backward_reads_output = false;
-  bool gradient_in_place = false;  // the gradient of one input may take the place of dy
+  bool gradient_in_place = false;  // the gradient of one input, any, may take the place of dy
   int64_t saved_bytes = 0;         // written by Forward, read by Backward
   // Batch normalisation: saved memory holds so many floats of statistics for each group, and
   // update_states applies those of one group of `rows` samples to the states (host memory).
@@ -100,14 +106,20 @@ class Layer {
   virtual bool has_parameters() const { return false; }
   // Set when the layer is nothing but an activation.
   virtual std::optional<Activation> activation() const { return std::nullopt; }
+  virtual bool is_add() const { return false; }  // of all its inputs
   // Takes over the activation that follows; false if it cannot.
   virtual bool FuseActivation(Activation) { return false; }
+  // Takes over the addition that follows: of a second input, of the output's shape, before the
+  // activation; false if it cannot.
+  virtual bool FuseResidual() { return false; }
   // Whether it can write fp32 whatever the compute type (asked of the last layer).
   virtual bool writes_f32() const { return false; }
 
   virtual LayerDecl Setup(const SetupArgs& args) = 0;
   virtual void Forward(const StepContext& step, const LayerArgs& a) = 0;
   virtual void Backward(const StepContext& step, const LayerArgs& a) = 0;
+  // Writes what Forward computes in evaluation; returns the name of the output.
+  virtual std::string Export(const ExportArgs& a, GraphWriter* graph) const = 0;
 };
 
 // throw LayerError("linear1", "units: ...");

@@ -54,7 +54,7 @@ class Planner {
     if (t == graph_.output) last = train_ ? 2 * n_ : n_;  // readable until the next step
     for (int c : tensor.consumers) {
       last = std::max(last, c);
-      if (graph_.RunsBackward(c) && graph_.ops[c].decl.backward_reads_inputs) {
+      if (graph_.RunsBackward(c) && BackwardReads(graph_.ops[c], t)) {
         last = std::max(last, BackwardTick(c));
       }
     }
@@ -62,6 +62,11 @@ class Planner {
       last = std::max(last, BackwardTick(tensor.producer));
     }
     plan_.value[t] = NewBlock(Bytes(t), tensor.producer, last);
+  }
+
+  static bool BackwardReads(const OpNode& op, TensorId t) {
+    const auto end = op.inputs.begin() + op.decl.backward_reads_inputs;
+    return std::find(op.inputs.begin(), end, t) != end;
   }
 
   void PlanSaved(int op) {
@@ -77,8 +82,12 @@ class Planner {
     const int tick = BackwardTick(op);
     plan_.blocks[dy].last = tick;
     bool in_place = node.decl.gradient_in_place;
-    for (TensorId t : node.inputs) {
-      MemoryPlan::GradientTarget target;
+    plan_.targets[op].resize(node.inputs.size());
+    // The last input first: of a batch norm that is the residual, whose gradient is dy itself (but
+    // for the relu).
+    for (size_t k = node.inputs.size(); k-- > 0;) {
+      const TensorId t = node.inputs[k];
+      MemoryPlan::GradientTarget& target = plan_.targets[op][k];
       if (graph_.tensors[t].gradient) {
         int& own = plan_.gradient[t];
         target.add = own >= 0;
@@ -91,7 +100,6 @@ class Planner {
           target.block = own = NewBlock(Bytes(t), tick, tick);
         }
       }
-      plan_.targets[op].push_back(target);
     }
   }
 

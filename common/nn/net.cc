@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/nn/compile.h"
+#include "common/nn/export.h"
 #include "common/nn/memory_plan.h"
 #include "common/nn/parameters.h"
 
@@ -13,39 +14,60 @@ namespace {
 
 constexpr int64_t kDefaultGroup = 128;
 
+int64_t GroupOf(const NetSpec& spec) { return spec.group > 0 ? spec.group : kDefaultGroup; }
+
+OpInfo DescribeOp(const Graph& graph, const MemoryPlan& memory, int op) {
+  const OpNode& node = graph.ops[op];
+  OpInfo info;
+  info.name = node.name;
+  info.type = node.layer->type();
+  info.output = graph.tensors[node.output].shape;
+  for (const ParamDecl& p : node.decl.params) info.parameters += p.shape.elements();
+  info.flops = node.decl.flops;
+  for (int block : {memory.value[node.output], memory.gradient[node.output]}) {
+    if (block >= 0) info.activation_bytes += memory.blocks[block].bytes;
+  }
+  return info;
+}
+
+NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable table,
+                    int64_t group) {
+  NetPlan plan;
+  for (int op = 0; op < static_cast<int>(graph.ops.size()); ++op) {
+    plan.ops.push_back(DescribeOp(graph, memory, op));
+    plan.batch_stats_elements += graph.ops[op].decl.stats_columns;
+  }
+  plan.params = std::move(table.params);
+  plan.states = std::move(table.states);
+  plan.output_shape = graph.tensors[graph.output].shape;
+  plan.group = plan.batch_stats_elements > 0 ? group : 0;
+  plan.arena_elements = table.elements;
+  plan.activation_bytes = memory.bytes;
+  return plan;
+}
+
 class CompiledNet : public Net {
  public:
-  CompiledNet(const NetOptions& options, Graph graph, LossKind loss, int64_t group)
+  CompiledNet(const NetSpec& spec, const NetOptions& options)
       : options_(options),
         device_(options.device),
         clock_(options.clock ? options.clock : Clock::Real()),
-        loss_(loss),
-        group_(group),
-        graph_(std::move(graph)),
+        loss_(spec.loss),
+        label_smoothing_(static_cast<float>(spec.label_smoothing)),
+        group_(GroupOf(spec)),
+        graph_(CompileNet(spec, options, group_)),
         parameters_(graph_, options),
-        plan_(PlanMemory(graph_, options.max_rows, options.train)),
-        memory_(device_, Dtype::kU8, Shape{plan_.bytes}),
-        output_shape_(graph_.tensors[graph_.output].shape) {
-    for (const OpNode& op : graph_.ops) stats_columns_ += op.decl.stats_columns;
+        memory_plan_(PlanMemory(graph_, options.max_rows, options.train)),
+        plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), group_)),
+        memory_(device_, Dtype::kU8, Shape{memory_plan_.bytes}) {
     const int64_t max_groups = (options.max_rows + group_ - 1) / group_;
     group_rows_.reserve(static_cast<size_t>(max_groups));
-    batch_stats_ = Tensor(device_, Dtype::kF32, Shape{max_groups, stats_columns_});
-    for (int op = 0; op < static_cast<int>(graph_.ops.size()); ++op) {
-      args_.push_back(MakeArgs(op));
-      infos_.push_back(Describe(op));
-    }
+    batch_stats_ = Tensor(device_, Dtype::kF32, Shape{max_groups, plan_.batch_stats_elements});
+    for (int op = 0; op < static_cast<int>(graph_.ops.size()); ++op) args_.push_back(MakeArgs(op));
   }
 
   const NetOptions& options() const override { return options_; }
-  const std::vector<OpInfo>& ops() const override { return infos_; }
-  const std::vector<ParamInfo>& params() const override { return parameters_.params(); }
-  const std::vector<StateInfo>& states() const override { return parameters_.states(); }
-  const Shape& output_shape() const override { return output_shape_; }
-  int64_t group() const override { return stats_columns_ > 0 ? group_ : 0; }
-  int64_t batch_stats_elements() const override { return stats_columns_; }
-  int64_t activation_bytes() const override { return plan_.bytes; }
-
-  int64_t arena_elements() const override { return parameters_.elements(); }
+  const NetPlan& plan() const override { return plan_; }
   float* values() override { return parameters_.values(); }
   float* grads() override { return parameters_.grads(); }
   uint16_t* values16() override { return parameters_.values16(); }
@@ -68,7 +90,11 @@ class CompiledNet : public Net {
 
   float* batch_stats() override { return batch_stats_.f32(); }
   void UpdateRunning(const float* stats, const std::vector<int32_t>& group_rows) override {
-    parameters_.UpdateRunning(stats, stats_columns_, group_rows);
+    parameters_.UpdateRunning(stats, plan_.batch_stats_elements, group_rows);
+  }
+
+  std::string Export(const std::string& input, GraphWriter* graph) override {
+    return ExportGraph(graph_, parameters_, device_, input, graph);
   }
 
   void EnableProfile(bool on) override { profile_.assign(on ? graph_.ops.size() : 0, {0.0, 0.0}); }
@@ -81,11 +107,10 @@ class CompiledNet : public Net {
  private:
   void* Block(int block) const {
     if (block < 0) return nullptr;
-    return static_cast<char*>(memory_.data()) + plan_.blocks[block].offset;
+    return static_cast<char*>(memory_.data()) + memory_plan_.blocks[block].offset;
   }
   bool HasParams(int op) const { return !graph_.ops[op].decl.params.empty(); }
   LayerArgs MakeArgs(int op) const;
-  OpInfo Describe(int op) const;
   void BindStep(const StepContext& step, const Tensor& input);
   void GatherStats(int op, int64_t column);
   void RunBackward(int op, const StepContext& step);
@@ -96,17 +121,16 @@ class CompiledNet : public Net {
   Device* const device_;
   Clock* const clock_;
   const LossKind loss_;
+  const float label_smoothing_;
   const int64_t group_;
   Graph graph_;
   Parameters parameters_;
-  MemoryPlan plan_;
-  Tensor memory_;       // all activations and gradients, by plan_
-  Tensor batch_stats_;  // [groups, stats_columns_]
-  const Shape output_shape_;
-  int64_t stats_columns_ = 0;
+  const MemoryPlan memory_plan_;
+  const NetPlan plan_;
+  Tensor memory_;                // all activations and gradients, by memory_plan_
+  Tensor batch_stats_;           // [groups, batch_stats_elements]
   int64_t rows_ = 0;             // of the current step
   std::vector<LayerArgs> args_;  // by op
-  std::vector<OpInfo> infos_;
   std::vector<int32_t> group_rows_;  // of the current step
   std::vector<std::pair<double, double>> profile_;
 };
@@ -114,27 +138,13 @@ class CompiledNet : public Net {
 LayerArgs CompiledNet::MakeArgs(int op) const {
   const OpNode& node = graph_.ops[op];
   LayerArgs a;
-  for (TensorId t : node.inputs) a.x.push_back(Block(plan_.value[t]));
-  a.y = Block(plan_.value[node.output]);
-  a.dy = Block(plan_.gradient[node.output]);
-  for (const auto& target : plan_.targets[op]) a.dx.push_back(Block(target.block));
-  a.saved = Block(plan_.saved[op]);
+  for (TensorId t : node.inputs) a.x.push_back(Block(memory_plan_.value[t]));
+  a.y = Block(memory_plan_.value[node.output]);
+  a.dy = Block(memory_plan_.gradient[node.output]);
+  for (const auto& target : memory_plan_.targets[op]) a.dx.push_back(Block(target.block));
+  a.saved = Block(memory_plan_.saved[op]);
   parameters_.Bind(op, &a);
   return a;
-}
-
-OpInfo CompiledNet::Describe(int op) const {
-  const OpNode& node = graph_.ops[op];
-  OpInfo info;
-  info.name = node.name;
-  info.type = node.layer->type();
-  info.output = graph_.tensors[node.output].shape;
-  for (const ParamDecl& p : node.decl.params) info.parameters += p.shape.elements();
-  info.flops = node.decl.flops;
-  for (int block : {plan_.value[node.output], plan_.gradient[node.output]}) {
-    if (block >= 0) info.activation_bytes += plan_.blocks[block].bytes;
-  }
-  return info;
 }
 
 // Points ops that read the net's input at it, and deals the step's rows into groups: only the last
@@ -174,7 +184,7 @@ void CompiledNet::Timed(double std::pair<double, double>::*which, int op, const 
 
 void CompiledNet::GatherStats(int op, int64_t column) {
   const int64_t columns = graph_.ops[op].decl.stats_columns;
-  device_->CopyColumns(args_[op].saved, columns, 0, batch_stats(), stats_columns_, column,
+  device_->CopyColumns(args_[op].saved, columns, 0, batch_stats(), plan_.batch_stats_elements, column,
                        args_[op].groups, columns, Dtype::kF32);
 }
 
@@ -194,22 +204,23 @@ void CompiledNet::Forward(const StepContext& step, const Tensor& input,
 }
 
 Tensor CompiledNet::outputs() {
-  const int64_t columns = output_shape_.elements();
-  return memory_.Slice(plan_.blocks[plan_.value[graph_.output]].offset, Dtype::kF32,
+  const int64_t columns = output_shape().elements();
+  return memory_.Slice(memory_plan_.blocks[memory_plan_.value[graph_.output]].offset, Dtype::kF32,
                        Shape{rows_, columns});
 }
 
 LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {
   if (step.rows == 0) return {};
-  const int64_t rows = step.rows, columns = output_shape_.elements();
-  const auto* y = static_cast<const float*>(Block(plan_.value[graph_.output]));
-  auto* dy = step.train ? static_cast<float*>(Block(plan_.gradient[graph_.output])) : nullptr;
+  const int64_t rows = step.rows, columns = output_shape().elements();
+  const auto* y = static_cast<const float*>(Block(memory_plan_.value[graph_.output]));
+  auto* dy = step.train ? static_cast<float*>(Block(memory_plan_.gradient[graph_.output])) : nullptr;
   const float scale = step.train ? 1.0f / static_cast<float>(step.batch_rows) : 1.0f;
   const bool classes = loss_ == LossKind::kSoftmaxCrossEntropy;
   CHECK_EQ(labels.elements(), classes ? rows : rows * columns);
   switch (loss_) {
     case LossKind::kSoftmaxCrossEntropy:
-      return device_->SoftmaxCrossEntropy(y, labels.i32(), dy, scale, rows, columns);
+      return device_->SoftmaxCrossEntropy(y, labels.i32(), dy, scale, rows, columns,
+                                          step.train ? label_smoothing_ : 0);
     case LossKind::kSquaredError:
       return device_->SquaredError(y, labels.f32(), dy, scale, rows, columns);
     case LossKind::kLogistic: return device_->Logistic(y, labels.f32(), dy, scale, rows, columns);
@@ -221,9 +232,9 @@ void CompiledNet::RunBackward(int op, const StepContext& step) {
   const OpNode& node = graph_.ops[op];
   node.layer->Backward(step, args_[op]);
   for (size_t k = 0; k < node.inputs.size(); ++k) {
-    if (!plan_.targets[op][k].add) continue;
+    if (!memory_plan_.targets[op][k].add) continue;
     const TensorInfo& x = graph_.tensors[node.inputs[k]];
-    void* sum = Block(plan_.gradient[node.inputs[k]]);
+    void* sum = Block(memory_plan_.gradient[node.inputs[k]]);
     device_->Add(sum, args_[op].dx[k], sum, step.rows * x.shape.elements(), x.dtype);
   }
 }
@@ -245,9 +256,14 @@ void CompiledNet::Backward(const StepContext& step, const Tensor& input,
 
 }  // namespace
 
+NetPlan PlanNet(const NetSpec& spec, const NetOptions& options) {
+  const Graph graph = CompileNet(spec, options, GroupOf(spec));
+  const MemoryPlan memory = PlanMemory(graph, options.max_rows, options.train);
+  return DescribeNet(graph, memory, LayOutParameters(graph), GroupOf(spec));
+}
+
 std::unique_ptr<Net> Net::Build(const NetSpec& spec, const NetOptions& options) {
-  const int64_t group = spec.group > 0 ? spec.group : kDefaultGroup;
-  return std::make_unique<CompiledNet>(options, CompileNet(spec, options, group), spec.loss, group);
+  return std::make_unique<CompiledNet>(spec, options);
 }
 
 }  // namespace mariana

@@ -17,6 +17,8 @@
 
 namespace mariana {
 
+class GraphWriter;  // nn/export.h
+
 struct NetOptions {
   Device* device = nullptr;
   int64_t max_rows = 0;         // largest number of samples this worker sees in a step
@@ -24,6 +26,9 @@ struct NetOptions {
   int64_t outputs = 0;          // what the data needs of the last layer; a layer of size 0 takes it
   Dtype compute = Dtype::kF32;  // kBF16: activations and GEMMs in bf16, fp32 parameters
   bool train = true;            // false: no gradients, activations are reused at once
+  // A layer or block ("layer3.1") whose values become the net's outputs; what follows it is left
+  // out. Empty: the whole net.
+  std::string until;
   Clock* clock = nullptr;       // of the profile; null: the real clock
 };
 
@@ -61,6 +66,22 @@ struct OpInfo {
   int64_t activation_bytes = 0;  // of its output for max_rows samples (and its gradient)
 };
 
+// What a net is made of, and what it needs.
+struct NetPlan {
+  std::vector<OpInfo> ops;
+  std::vector<ParamInfo> params;
+  std::vector<StateInfo> states;
+  Shape output_shape;                // one sample
+  int64_t group = 0;                 // batch-norm group size, 0 without batch norm
+  int64_t batch_stats_elements = 0;  // per group: 2 floats a batch-norm column
+  int64_t arena_elements = 0;
+  // For all activations and their gradients: less than the sum over ops, as they share.
+  int64_t activation_bytes = 0;
+};
+
+// Plans what Net::Build would build, and throws what it would throw, without the memory for it.
+NetPlan PlanNet(const NetSpec& spec, const NetOptions& options);
+
 class Net {
  public:
   // Throws Error(kUsage) naming the layer when shapes do not fit.
@@ -68,17 +89,17 @@ class Net {
   virtual ~Net() = default;
 
   virtual const NetOptions& options() const = 0;
-  virtual const std::vector<OpInfo>& ops() const = 0;
-  virtual const std::vector<ParamInfo>& params() const = 0;
-  virtual const std::vector<StateInfo>& states() const = 0;
-  virtual const Shape& output_shape() const = 0;     // one sample
-  virtual int64_t group() const = 0;                 // batch-norm group size, 0 without batch norm
-  virtual int64_t batch_stats_elements() const = 0;  // per group: 2 floats a batch-norm column
-  // Planned for all activations and their gradients: less than the sum over ops, as they share.
-  virtual int64_t activation_bytes() const = 0;
+  virtual const NetPlan& plan() const = 0;
+  const std::vector<OpInfo>& ops() const { return plan().ops; }
+  const std::vector<ParamInfo>& params() const { return plan().params; }
+  const std::vector<StateInfo>& states() const { return plan().states; }
+  const Shape& output_shape() const { return plan().output_shape; }
+  int64_t group() const { return plan().group; }
+  int64_t batch_stats_elements() const { return plan().batch_stats_elements; }
+  int64_t activation_bytes() const { return plan().activation_bytes; }
+  int64_t arena_elements() const { return plan().arena_elements; }
 
   // Arenas (device memory). Slots are padded to 16 elements and zero beyond their parameter.
-  virtual int64_t arena_elements() const = 0;
   virtual float* values() = 0;
   virtual float* grads() = 0;        // null when !train
   virtual uint16_t* values16() = 0;  // bf16 shadow, null under fp32
@@ -113,6 +134,10 @@ class Net {
   // to the running averages, as PyTorch does for batches of group_rows[g] samples (which refuses
   // groups of one sample; here they are passed over).
   virtual void UpdateRunning(const float* stats, const std::vector<int32_t>& group_rows) = 0;
+
+  // Writes what the net computes in evaluation, with its present values, over the value `input`
+  // ([N, columns], images [N, channels, height, width]); returns the name of its outputs.
+  virtual std::string Export(const std::string& input, GraphWriter* graph) = 0;
 
   // Per-op wall seconds since the last call, forward and backward; empty unless enabled.
   virtual void EnableProfile(bool on) = 0;

@@ -25,54 +25,57 @@ std::vector<float> Draw(const ParamDecl& decl, uint64_t seed, int index) {
 
 }  // namespace
 
-Parameters::Parameters(const Graph& graph, const NetOptions& options)
-    : graph_(graph), device_(options.device) {
-  int64_t state_elements = 0;
+ParameterTable LayOutParameters(const Graph& graph) {
+  ParameterTable t;
   for (size_t op = 0; op < graph.ops.size(); ++op) {
     const OpNode& node = graph.ops[op];
-    first_param_.push_back(static_cast<int>(params_.size()));
-    first_state_.push_back(static_cast<int>(states_.size()));
+    t.first_param.push_back(static_cast<int>(t.params.size()));
+    t.first_state.push_back(static_cast<int>(t.states.size()));
     for (const ParamDecl& d : node.decl.params) {
       const int64_t slot = PadSlot(std::max(d.elements, d.shape.elements()));
-      params_.push_back(
-          {node.name + "." + d.name, d.shape, elements_, slot, d.decay, static_cast<int>(op)});
-      elements_ += slot;
+      t.params.push_back(
+          {node.name + "." + d.name, d.shape, t.elements, slot, d.decay, static_cast<int>(op)});
+      t.elements += slot;
     }
     for (const StateDecl& d : node.decl.states) {
       const int64_t slot = PadSlot(d.shape.elements());
-      states_.push_back({node.name + "." + d.name, d.shape, state_elements, slot});
-      state_elements += slot;
+      t.states.push_back({node.name + "." + d.name, d.shape, t.state_elements, slot});
+      t.state_elements += slot;
     }
   }
-  first_param_.push_back(static_cast<int>(params_.size()));
-  first_state_.push_back(static_cast<int>(states_.size()));
+  t.first_param.push_back(static_cast<int>(t.params.size()));
+  t.first_state.push_back(static_cast<int>(t.states.size()));
+  return t;
+}
 
-  values_ = Tensor(device_, Dtype::kF32, Shape{elements_});
-  if (options.train) grads_ = Tensor(device_, Dtype::kF32, Shape{elements_});
-  if (options.compute == Dtype::kBF16) values16_ = Tensor(device_, Dtype::kBF16, Shape{elements_});
-  state_ = Tensor(device_, Dtype::kF32, Shape{state_elements});
-  host_state_.resize(static_cast<size_t>(state_elements));
+Parameters::Parameters(const Graph& graph, const NetOptions& options)
+    : graph_(graph), device_(options.device), table_(LayOutParameters(graph)) {
+  values_ = Tensor(device_, Dtype::kF32, Shape{elements()});
+  if (options.train) grads_ = Tensor(device_, Dtype::kF32, Shape{elements()});
+  if (options.compute == Dtype::kBF16) values16_ = Tensor(device_, Dtype::kBF16, Shape{elements()});
+  state_ = Tensor(device_, Dtype::kF32, Shape{table_.state_elements});
+  host_state_.resize(static_cast<size_t>(table_.state_elements));
 }
 
 const ParamDecl& Parameters::Decl(int i) const {
-  const int op = params_[i].op;
-  return graph_.ops[op].decl.params[i - first_param_[op]];
+  const int op = table_.params[i].op;
+  return graph_.ops[op].decl.params[i - table_.first_param[op]];
 }
 
 void Parameters::Initialize(uint64_t seed) {
-  for (int i = 0; i < static_cast<int>(params_.size()); ++i) {
-    const ParamInfo& p = params_[i];
+  for (int i = 0; i < static_cast<int>(table_.params.size()); ++i) {
+    const ParamInfo& p = table_.params[i];
     std::vector<float> slot(static_cast<size_t>(p.elements));
     Pack(i, Draw(Decl(i), seed, i).data(), slot.data());
     device_->Upload(values() + p.offset, slot.data(), p.elements * SizeOf(Dtype::kF32));
   }
-  RefreshShadow(0, elements_);
+  RefreshShadow(0, elements());
 
   std::fill(host_state_.begin(), host_state_.end(), 0.0f);
   size_t i = 0;
   for (const OpNode& op : graph_.ops) {
     for (const StateDecl& d : op.decl.states) {
-      const StateInfo& s = states_[i++];
+      const StateInfo& s = table_.states[i++];
       std::fill_n(host_state_.begin() + s.offset, s.shape.elements(), d.initial);
     }
   }
@@ -87,7 +90,7 @@ void Parameters::Pack(int i, const float* plain, float* slot) const {
   } else {
     std::copy_n(plain, used, slot);
   }
-  std::fill(slot + used, slot + params_[i].elements, 0.0f);
+  std::fill(slot + used, slot + table_.params[i].elements, 0.0f);
 }
 
 void Parameters::Unpack(int i, const float* slot, float* plain) const {
@@ -105,20 +108,20 @@ void Parameters::RefreshShadow(int64_t begin, int64_t n) {
 }
 
 void Parameters::Bind(int op, LayerArgs* args) const {
-  for (int i = first_param_[op]; i < first_param_[op + 1]; ++i) {
-    const int64_t offset = params_[i].offset;
+  for (int i = table_.first_param[op]; i < table_.first_param[op + 1]; ++i) {
+    const int64_t offset = table_.params[i].offset;
     args->w.push_back(values() + offset);
     args->w16.push_back(values16_.empty() ? nullptr : values16() + offset);
     args->dw.push_back(grads_.empty() ? nullptr : grads() + offset);
   }
-  for (int i = first_state_[op]; i < first_state_[op + 1]; ++i) {
-    args->states.push_back(state_.f32() + states_[i].offset);
+  for (int i = table_.first_state[op]; i < table_.first_state[op + 1]; ++i) {
+    args->states.push_back(state_.f32() + table_.states[i].offset);
   }
 }
 
 void Parameters::ClearGradients(int op) {
-  for (int i = first_param_[op]; i < first_param_[op + 1]; ++i) {
-    device_->Fill(grads() + params_[i].offset, 0, params_[i].elements);
+  for (int i = table_.first_param[op]; i < table_.first_param[op + 1]; ++i) {
+    device_->Fill(grads() + table_.params[i].offset, 0, table_.params[i].elements);
   }
 }
 
@@ -132,8 +135,8 @@ void Parameters::UpdateRunning(const float* stats, int64_t columns,
       const LayerDecl& decl = graph_.ops[op].decl;
       if (!decl.update_states) continue;
       std::vector<float*> states;
-      for (int i = first_state_[op]; i < first_state_[op + 1]; ++i) {
-        states.push_back(host_state_.data() + states_[i].offset);
+      for (int i = table_.first_state[op]; i < table_.first_state[op + 1]; ++i) {
+        states.push_back(host_state_.data() + table_.states[i].offset);
       }
       decl.update_states(of_op, group_rows[g], states);
       of_op += decl.stats_columns;

@@ -11,14 +11,25 @@
 
 namespace mariana {
 
+// What lies where, before anything is allocated.
+struct ParameterTable {
+  std::vector<ParamInfo> params;
+  std::vector<StateInfo> states;
+  std::vector<int> first_param, first_state;  // by op, and one past the last op
+  int64_t elements = 0, state_elements = 0;   // of the arenas
+};
+// The graph's layers are set up.
+ParameterTable LayOutParameters(const Graph& graph);
+
 class Parameters {
  public:
   // Allocates on options.device. The graph's layers are set up; it outlives this object.
   Parameters(const Graph& graph, const NetOptions& options);
 
-  const std::vector<ParamInfo>& params() const { return params_; }
-  const std::vector<StateInfo>& states() const { return states_; }
-  int64_t elements() const { return elements_; }
+  const ParameterTable& table() const { return table_; }
+  const std::vector<ParamInfo>& params() const { return table_.params; }
+  const std::vector<StateInfo>& states() const { return table_.states; }
+  int64_t elements() const { return table_.elements; }
   float* values() const { return values_.f32(); }
   float* grads() const { return grads_.empty() ? nullptr : grads_.f32(); }
   uint16_t* values16() const { return values16_.empty() ? nullptr : values16_.bf16(); }
@@ -43,10 +54,7 @@ class Parameters {
 
   const Graph& graph_;
   Device* device_;
-  std::vector<ParamInfo> params_;
-  std::vector<StateInfo> states_;
-  std::vector<int> first_param_, first_state_;  // by op, and one past the last op
-  int64_t elements_ = 0;
+  const ParameterTable table_;
   Tensor values_, grads_, values16_, state_;
   std::vector<float> host_state_;
 };

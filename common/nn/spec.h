@@ -39,6 +39,7 @@ enum class LossKind { kSoftmaxCrossEntropy, kSquaredError, kLogistic };
 struct NetSpec {
   LayerList layers;
   LossKind loss = LossKind::kSoftmaxCrossEntropy;
+  double label_smoothing = 0;  // Szegedy et al. 2016
   int64_t group = 0;  // batch normalisation: samples per group (0: 128 when the net has any)
   void Describe(Fields* f);
 };

@@ -81,7 +81,7 @@ DataParallel::DataParallel(const DataParallelOptions& options)
     probe.input = o.input;
     probe.outputs = o.outputs;
     probe.compute = o.compute;
-    return Net::Build(*o.net, probe)->group();
+    return PlanNet(*o.net, probe).group;
   }();
   const int64_t share = DealOut(o.batch_size, group, n)[0].rows;
   const int64_t rows = DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
@@ -104,6 +104,7 @@ DataParallel::~DataParallel() {
   workers_.clear();
 }
 
+const DataParallelOptions& DataParallel::options() const { return shared_->options; }
 int DataParallel::workers() const { return static_cast<int>(workers_.size()); }
 Net* DataParallel::net(int worker) { return workers_[static_cast<size_t>(worker)]->sync.net(); }
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }

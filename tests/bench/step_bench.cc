@@ -93,7 +93,7 @@ class Step {
     Layer& last = layers_.back();
     Timed("loss", [&] {
       sums = device_->SoftmaxCrossEntropy(last.y.f32(), labels_.i32(), last.dy.f32(), 1.0f / batch_,
-                                          batch_, last.spec.out);
+                                          batch_, last.spec.out, 0);
     });
     Timed("backward", [&] {
       for (size_t i = layers_.size(); i-- > 0;) {

@@ -19,13 +19,13 @@ int64_t DrawFrom(int64_t first, int64_t last, RandomSequence* random) {
 }
 
 // The shorter side at `shorter` pixels.
-ImageSize Resized(ImageSize image, int64_t shorter) {
+PixelSize Resized(PixelSize image, int64_t shorter) {
   const int64_t longer =
       shorter * std::max(image.width, image.height) / std::min(image.width, image.height);
-  return image.width <= image.height ? ImageSize{shorter, longer} : ImageSize{longer, shorter};
+  return image.width <= image.height ? PixelSize{shorter, longer} : PixelSize{longer, shorter};
 }
 
-Placement Center(const TransformSpec& t, const ImageInputSpec& input, ImageSize image) {
+Placement Center(const TransformSpec& t, const ImageInputSpec& input, PixelSize image) {
   int64_t shorter = t.resize;
   if (shorter == 0)
     shorter = Round(static_cast<double>(std::max(input.height, input.width)) / 0.875);
@@ -40,7 +40,7 @@ Placement Center(const TransformSpec& t, const ImageInputSpec& input, ImageSize 
   return p;
 }
 
-Placement Random(const TransformSpec& t, const ImageInputSpec& input, ImageSize image,
+Placement Random(const TransformSpec& t, const ImageInputSpec& input, PixelSize image,
                  RandomSequence* random) {
   Placement p;
   p.full = t.resize > 0 ? Resized(image, t.resize) : image;
@@ -54,9 +54,9 @@ Placement Random(const TransformSpec& t, const ImageInputSpec& input, ImageSize 
 }
 
 // The largest box in the middle whose aspect is allowed.
-ImageSize Fallback(const TransformSpec& t, ImageSize image) {
+PixelSize Fallback(const TransformSpec& t, PixelSize image) {
   const double aspect = static_cast<double>(image.width) / static_cast<double>(image.height);
-  ImageSize crop = image;
+  PixelSize crop = image;
   if (aspect < t.min_aspect) {
     crop.height = std::max<int64_t>(Round(static_cast<double>(crop.width) / t.min_aspect), 1);
   } else if (aspect > t.max_aspect) {
@@ -65,7 +65,7 @@ ImageSize Fallback(const TransformSpec& t, ImageSize image) {
   return {std::min(crop.width, image.width), std::min(crop.height, image.height)};
 }
 
-PixelBox RandomResized(const TransformSpec& t, ImageSize image, RandomSequence* random) {
+PixelBox RandomResized(const TransformSpec& t, PixelSize image, RandomSequence* random) {
   const double area = static_cast<double>(image.width) * static_cast<double>(image.height);
   const double low = std::log(t.min_aspect), high = std::log(t.max_aspect);
   for (int attempt = 0; attempt < 10; ++attempt) {
@@ -78,12 +78,12 @@ PixelBox RandomResized(const TransformSpec& t, ImageSize image, RandomSequence* 
     const int64_t left = DrawFrom(0, image.width - width, random);
     return {left, top, left + width, top + height};
   }
-  const ImageSize crop = Fallback(t, image);
+  const PixelSize crop = Fallback(t, image);
   const int64_t left = (image.width - crop.width) / 2, top = (image.height - crop.height) / 2;
   return {left, top, left + crop.width, top + crop.height};
 }
 
-Placement Place(const TransformSpec& t, const ImageInputSpec& input, ImageSize image,
+Placement Place(const TransformSpec& t, const ImageInputSpec& input, PixelSize image,
                 RandomSequence* random) {
   Placement p;
   p.full = {input.width, input.height};
@@ -114,7 +114,7 @@ void DrawColours(const TransformSpec& t, Augmentation* a, RandomSequence* random
 }  // namespace
 
 Augmentation DrawAugmentation(const TransformSpec& transform, const ImageInputSpec& input,
-                              ImageSize image, RandomSequence* random) {
+                              PixelSize image, RandomSequence* random) {
   Augmentation a;
   a.placement = Place(transform, input, image, random);
   a.flip = transform.flip && random->Uniform() < 0.5f;

@@ -18,7 +18,7 @@ namespace mariana {
 // input begins at (x, y).
 struct Placement {
   PixelBox box;
-  ImageSize full;
+  PixelSize full;
   int64_t x = 0, y = 0;
 };
 
@@ -34,6 +34,6 @@ struct Augmentation {
 };
 
 Augmentation DrawAugmentation(const TransformSpec& transform, const ImageInputSpec& input,
-                              ImageSize image, RandomSequence* random);
+                              PixelSize image, RandomSequence* random);
 
 }  // namespace mariana

@@ -27,7 +27,7 @@ class ImageDecoder {
 
   // Reads the header. The bytes must stay until the last Decode. Throws Error(kBadData), as Decode.
   virtual void Open(const uint8_t* bytes, size_t size) = 0;
-  virtual ImageSize size() const = 0;  // as stored
+  virtual PixelSize size() const = 0;  // as stored
   virtual int orientation() const = 0;
   // Whether sizes other than the whole (denominator 1) can be decoded.
   virtual bool scales() const = 0;
@@ -41,6 +41,6 @@ std::unique_ptr<ImageDecoder> MakeJpegDecoder(int64_t max_pixels);
 std::unique_ptr<ImageDecoder> MakeOpenCvDecoder(int64_t max_pixels);  // PNG, BMP, WebP
 
 // Error(kBadData) when an image of this size is empty or too large.
-void CheckImageSize(ImageSize size, int64_t max_pixels);
+void CheckImageSize(PixelSize size, int64_t max_pixels);
 
 }  // namespace mariana

@@ -147,7 +147,7 @@ class JpegDecoder : public ImageDecoder {
     }
   }
 
-  ImageSize size() const override { return size_; }
+  PixelSize size() const override { return size_; }
   int orientation() const override { return orientation_; }
   bool scales() const override { return true; }
 
@@ -192,7 +192,7 @@ class JpegDecoder : public ImageDecoder {
 
   const int64_t max_pixels_;
   Jpeg jpeg_;
-  ImageSize size_;
+  PixelSize size_;
   int orientation_ = 1;
   Pixels cmyk_, rgb_;
 };
@@ -207,7 +207,7 @@ std::unique_ptr<ImageDecoder> MakeJpegDecoder(int64_t max_pixels) {
   return std::make_unique<JpegDecoder>(max_pixels);
 }
 
-void CheckImageSize(ImageSize size, int64_t max_pixels) {
+void CheckImageSize(PixelSize size, int64_t max_pixels) {
   if (size.width < 1 || size.height < 1) throw Error(ExitCode::kBadData, "an image of no pixels");
   if (size.width > max_pixels / size.height) {
     throw Fail(ExitCode::kBadData, "an image of ", size.width, " x ", size.height,

@@ -17,7 +17,7 @@ namespace mariana {
 namespace {
 
 struct Header {
-  ImageSize size;
+  PixelSize size;
   int orientation = 1;
 };
 
@@ -135,7 +135,7 @@ class OpenCvDecoder : public ImageDecoder {
     bytes_size_ = static_cast<int>(size);
   }
 
-  ImageSize size() const override { return header_.size; }
+  PixelSize size() const override { return header_.size; }
   int orientation() const override { return header_.orientation; }
   bool scales() const override { return false; }
 

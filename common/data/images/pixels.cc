@@ -75,12 +75,12 @@ int ParseOrientation(const uint8_t* tiff, size_t size) {
   return 1;
 }
 
-ImageSize Turned(int orientation, ImageSize size) {
+PixelSize Turned(int orientation, PixelSize size) {
   if (Exchanged(orientation)) std::swap(size.width, size.height);
   return size;
 }
 
-PixelBox StoredBox(int orientation, const PixelBox& upright, ImageSize stored) {
+PixelBox StoredBox(int orientation, const PixelBox& upright, PixelSize stored) {
   PixelBox box = upright;
   if (Exchanged(orientation)) box = {upright.top, upright.left, upright.bottom, upright.right};
   if (FromRight(orientation)) {
@@ -96,7 +96,7 @@ PixelBox StoredBox(int orientation, const PixelBox& upright, ImageSize stored) {
   return box;
 }
 
-void Turn(int orientation, const Pixels& from, ImageSize stored, Pixels* to) {
+void Turn(int orientation, const Pixels& from, PixelSize stored, Pixels* to) {
   PixelBox box = from.box;
   if (FromRight(orientation)) {
     box.left = stored.width - from.box.right;

@@ -8,7 +8,7 @@
 
 namespace mariana {
 
-struct ImageSize {
+struct PixelSize {
   int64_t width = 0, height = 0;
 };
 
@@ -44,10 +44,10 @@ void ConvertChannels(int64_t channels, const Pixels& from, Pixels* to);
 // there is none or it makes no sense.
 int ParseOrientation(const uint8_t* tiff, size_t size);
 // Of a stored image, upright; and the other way round.
-ImageSize Turned(int orientation, ImageSize size);
+PixelSize Turned(int orientation, PixelSize size);
 // The stored pixels that a box of the upright image shows.
-PixelBox StoredBox(int orientation, const PixelBox& upright, ImageSize stored);
+PixelBox StoredBox(int orientation, const PixelBox& upright, PixelSize stored);
 // The part of an image that `from` is, turned upright; its box is in the upright image.
-void Turn(int orientation, const Pixels& from, ImageSize stored, Pixels* to);
+void Turn(int orientation, const Pixels& from, PixelSize stored, Pixels* to);
 
 }  // namespace mariana

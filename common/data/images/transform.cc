@@ -22,7 +22,7 @@ AxisSpec Axis(int64_t begin, int64_t end, int64_t extent, int64_t scaled) {
   return axis;
 }
 
-ImageSize Scaled(ImageSize size, int denominator) {
+PixelSize Scaled(PixelSize size, int denominator) {
   return {(size.width + denominator - 1) / denominator,
           (size.height + denominator - 1) / denominator};
 }
@@ -136,7 +136,7 @@ class ImageTransformer::Impl {
  private:
   // Both leave in pixels_ what the taps refer to, in the input's channels.
   void SeeRaw(const ImageBytes& bytes, RandomSequence* random) {
-    const ImageSize size{bytes.width, bytes.height};
+    const PixelSize size{bytes.width, bytes.height};
     CheckImageSize(size, max_pixels_);
     if ((bytes.channels != 1 && bytes.channels != 3) ||
         static_cast<int64_t>(bytes.bytes.size()) != size.width * size.height * bytes.channels) {
@@ -156,10 +156,10 @@ class ImageTransformer::Impl {
     ImageDecoder* decoder = IsJpeg(bytes.data(), bytes.size()) ? jpeg_.get() : others_.get();
     decoder->Open(bytes.data(), bytes.size());
     const int orientation = decoder->orientation();
-    const ImageSize upright = Turned(orientation, decoder->size());
+    const PixelSize upright = Turned(orientation, decoder->size());
     augmentation_ = DrawAugmentation(transform_, input_, upright, random);
     const int denominator = decoder->scales() ? Denominator() : 1;
-    const ImageSize stored = Scaled(decoder->size(), denominator);
+    const PixelSize stored = Scaled(decoder->size(), denominator);
     MakeAxes(upright, Turned(orientation, stored));
     const PixelBox seen{columns_.source_begin, rows_.source_begin, columns_.source_end,
                         rows_.source_end};
@@ -181,7 +181,7 @@ class ImageTransformer::Impl {
     return 1;
   }
 
-  void MakeAxes(ImageSize image, ImageSize scaled) {
+  void MakeAxes(PixelSize image, PixelSize scaled) {
     const Placement& p = augmentation_.placement;
     AxisSpec x = Axis(p.box.left, p.box.right, image.width, scaled.width);
     x.full = p.full.width;

@@ -1,6 +1,5 @@
 #include "common/device/cpu/bf16_gemm.h"
 
-#include <dlfcn.h>
 #include <glog/logging.h>
 
 #include <map>
@@ -9,16 +8,10 @@
 #include <unordered_map>
 
 #include "common/base/error.h"
+#include "common/device/cpu/onednn.h"
 
 namespace mariana {
 namespace {
-
-// The setting belongs to the calling thread; null when oneDNN was built without OpenMP.
-void UseOneThread() {
-  using SetThreads = void (*)(int);
-  static const auto set = reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
-  if (set != nullptr) set(1);
-}
 
 dnnl::memory::desc Describe(int64_t rows, int64_t cols, int64_t stride, bool transposed,
                             dnnl::memory::data_type type) {
@@ -90,7 +83,7 @@ Bf16Gemms::~Bf16Gemms() = default;
 const Bf16Gemms::Product* Bf16Gemms::Prepare(const Shape& shape) {
   std::unique_ptr<Product>& product = state_->products[shape];
   if (product == nullptr) {
-    UseOneThread();
+    LimitOneDnnToOneThread();
     try {
       product = std::make_unique<Product>(state_->engine, shape);
     } catch (const dnnl::error& e) {
@@ -103,7 +96,7 @@ const Bf16Gemms::Product* Bf16Gemms::Prepare(const Shape& shape) {
 
 void Bf16Gemms::Run(const Product* product, const void* a, const void* b, const float* bias,
                     void* c) {
-  UseOneThread();
+  LimitOneDnnToOneThread();
   try {
     product->Execute(a, b, bias, c);
   } catch (const dnnl::error& e) {

@@ -1,9 +1,5 @@
 // Products of bf16 matrices on oneDNN, each call on one thread: the caller splits the output.
 //
-// oneDNN's own threads (OpenMP) never run, whatever OMP_NUM_THREADS says: they spin, which
-// collapses beside any other busy process. Every call first sets its thread's OpenMP team size to
-// one (found by dlsym, so that nothing of ours is linked against OpenMP).
-//
 // Threading: Prepare from one thread, then Run from many.
 #pragma once
 

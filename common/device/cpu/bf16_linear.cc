@@ -17,7 +17,7 @@ constexpr int64_t kColumnGrain = 16, kRowGrain = 8;
 
 class Bf16Linear : public AffineOp {
  public:
-  Bf16Linear(const LinearSpec& spec, const LinearContext& context)
+  Bf16Linear(const LinearSpec& spec, const CpuContext& context)
       : spec_(spec), pool_(context.pool), memory_(context.memory), kernels_(*context.kernels) {
     // Says now if the CPU cannot.
     gemms_.Prepare({spec.max_rows, spec.out, spec.in, spec.in, spec.in, spec.out, false, true,
@@ -125,7 +125,7 @@ class Bf16Linear : public AffineOp {
 
 }  // namespace
 
-std::unique_ptr<AffineOp> MakeBf16Linear(const LinearSpec& spec, const LinearContext& context) {
+std::unique_ptr<AffineOp> MakeBf16Linear(const LinearSpec& spec, const CpuContext& context) {
   return std::make_unique<Bf16Linear>(spec, context);
 }
 

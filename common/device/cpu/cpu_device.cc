@@ -7,17 +7,20 @@
 #include <vector>
 
 #include "common/base/error.h"
+#include "common/device/cpu/batch_norm.h"
+#include "common/device/cpu/context.h"
+#include "common/device/cpu/convolution.h"
 #include "common/device/cpu/kernels.h"
 #include "common/device/cpu/linear.h"
 #include "common/device/cpu/memory.h"
 #include "common/device/cpu/pool.h"
+#include "common/device/cpu/pooling.h"
 #include "common/device/device.h"
 
 namespace mariana {
 namespace {
 
 constexpr int64_t kGrain = 4096;        // elements worth handing to a thread
-constexpr int64_t kColumnGrain = 16;    // columns, likewise
 constexpr int64_t kSumBlock = 1 << 16;  // elements of SumOfSquares summed as one
 
 template <class T>
@@ -53,13 +56,38 @@ class CpuDevice : public Device {
 
   std::unique_ptr<AffineOp> MakeLinear(const LinearSpec& spec) override {
     CHECK(spec.in > 0 && spec.out > 0 && spec.max_rows > 0);
-    const LinearContext context{&pool_, &memory_, &workspace_, &kernels_};
-    if (spec.input == Dtype::kBF16) return MakeBf16Linear(spec, context);
+    if (spec.input == Dtype::kBF16) return MakeBf16Linear(spec, context_);
     if (spec.input == Dtype::kF32 && spec.output == Dtype::kF32) {
-      return MakeF32Linear(spec, context);
+      return MakeF32Linear(spec, context_);
     }
     throw Fail(ExitCode::kUsage, "cpu device: no linear layer from ", Name(spec.input), " to ",
                Name(spec.output), "; f32 to f32, bf16 to bf16 and bf16 to f32 there are");
+  }
+
+  std::unique_ptr<AffineOp> MakeConvolution(const ConvSpec& spec) override {
+    CHECK(spec.max_rows > 0 && spec.in.elements() > 0 && spec.out.elements() > 0);
+    if (spec.input == Dtype::kF32 && spec.output != Dtype::kF32) {
+      throw Fail(ExitCode::kUsage, "cpu device: no convolution from ", Name(spec.input), " to ",
+                 Name(spec.output), "; f32 to f32, bf16 to bf16 and bf16 to f32 there are");
+    }
+    return MakeConvolutionOp(spec, context_);
+  }
+  std::unique_ptr<PoolOp> MakePool(const PoolSpec& spec) override {
+    return MakePoolOp(spec, context_);
+  }
+  void Lrn(const LrnSpec& spec, const void* x, void* y, int64_t pixels, int64_t channels,
+           Dtype t) override {
+    LrnParts(spec, pixels, channels, [&](int64_t b, int64_t e, float* scratch) {
+      kernels_.lrn(spec, At(x, b * channels, t), At(y, b * channels, t), e - b, channels, scratch,
+                   t);
+    });
+  }
+  void LrnBackward(const LrnSpec& spec, const void* x, const void* dy, void* dx, int64_t pixels,
+                   int64_t channels, Dtype t) override {
+    LrnParts(spec, pixels, channels, [&](int64_t b, int64_t e, float* scratch) {
+      kernels_.lrn_backward(spec, At(x, b * channels, t), At(dy, b * channels, t),
+                            At(dx, b * channels, t), e - b, channels, scratch, t);
+    });
   }
 
   void Fill(float* x, float value, int64_t n) override {
@@ -80,6 +108,26 @@ class CpuDevice : public Device {
                         Dtype t) override {
     pool_.Split(n, kGrain, [&](int64_t b, int64_t e) {
       kernels_.activate_backward(a, At(y, b, t), At(dy, b, t), At(dx, b, t), e - b, t);
+    });
+  }
+  void LeakyRelu(const void* x, void* y, float slope, int64_t n, Dtype t) override {
+    pool_.Split(n, kGrain, [&](int64_t b, int64_t e) {
+      kernels_.leaky_relu(At(x, b, t), At(y, b, t), slope, e - b, t);
+    });
+  }
+  void LeakyReluBackward(const void* y, const void* dy, void* dx, float slope, int64_t n,
+                         Dtype t) override {
+    pool_.Split(n, kGrain, [&](int64_t b, int64_t e) {
+      kernels_.leaky_relu_backward(At(y, b, t), At(dy, b, t), At(dx, b, t), slope, e - b, t);
+    });
+  }
+  void Gelu(const void* x, void* y, int64_t n, Dtype t) override {
+    pool_.Split(n, kGrain,
+                [&](int64_t b, int64_t e) { kernels_.gelu(At(x, b, t), At(y, b, t), e - b, t); });
+  }
+  void GeluBackward(const void* x, const void* dy, void* dx, int64_t n, Dtype t) override {
+    pool_.Split(n, kGrain, [&](int64_t b, int64_t e) {
+      kernels_.gelu_backward(At(x, b, t), At(dy, b, t), At(dx, b, t), e - b, t);
     });
   }
   void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) override {
@@ -107,52 +155,27 @@ class CpuDevice : public Device {
   }
 
   void BatchNormTrain(const BatchNormArgs& a, const void* x, const float* gamma, const float* beta,
-                      void* y, float* stats, Dtype t) override {
-    Strips(a.cols, [&](int64_t c, int64_t width) {
-      int64_t row = 0;
-      for (int g = 0; g < a.groups; row += a.group_rows[g++]) {
-        float *mean = stats + 2 * g * a.cols + c, *variance = mean + a.cols;
-        const void* group = At(x, row * a.cols + c, t);
-        kernels_.norm_statistics(group, a.cols, a.group_rows[g], width, mean, variance, t);
-        kernels_.norm_apply(group, a.cols, a.group_rows[g], width, gamma + c, beta + c, mean,
-                            variance, a.epsilon, At(y, row * a.cols + c, t), t);
-      }
-    });
+                      const void* residual, void* y, float* stats, Dtype t) override {
+    batch_norms_.Train(a, x, gamma, beta, residual, y, stats, t);
   }
-  void BatchNormBackward(const BatchNormArgs& a, const void* x, const void* dy, const float* gamma,
-                         const float* stats, void* dx, float* dgamma, float* dbeta, bool accumulate,
-                         Dtype t) override {
-    Strips(a.cols, [&](int64_t c, int64_t width) {
-      if (!accumulate) {
-        kernels_.fill(dgamma + c, 0.0f, width);
-        kernels_.fill(dbeta + c, 0.0f, width);
-      }
-      int64_t row = 0;
-      for (int g = 0; g < a.groups; row += a.group_rows[g++]) {
-        const float *mean = stats + 2 * g * a.cols + c, *variance = mean + a.cols;
-        const int64_t at = row * a.cols + c;
-        kernels_.norm_backward(At(x, at, t), At(dy, at, t), a.cols, a.group_rows[g], width,
-                               gamma + c, mean, variance, a.epsilon, At(dx, at, t), dgamma + c,
-                               dbeta + c, t);
-      }
-    });
+  void BatchNormBackward(const BatchNormArgs& a, const void* x, const void* y, const void* dy,
+                         const float* gamma, const float* stats, void* dx, void* dresidual,
+                         float* dgamma, float* dbeta, bool accumulate, Dtype t) override {
+    batch_norms_.Backward(a, x, y, dy, gamma, stats, dx, dresidual, dgamma, dbeta, accumulate, t);
   }
-  void BatchNormInfer(const void* x, const float* gamma, const float* beta, const float* mean,
-                      const float* variance, void* y, int64_t rows, int64_t cols, float epsilon,
-                      Dtype t) override {
-    Strips(cols, [&](int64_t c, int64_t width) {
-      kernels_.norm_apply(At(x, c, t), cols, rows, width, gamma + c, beta + c, mean + c,
-                          variance + c, epsilon, At(y, c, t), t);
-    });
+  void BatchNormInfer(const BatchNormArgs& a, const void* x, const float* gamma, const float* beta,
+                      const float* mean, const float* variance, const void* residual, void* y,
+                      int64_t rows, Dtype t) override {
+    batch_norms_.Infer(a, x, gamma, beta, mean, variance, residual, y, rows, t);
   }
 
   LossSums SoftmaxCrossEntropy(const float* logits, const int32_t* labels, float* gradient,
-                               float scale, int64_t rows, int64_t cols) override {
+                               float scale, int64_t rows, int64_t cols, float smoothing) override {
     return Rows(rows, cols, [&](int64_t r, bool* correct) {
       CHECK(labels[r] >= 0 && labels[r] < cols) << "label " << labels[r] << " of " << cols;
       return kernels_.softmax_cross_entropy(logits + r * cols, labels[r],
                                             gradient == nullptr ? nullptr : gradient + r * cols,
-                                            scale, cols, correct);
+                                            scale, cols, smoothing, correct);
     });
   }
   LossSums SquaredError(const float* outputs, const float* targets, float* gradient, float scale,
@@ -222,9 +245,15 @@ class CpuDevice : public Device {
  private:
   static int64_t RowGrain(int64_t cols) { return cols >= kGrain ? 1 : kGrain / (cols + 1) + 1; }
 
+  // part(first pixel, end, scratch memory).
   template <class F>
-  void Strips(int64_t cols, const F& strip) {
-    pool_.Split(cols, kColumnGrain, [&](int64_t b, int64_t e) { strip(b, e - b); });
+  void LrnParts(const LrnSpec& spec, int64_t pixels, int64_t channels, const F& part) {
+    const int64_t floats = 3 * channels + 2 * spec.size;
+    workspace_.Reserve(floats * pool_.threads());
+    const int64_t parts = std::min<int64_t>(pixels, pool_.threads());
+    pool_.Run(parts, [&](int64_t i) {
+      part(pixels * i / parts, pixels * (i + 1) / parts, workspace_.data() + i * floats);
+    });
   }
 
   // A loss over rows; the rows' sums are added in row order, whatever the threads.
@@ -252,6 +281,8 @@ class CpuDevice : public Device {
   HostMemory memory_;
   Workspace workspace_{&memory_};
   Pool pool_;
+  const CpuContext context_{&pool_, &memory_, &workspace_, &kernels_};
+  BatchNorms batch_norms_{context_};
   std::vector<double> partial_;   // sums of rows or blocks, grown once
   std::vector<uint8_t> correct_;  // of rows
 };

@@ -44,7 +44,7 @@ void Blocks(int64_t n, int64_t size, int64_t unit, const F& f) {
 
 class F32Linear : public AffineOp {
  public:
-  F32Linear(const LinearSpec& spec, const LinearContext& context)
+  F32Linear(const LinearSpec& spec, const CpuContext& context)
       : spec_(spec),
         in_(spec.in),
         out_(spec.out),
@@ -264,7 +264,7 @@ class F32Linear : public AffineOp {
 
 }  // namespace
 
-std::unique_ptr<AffineOp> MakeF32Linear(const LinearSpec& spec, const LinearContext& context) {
+std::unique_ptr<AffineOp> MakeF32Linear(const LinearSpec& spec, const CpuContext& context) {
   return std::make_unique<F32Linear>(spec, context);
 }
 

@@ -32,6 +32,24 @@ struct TileArgs {
   int64_t next_block;
 };
 
+// A tile of a convolution: c [rows, width], rows c_stride apart, = or += the sum over three nested
+// loops of rows of a (rows elements side by side) times rows of b (width elements).
+struct ConvTile {
+  const float *a, *b;
+  float* c;
+  int64_t n[3], a_step[3], b_step[3];  // of the loops, outermost first
+  int64_t c_stride;
+  int64_t rows;   // at most conv_rows; conv_rows_narrow where width is 16
+  int64_t width;  // a multiple of 16
+  bool add;
+};
+
+// Rows of `width` values, `stride` apart.
+struct NormBlock {
+  int64_t rows, stride, width;
+};
+constexpr int64_t kNormLanes = 128;  // the usual width, and the largest
+
 struct Kernels {
   const char* isa;  // "avx512"
 
@@ -41,6 +59,12 @@ struct Kernels {
   void (*activate)(Activation a, const void* x, void* y, int64_t n, Dtype t);
   void (*activate_backward)(Activation a, const void* y, const void* dy, void* dx, int64_t n,
                             Dtype t);
+  void (*leaky_relu)(const void* x, void* y, float slope, int64_t n, Dtype t);
+  // dx = dy where y > 0, slope * dy elsewhere.
+  void (*leaky_relu_backward)(const void* y, const void* dy, void* dx, float slope, int64_t n,
+                              Dtype t);
+  void (*gelu)(const void* x, void* y, int64_t n, Dtype t);
+  void (*gelu_backward)(const void* x, const void* dy, void* dx, int64_t n, Dtype t);
   void (*convert)(const void* x, Dtype from, void* y, Dtype to, int64_t n);
   // Elements first .. first + n of the flat index that the draws are numbered by.
   void (*dropout)(const void* x, void* y, int64_t first, int64_t n, float rate, uint64_t seed,
@@ -71,20 +95,39 @@ struct Kernels {
   void (*gather_tiles)(const float* src, int64_t src_stride, int64_t rows, int64_t cols,
                        float* dst);
 
-  // ---- batch normalisation of one group, columns [0, cols) (kernels/batch_norm.cc)
-  void (*norm_statistics)(const void* x, int64_t stride, int64_t rows, int64_t cols, float* mean,
-                          float* variance, Dtype t);
-  void (*norm_apply)(const void* x, int64_t stride, int64_t rows, int64_t cols, const float* gamma,
-                     const float* beta, const float* mean, const float* variance, float epsilon,
-                     void* y, Dtype t);
-  // Adds to dgamma and dbeta.
-  void (*norm_backward)(const void* x, const void* dy, int64_t stride, int64_t rows, int64_t cols,
-                        const float* gamma, const float* mean, const float* variance, float epsilon,
-                        void* dx, float* dgamma, float* dbeta, Dtype t);
+  // ---- batch normalisation of a block; parameters and sums have b.width values
+  // (kernels/batch_norm.cc)
+  // Sums of x - shift and of its squares, written.
+  void (*norm_sums)(const NormBlock& b, const void* x, const float* shift, float* sum,
+                    float* square, Dtype t);
+  // y = (x - mean) * slope + beta, + residual when there is one, ReLU if so wished.
+  void (*norm_apply)(const NormBlock& b, const void* x, const void* residual, const float* mean,
+                     const float* slope, const float* beta, bool relu, void* y, Dtype t);
+  // With g = dy where y > 0 (everywhere if y is null) and 0 elsewhere: sums of g and of
+  // g * (x - mean), written; g itself to copy, if not null.
+  void (*norm_backward_sums)(const NormBlock& b, const void* x, const void* y, const void* dy,
+                             const float* mean, void* copy, float* sum, float* product, Dtype t);
+  // dx = slope * (g - shift - (x - mean) * tilt).
+  void (*norm_backward)(const NormBlock& b, const void* x, const void* y, const void* dy,
+                        const float* mean, const float* slope, const float* shift,
+                        const float* tilt, void* dx, Dtype t);
+
+  // ---- images
+  int64_t conv_rows, conv_rows_narrow;
+  void (*conv_tile)(const ConvTile& t);  // kernels/conv.cc
+  // One image; saved: a byte an output, its place in the window (kernels/pooling.cc). dx is
+  // written.
+  void (*pool)(const PoolSpec& spec, const void* x, void* y, uint8_t* saved);
+  void (*pool_backward)(const PoolSpec& spec, const void* dy, const uint8_t* saved, void* dx);
+  // Rows of n channels; scratch: 3 * n + 2 * spec.size floats (kernels/lrn.cc).
+  void (*lrn)(const LrnSpec& spec, const void* x, void* y, int64_t pixels, int64_t n,
+              float* scratch, Dtype t);
+  void (*lrn_backward)(const LrnSpec& spec, const void* x, const void* dy, void* dx, int64_t pixels,
+                       int64_t n, float* scratch, Dtype t);
 
   // ---- losses, one row (kernels/losses.cc). They return the row's loss and set *correct.
   double (*softmax_cross_entropy)(const float* x, int32_t label, float* gradient, float scale,
-                                  int64_t cols, bool* correct);
+                                  int64_t cols, float smoothing, bool* correct);
   double (*squared_error)(const float* x, const float* target, float* gradient, float scale,
                           int64_t cols, bool* correct);
   double (*logistic)(const float* x, const float* target, float* gradient, float scale,

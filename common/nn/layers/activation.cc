@@ -1,4 +1,5 @@
-// Sigmoid, tanh and relu as layers of their own. After a linear layer they are fused into it.
+// Sigmoid, tanh and relu as layers of their own. After a linear layer, a convolution or (relu)
+// batch norm they are fused into it.
 #include "common/nn/compile.h"
 #include "common/nn/layers/layers.h"
 
@@ -34,6 +35,9 @@ class ActivationLayer : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     device_->ActivateBackward(activation_, a.y, a.dy, a.dx[0], step.rows * columns_, dtype_);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    return ExportActivation(activation_, a.name, a.x[0], graph);
+  }
 
  private:
   const Activation activation_;
@@ -47,7 +51,7 @@ struct ActivationSpec : LayerSpec {
   Activation activation;
   const char* type() const override { return NameOf(activation); }
   TensorId Build(NetBuilder* net, const std::string& name, TensorId x) const override {
-    return net->Add(name, std::make_unique<ActivationLayer>(activation), {x});
+    return net->Add(name, MakeActivationLayer(activation), {x});
   }
 };
 
@@ -60,6 +64,10 @@ const std::vector<std::pair<const char*, Activation>>& ActivationNames() {
       {"tanh", Activation::kTanh},
       {"relu", Activation::kRelu}};
   return names;
+}
+
+std::unique_ptr<Layer> MakeActivationLayer(Activation a) {
+  return std::make_unique<ActivationLayer>(a);
 }
 
 std::unique_ptr<LayerSpec> MakeSigmoidSpec() {

@@ -1,5 +1,6 @@
 // Branch block: several lists of layers read the same input; their outputs are joined. Layers of
-// branch 0 are named "<name>.0.linear1". An empty list passes the input on.
+// branch 0 are named "<name>.0.linear1", or by the branch's own name in place of 0. An empty list
+// passes the input on.
 #include "common/nn/compile.h"
 #include "common/nn/layers/layers.h"
 
@@ -7,8 +8,10 @@ namespace mariana {
 namespace {
 
 struct BranchArm {
+  std::string name;
   LayerList layers;
   void Describe(Fields* f) {
+    f->Text("name", &name, "Goes before the names of its layers; default: its index.");
     f->Variants("layers", &layers, LayerCatalog(), "One after the other; empty: the input itself.");
   }
 };
@@ -31,8 +34,10 @@ struct BranchSpec : LayerSpec {
   TensorId Build(NetBuilder* net, const std::string& name, TensorId x) const override {
     std::vector<TensorId> outputs;
     for (size_t i = 0; i < branches.size(); ++i) {
-      const std::string scope = StrCat(name, ".", i, ".");
-      outputs.push_back(net->AddLayers(branches[i].layers, scope, x));
+      const BranchArm& arm = branches[i];
+      net->CheckName(name, arm.name);
+      const std::string scope = arm.name.empty() ? StrCat(name, ".", i) : name + "." + arm.name;
+      outputs.push_back(net->AddLayers(arm.layers, scope + ".", x));
     }
     return net->Add(name, join == Join::kAdd ? MakeAddLayer() : MakeConcatLayer(), outputs);
   }

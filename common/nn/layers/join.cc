@@ -8,6 +8,7 @@ namespace {
 class AddLayer : public Layer {
  public:
   const char* type() const override { return "add"; }
+  bool is_add() const override { return true; }
 
   Shape Infer(const std::vector<Shape>& in) override {
     for (const Shape& s : in) {
@@ -37,6 +38,14 @@ class AddLayer : public Layer {
       if (dx && dx != a.dy) device_->Copy(dx, a.dy, step.rows * columns_ * SizeOf(dtype_));
     }
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    std::string y = a.x[0];
+    for (size_t i = 1; i < a.x.size(); ++i) {
+      const bool last = i + 1 == a.x.size();
+      y = graph->Node("Add", last ? a.name : StrCat(a.name, ".sum", i), {y, a.x[i]});
+    }
+    return y;
+  }
 
  private:
   Device* device_ = nullptr;
@@ -44,17 +53,22 @@ class AddLayer : public Layer {
   Dtype dtype_ = Dtype::kF32;
 };
 
-// y = [x0, x1, ...] along the columns.
+// y = [x0, x1, ...] along the columns, or the channels of images of one height and width.
 class ConcatLayer : public Layer {
  public:
   const char* type() const override { return "concat"; }
 
   Shape Infer(const std::vector<Shape>& in) override {
     for (const Shape& s : in) {
-      widths_.push_back(s.elements());
+      if (IsImage(s) != IsImage(in[0]) || (IsImage(s) && (s[0] != in[0][0] || s[1] != in[0][1]))) {
+        throw Fail(ExitCode::kUsage, "joins ", in[0].ToString(), " and ", s.ToString(),
+                   ": images [height, width, channels] must be of one height and width");
+      }
+      widths_.push_back(ChannelsOf(s));
       columns_ += widths_.back();
     }
-    return Shape{columns_};
+    pixels_ = PixelsOf(in[0]);
+    return IsImage(in[0]) ? Shape{in[0][0], in[0][1], columns_} : Shape{columns_};
   }
   LayerDecl Setup(const SetupArgs& args) override {
     device_ = args.device;
@@ -64,23 +78,30 @@ class ConcatLayer : public Layer {
   void Forward(const StepContext& step, const LayerArgs& a) override {
     int64_t column = 0;
     for (size_t i = 0; i < a.x.size(); column += widths_[i++]) {
-      device_->CopyColumns(a.x[i], widths_[i], 0, a.y, columns_, column, step.rows, widths_[i],
-                           dtype_);
+      device_->CopyColumns(a.x[i], widths_[i], 0, a.y, columns_, column, step.rows * pixels_,
+                           widths_[i], dtype_);
     }
   }
   void Backward(const StepContext& step, const LayerArgs& a) override {
     int64_t column = 0;
     for (size_t i = 0; i < a.dx.size(); column += widths_[i++]) {
       if (!a.dx[i]) continue;
-      device_->CopyColumns(a.dy, columns_, column, a.dx[i], widths_[i], 0, step.rows, widths_[i],
-                           dtype_);
+      device_->CopyColumns(a.dy, columns_, column, a.dx[i], widths_[i], 0, step.rows * pixels_,
+                           widths_[i], dtype_);
     }
+  }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    std::vector<std::string> x;
+    for (size_t i = 0; i < a.x.size(); ++i) {
+      x.push_back(a.out.rank() > 1 ? a.x[i] : ExportFlat(a.in[i], a.name + ".flat", a.x[i], graph));
+    }
+    return graph->Node("Concat", a.name, x, {{"axis", int64_t{1}}});
   }
 
  private:
   Device* device_ = nullptr;
   std::vector<int64_t> widths_;
-  int64_t columns_ = 0;
+  int64_t columns_ = 0, pixels_ = 1;
   Dtype dtype_ = Dtype::kF32;
 };
 
@@ -102,6 +123,7 @@ class ConvertLayer : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     device_->Convert(a.dy, to_, a.dx[0], from_, step.rows * columns_);
   }
+  std::string Export(const ExportArgs& a, GraphWriter*) const override { return a.x[0]; }
 
  private:
   Device* device_ = nullptr;

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "common/nn/layer.h"
+#include "common/nn/layers/init.h"
 #include "common/nn/spec.h"
 
 namespace mariana {
@@ -17,20 +18,27 @@ std::unique_ptr<LayerSpec> MakeDropoutSpec();
 std::unique_ptr<LayerSpec> MakeBatchNormSpec();
 std::unique_ptr<LayerSpec> MakeResidualSpec();
 std::unique_ptr<LayerSpec> MakeBranchSpec();
-
-enum class WeightInit { kGlorotUniform, kGlorotNormal, kHeUniform, kHeNormal, kNormal, kUniform };
+std::unique_ptr<LayerSpec> MakeSequenceSpec();
+std::unique_ptr<LayerSpec> MakeConvSpec();
+std::unique_ptr<LayerSpec> MakeMaxPoolSpec();
+std::unique_ptr<LayerSpec> MakeAvgPoolSpec();
+std::unique_ptr<LayerSpec> MakeGlobalPoolSpec();
+std::unique_ptr<LayerSpec> MakeLrnSpec();
+std::unique_ptr<LayerSpec> MakeLeakyReluSpec();
+std::unique_ptr<LayerSpec> MakeGeluSpec();
+std::unique_ptr<LayerSpec> MakeFlattenSpec();
 
 struct LinearOptions {
   int64_t units = 0;
   Activation activation = Activation::kNone;
   bool bias = true;
-  WeightInit init = WeightInit::kGlorotUniform;
-  double std = 0.01;  // kNormal
+  InitOptions init;
 };
 std::unique_ptr<Layer> MakeLinearLayer(const LinearOptions& options);
 std::unique_ptr<Layer> MakeAddLayer();      // of inputs of one shape
-std::unique_ptr<Layer> MakeConcatLayer();   // of inputs of any width, one after the other
+std::unique_ptr<Layer> MakeConcatLayer();   // of columns, or of images' channels
 std::unique_ptr<Layer> MakeConvertLayer();  // compute type -> fp32
+std::unique_ptr<Layer> MakeActivationLayer(Activation a);
 
 // The `activation:` words: {"none", kNone}, {"sigmoid", kSigmoid}, ...
 const std::vector<std::pair<const char*, Activation>>& ActivationNames();

@@ -1,5 +1,5 @@
 // Fully connected layer: y = activation(x W^T + b), W is [units, inputs].
-#include <cmath>
+#include <vector>
 
 #include "common/nn/compile.h"
 #include "common/nn/layers/layers.h"
@@ -7,19 +7,55 @@
 namespace mariana {
 namespace {
 
-// Glorot and Bengio 2010; He et al. 2015; "uniform" is +-1/sqrt(inputs), PyTorch's default.
-Init InitOf(const LinearOptions& o, double in, double out) {
-  const auto uniform = [](double bound) { return Init{Init::kUniform, static_cast<float>(bound)}; };
-  const auto normal = [](double std) { return Init{Init::kNormal, static_cast<float>(std)}; };
-  switch (o.init) {
-    case WeightInit::kGlorotUniform: return uniform(std::sqrt(6 / (in + out)));
-    case WeightInit::kGlorotNormal: return normal(std::sqrt(2 / (in + out)));
-    case WeightInit::kHeUniform: return uniform(std::sqrt(6 / in));
-    case WeightInit::kHeNormal: return normal(std::sqrt(2 / in));
-    case WeightInit::kNormal: return normal(o.std);
-    case WeightInit::kUniform: return uniform(1 / std::sqrt(in));
+// Plain weights of an image [height, width, channels] go by PyTorch's flattening, (channel, height,
+// width); the device's by the image's own.
+class ColumnOrder {
+ public:
+  explicit ColumnOrder(const Shape& in) : pixels_(PixelsOf(in)), channels_(ChannelsOf(in)) {}
+  bool same() const { return pixels_ == 1 || channels_ == 1; }
+
+  // plain -> image order, and back.
+  std::vector<float> FromPlain(const float* plain, int64_t rows) const {
+    std::vector<float> w(static_cast<size_t>(rows * pixels_ * channels_));
+    Transpose(plain, rows, channels_, pixels_, w.data());
+    return w;
   }
-  return {};
+  void ToPlain(const float* w, int64_t rows, float* plain) const {
+    Transpose(w, rows, pixels_, channels_, plain);
+  }
+
+ private:
+  // Each row holds a matrix [a, b], to become [b, a].
+  static void Transpose(const float* from, int64_t rows, int64_t a, int64_t b, float* to) {
+    for (int64_t r = 0; r < rows; ++r, from += a * b, to += a * b) {
+      for (int64_t i = 0; i < a; ++i) {
+        for (int64_t j = 0; j < b; ++j) to[j * a + i] = from[i * b + j];
+      }
+    }
+  }
+  int64_t pixels_, channels_;
+};
+
+ParamDecl WeightDecl(const LinearSpec& spec, const Shape& in, const InitOptions& init,
+                     const AffineOp* op) {
+  ParamDecl weight{"weight", Shape{spec.out, spec.in}, init.ForFans(spec.in, spec.out)};
+  weight.elements = op->weight_elements();
+  const ColumnOrder order(in);
+  const int64_t rows = spec.out;
+  if (order.same()) {
+    weight.pack = [op](const float* plain, float* packed) { op->PackWeights(plain, packed); };
+    weight.unpack = [op](const float* packed, float* plain) { op->UnpackWeights(packed, plain); };
+  } else {
+    weight.pack = [op, order, rows](const float* plain, float* packed) {
+      op->PackWeights(order.FromPlain(plain, rows).data(), packed);
+    };
+    weight.unpack = [op, order, rows, n = spec.in](const float* packed, float* plain) {
+      std::vector<float> w(static_cast<size_t>(rows * n));
+      op->UnpackWeights(packed, w.data());
+      order.ToPlain(w.data(), rows, plain);
+    };
+  }
+  return weight;
 }
 
 class Linear : public Layer {
@@ -56,19 +92,13 @@ class Linear : public Layer {
     op_ = args.device->MakeLinear(spec);
 
     LayerDecl decl;
-    const AffineOp* op = op_.get();
-    ParamDecl weight{"weight", Shape{spec.out, spec.in},
-                     InitOf(options_, static_cast<double>(spec.in), static_cast<double>(spec.out))};
-    weight.elements = op->weight_elements();
-    weight.pack = [op](const float* plain, float* packed) { op->PackWeights(plain, packed); };
-    weight.unpack = [op](const float* packed, float* plain) { op->UnpackWeights(packed, plain); };
-    decl.params.push_back(std::move(weight));
+    decl.params.push_back(WeightDecl(spec, args.in[0]->shape, options_.init, op_.get()));
     if (spec.bias) {
       ParamDecl bias{"bias", Shape{spec.out}};
       bias.decay = false;
       decl.params.push_back(std::move(bias));
     }
-    decl.backward_reads_inputs = true;
+    decl.backward_reads_inputs = 1;
     decl.backward_reads_output = spec.activation != Activation::kNone;
     decl.flops = 2.0 * static_cast<double>(spec.in) * static_cast<double>(spec.out);
     return decl;
@@ -80,6 +110,14 @@ class Linear : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     op_->Backward(a.x[0], a.y, a.dy, a.w[0], a.w16[0], a.dx[0], a.dw[0],
                   options_.bias ? a.dw[1] : nullptr, step.rows, step.accumulate);
+  }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    std::vector<std::string> inputs = {ExportFlat(a.in[0], a.name + ".flat", a.x[0], graph)};
+    inputs.insert(inputs.end(), a.w.begin(), a.w.end());
+    const bool last = options_.activation == Activation::kNone;
+    const std::string y =
+        graph->Node("Gemm", last ? a.name : a.name + ".sum", inputs, {{"transB", int64_t{1}}});
+    return ExportActivation(options_.activation, a.name, y, graph);
   }
 
  private:
@@ -96,15 +134,7 @@ struct LinearLayerSpec : LayerSpec {
     f->Int("units", &options.units, "Outputs; 0: as many as the data needs.", Rule().Min(0));
     f->Choice("activation", &options.activation, ActivationNames(), "Applied to the outputs.");
     f->Bool("bias", &options.bias, "Whether a bias is added (it starts at zero).");
-    f->Choice("init", &options.init,
-              {{"glorot_uniform", WeightInit::kGlorotUniform},
-               {"glorot_normal", WeightInit::kGlorotNormal},
-               {"he_uniform", WeightInit::kHeUniform},
-               {"he_normal", WeightInit::kHeNormal},
-               {"normal", WeightInit::kNormal},
-               {"uniform", WeightInit::kUniform}},
-              "How the weights are drawn; uniform: within 1/sqrt(inputs) of zero.");
-    f->Real("std", &options.std, "Standard deviation of init: normal.", Rule().Above(0));
+    options.init.Describe(f);
   }
 
   TensorId Build(NetBuilder* net, const std::string& name, TensorId x) const override {

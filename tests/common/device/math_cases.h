@@ -156,8 +156,8 @@ inline Floats CheckBatchNorm(Device* device, const NormCase& c, bool differences
   const Tensor tg = ToDevice(device, Dtype::kF32, {c.cols}, &gamma);
   const Tensor tb = ToDevice(device, Dtype::kF32, {c.cols}, &beta);
   const Tensor stats(device, Dtype::kF32, {groups, 2, c.cols});
-  const Device::BatchNormArgs args{c.groups.data(), static_cast<int>(groups), c.cols, 1e-5f};
-  device->BatchNormTrain(args, tx.data(), tg.f32(), tb.f32(), ty.data(), stats.f32(), c.t);
+  const Device::BatchNormArgs args{c.groups.data(), static_cast<int>(groups), 1, c.cols, 1e-5f};
+  device->BatchNormTrain(args, tx.data(), tg.f32(), tb.f32(), nullptr, ty.data(), stats.f32(), c.t);
   Floats all = ToHost(ty);
   const Doubles x64(x.begin(), x.end()), g64(gamma.begin(), gamma.end()),
       b64(beta.begin(), beta.end());
@@ -166,8 +166,8 @@ inline Floats CheckBatchNorm(Device* device, const NormCase& c, bool differences
   const Tensor tdx = ToDevice(device, c.t, {n}, &dy);  // in place
   const Tensor dg = ToDevice(device, Dtype::kF32, {c.cols}, &sums);
   const Tensor db = ToDevice(device, Dtype::kF32, {c.cols}, &sums);
-  device->BatchNormBackward(args, tx.data(), tdx.data(), tg.f32(), stats.f32(), tdx.data(),
-                            dg.f32(), db.f32(), true, c.t);
+  device->BatchNormBackward(args, tx.data(), nullptr, tdx.data(), tg.f32(), stats.f32(), tdx.data(),
+                            nullptr, dg.f32(), db.f32(), true, c.t);
   Append(ToHost(stats), &all);
   Append(ToHost(tdx), &all);
   Append(ToHost(dg), &all);
@@ -202,8 +202,8 @@ inline void CheckBatchNormInfer(Device* device, Dtype t) {
   for (float& v : variance) v += 1.5f;
   const Tensor tx = ToDevice(device, t, {rows, cols}, &x), y(device, t, {rows, cols});
   const auto up = [&](Floats* v) { return ToDevice(device, Dtype::kF32, {cols}, v); };
-  device->BatchNormInfer(tx.data(), up(&gamma).f32(), up(&beta).f32(), up(&mean).f32(),
-                         up(&variance).f32(), y.data(), rows, cols, 1e-3f, t);
+  device->BatchNormInfer({nullptr, 0, 1, cols, 1e-3f}, tx.data(), up(&gamma).f32(), up(&beta).f32(),
+                         up(&mean).f32(), up(&variance).f32(), nullptr, y.data(), rows, t);
   Doubles expected;
   for (int64_t i = 0; i < rows * cols; ++i) {
     const int64_t j = i % cols;
@@ -250,9 +250,9 @@ inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float
   std::vector<int32_t> found(rows);
   index.Download(found.data());
   REQUIRE(found == best);
-  const LossSums only = device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), nullptr, 1, rows, cols);
+  const LossSums only = device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), nullptr, 1, rows, cols, 0);
   LossResult result;
-  result.sums = device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 0.25f, rows, cols);
+  result.sums = device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 0.25f, rows, cols, 0);
   result.gradient = ToHost(tx);
   REQUIRE(std::abs(result.sums.loss - expected.loss) <= 1e-6 * (1 + expected.loss));
   REQUIRE(result.sums.correct == expected.correct);
@@ -270,7 +270,7 @@ inline void CheckSoftmaxCorners(Device* device) {
     const Tensor tx = ToDevice(device, Dtype::kF32, {1, cols}, &x);
     const Tensor tl(device, Dtype::kI32, {1});
     tl.Upload(&label);
-    return device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 1, 1, cols);
+    return device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 1, 1, cols, 0);
   };
   REQUIRE(run({1, 1, 1}, 0).correct == 1);
   REQUIRE(run({1, 1, 1}, 1).correct == 0);

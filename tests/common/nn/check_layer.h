@@ -4,7 +4,8 @@
 //   - parameters survive the way into the arena's layout and back.
 //
 // The net is [probe, layer]: probe is a linear layer on one-hot rows, so its weight is the layer's
-// input, transposed, and the gradient of that weight is the gradient of the layer's input.
+// input, transposed, and the gradient of that weight is the gradient of the layer's input. For an
+// image it is a 1x1 convolution on pixels that are one-hot over all pixels of all rows.
 #pragma once
 
 #include <algorithm>
@@ -14,24 +15,30 @@
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/nn/layer.h"
 #include "tests/common/nn/net_rig.h"
 
 namespace mariana {
 
 class LayerCheck {
  public:
-  LayerCheck(Device* device, const std::string& layer, Dtype compute = Dtype::kF32)
-      : rig_(device, Yaml(layer), {kRows, kRows, 0, compute, true}), step_(TrainStep(kRows)) {
+  // `image`: of the layer's input; scalar: 6 columns.
+  LayerCheck(Device* device, const std::string& layer, const Shape& image = {},
+             Dtype compute = Dtype::kF32)
+      : rows_(image.rank() == 3 ? 4 : 7),
+        rig_(device, Yaml(layer, image), Options(image, compute)),
+        step_(TrainStep(rows_)) {
     RandomSequence random(5, 0);
     for (size_t i = 0; i < rig_->params().size(); ++i) {
       std::vector<float> w = rig_.Param(static_cast<int>(i));
       for (float& v : w) v += 0.6f * random.Normal();
       rig_.SetParam(static_cast<int>(i), w);
     }
-    targets_.resize(kRows * rig_->output_shape().elements());
+    targets_.resize(rows_ * rig_->output_shape().elements());
     for (float& v : targets_) v = random.Normal();
-    one_hot_.resize(kRows * kRows);
-    for (int64_t r = 0; r < kRows; ++r) one_hot_[r * (kRows + 1)] = 1;
+    const int64_t n = rows_ * PixelsOf(image);
+    one_hot_.resize(n * n);
+    for (int64_t i = 0; i < n; ++i) one_hot_[i * (n + 1)] = 1;
   }
 
   // Mean over rows of half the squared distance, in float64.
@@ -39,7 +46,7 @@ class LayerCheck {
     double sum = 0;
     const std::vector<float> y = rig_.Forward(step_, one_hot_);
     for (size_t i = 0; i < y.size(); ++i) sum += 0.5 * std::pow(double{y[i]} - targets_[i], 2);
-    return sum / kRows;
+    return sum / static_cast<double>(rows_);
   }
 
   std::vector<std::vector<float>> Gradients() {
@@ -87,12 +94,17 @@ class LayerCheck {
   }
 
  private:
-  static constexpr int64_t kRows = 7;  // with groups of 3, the last one of a single sample
-
-  static std::string Yaml(const std::string& layer) {
-    return "loss: squared_error\ngroup: 3\nlayers:\n"
-           "- {type: linear, name: probe, units: 6, bias: false}\n- " +
-           layer + "\n";
+  static std::string Yaml(const std::string& layer, const Shape& image) {
+    const std::string probe =
+        image.rank() == 3 ? StrCat("type: conv, kernel: 1, channels: ", image[2])
+                          : "type: linear, units: 6";
+    return "loss: squared_error\ngroup: 3\nlayers:\n- {name: probe, bias: false, " + probe +
+           "}\n- " + layer + "\n";
+  }
+  RigOptions Options(const Shape& image, Dtype compute) const {
+    if (image.rank() != 3) return {rows_, rows_, 0, compute, true};
+    const Shape one_hot{image[0], image[1], rows_ * image[0] * image[1]};
+    return {rows_, 0, 0, compute, true, one_hot};
   }
 
   double Slope(int i, std::vector<float> w, size_t k) {
@@ -106,6 +118,7 @@ class LayerCheck {
     return (loss[1] - loss[0]) / (double{x + h} - double{x - h});
   }
 
+  const int64_t rows_;  // in groups of 3, the last one of a single sample
   NetRig rig_;
   const StepContext step_;
   std::vector<float> one_hot_, targets_;
@@ -134,14 +147,14 @@ inline bool CanBf16(Device* device) {
   }
 }
 
-inline void CheckLayer(const std::string& layer) {
+inline void CheckLayer(const std::string& layer, const Shape& image = {}) {
   INFO(layer);
   const auto device = MakeCpuDevice(0, 1, -1);
-  LayerCheck check(device.get(), layer);
+  LayerCheck check(device.get(), layer, image);
   check.CompareWithDifferences();
   check.CheckRoundTrip();
   if (!CanBf16(device.get())) return;
-  LayerCheck bf16(device.get(), layer, Dtype::kBF16);
+  LayerCheck bf16(device.get(), layer, image, Dtype::kBF16);
   CHECK(RelativeDistance(bf16.Outputs(), check.Outputs()) < 0.03);
   const auto a = bf16.Gradients(), b = check.Gradients();
   for (size_t i = 0; i < a.size(); ++i) {
@@ -150,11 +163,13 @@ inline void CheckLayer(const std::string& layer) {
   }
 }
 
-// Building a net of this layer on 6 inputs fails, and the message has all of `words`.
-inline void CheckRefused(const std::string& layers, const std::vector<std::string>& words) {
+// Building a net of these layers on 6 inputs, or an image, fails, and the message has all of
+// `words`.
+inline void CheckRefused(const std::string& layers, const std::vector<std::string>& words,
+                         const Shape& image = {}) {
   const auto device = MakeCpuDevice(0, 1, -1);
   try {
-    NetRig rig(device.get(), "layers: " + layers + "\n", {4, 6, 0, Dtype::kF32, true});
+    NetRig rig(device.get(), "layers: " + layers + "\n", {4, 6, 0, Dtype::kF32, true, image});
     FAIL("accepted " << layers);
   } catch (const Error& e) {
     CHECK(e.code() == ExitCode::kUsage);

@@ -55,9 +55,76 @@ TEST_CASE("Branch: gradients of several readers are added") {
   CheckRefused("[{type: branch, branches: [{layers: []}]}]", {"branches", "2"});
 }
 
+namespace {
+const Shape kImage{5, 4, 3};
+}
+
+TEST_CASE("Convolution: windows, padding, groups and activations") {
+  CheckLayer("{type: conv, channels: 4}", kImage);
+  CheckLayer("{type: conv, channels: 2, kernel: [1, 3], stride: [2, 1], padding: [0, 1]}", kImage);
+  CheckLayer("{type: conv, channels: 2, kernel: 2, padding: [2, 1, 0, 1], bias: false}", kImage);
+  CheckLayer("{type: conv, channels: 6, padding: same, groups: 3, activation: tanh}", kImage);
+  CheckLayer("{type: conv, channels: 2, padding: same, stride: 2, dilation: [2, 1]}", kImage);
+  CheckLayer("{type: conv, channels: 3, padding: 1, activation: sigmoid}\n- {type: linear, units: 2}",
+             kImage);
+  CheckRefused("[{type: conv, channels: 4}]", {"conv1", "image", "[6]"});
+  CheckRefused("[{type: conv, channels: 4, groups: 3}]", {"groups", "3", "2"}, {5, 4, 2});
+  CheckRefused("[{type: conv, channels: 4, kernel: 7, padding: 1}]", {"7", "height", "5"}, kImage);
+  CheckRefused("[{type: conv, channels: 4, kernel: [1, 2, 3]}]", {"kernel", "[height, width]"});
+  CheckRefused("[{type: conv, channels: 4, padding: valid}]", {"padding", "same"});
+  CheckRefused("[{type: conv, channels: 4, stride: []}]", {"stride", "[height, width]"});
+}
+
+TEST_CASE("Pooling: windows, padding, ceil mode") {
+  CheckLayer("{type: max_pool}", kImage);
+  CheckLayer("{type: max_pool, kernel: 3, stride: 2, padding: 1, ceil_mode: true}", kImage);
+  CheckLayer("{type: avg_pool, kernel: [3, 2], stride: 1, padding: 1}", kImage);
+  CheckLayer("{type: avg_pool, kernel: 3, stride: 2, padding: same, count_include_pad: false}",
+             kImage);
+  CheckLayer("{type: global_pool}\n- {type: linear, units: 2}", kImage);
+  CheckRefused("[{type: max_pool, kernel: 2, padding: 2}]", {"padding", "kernel"}, kImage);
+  CheckRefused("[{type: global_pool}]", {"global_pool1", "image"});
+}
+
+TEST_CASE("Images through normalisation and element-wise layers") {
+  CheckLayer("{type: lrn, size: 3, alpha: 0.5, k: 2}", kImage);
+  CheckLayer("{type: leaky_relu, slope: 0.2}", kImage);
+  CheckLayer("{type: gelu}", kImage);
+  CheckLayer("{type: batch_norm}\n- {type: tanh}", kImage);
+  CheckLayer("{type: dropout, rate: 0.3}\n- {type: flatten}\n- {type: linear, units: 2}", kImage);
+  CheckRefused("[{type: leaky_relu, slope: 0}]", {"slope"});
+}
+
+TEST_CASE("Batch norm with relu and a residual is one operation") {
+  // Inputs of relus that the checks' differences cannot carry over 0.
+  CheckLayer("{type: batch_norm}\n- {type: relu}\n- {type: linear, units: 2}", kImage);
+  CheckLayer(
+      "{type: residual, activation: relu, layers: [{type: conv, channels: 3, padding: same}, {type: "
+      "batch_norm}]}",
+      kImage);
+  CheckLayer("{type: residual, layers: [{type: tanh}, {type: batch_norm}]}", kImage);
+  CheckLayer(
+      "{type: residual, activation: relu, shortcut: [{type: conv, kernel: 1, channels: 2, stride: "
+      "2}, {type: batch_norm}], layers: [{type: conv, channels: 2, stride: 2, padding: 1}, {type: "
+      "batch_norm}]}",
+      kImage);
+  CheckRefused("[{type: residual, layers: [{type: conv, channels: 2, padding: 1}]}]",
+               {"residual1", "[5, 4, 3]", "[5, 4, 2]", "shortcut"}, kImage);
+}
+
+TEST_CASE("Branches of images are joined along the channels") {
+  const std::string arms =
+      "branches: [{name: a, layers: [{type: conv, kernel: 1, channels: 2}]}, {layers: [{type: "
+      "max_pool, kernel: 3, stride: 1, padding: 1}]}, {layers: []}]";
+  CheckLayer("{type: branch, " + arms + "}\n- {type: gelu}", kImage);
+  CheckRefused("[{type: branch, branches: [{layers: []}, {layers: [{type: max_pool}]}]}]",
+               {"branch1", "[5, 4, 3]", "[2, 2, 3]"}, kImage);
+}
+
 TEST_CASE("Names: unique, plain, numbered") {
   CheckRefused("[{type: relu, name: a}, {type: relu, name: a}]", {"layer a", "two layers"});
-  CheckRefused("[{type: relu, name: a.b}]", {"a.b", "letters"});
+  CheckRefused("[{type: relu, name: a.b}]", {"a.b", "letters", "sequence"});
+  CheckRefused("[{type: branch, branches: [{}, {name: a.b}]}]", {"branch1", "a.b", "letters"});
   CheckRefused("[{type: rellu}]", {"rellu", "relu"});
 }
 

@@ -15,6 +15,7 @@ struct RigOptions {
   int64_t outputs = 0;
   Dtype compute = Dtype::kF32;
   bool train = true;
+  Shape image{};  // of one input; default: `inputs` columns
 };
 
 class NetRig {
@@ -26,7 +27,9 @@ class NetRig {
     NetOptions options;
     options.device = device;
     options.max_rows = o.rows;
-    options.input = Shape{o.inputs};
+    if (o_.image.rank() == 0) o_.image = Shape{o.inputs};
+    o_.inputs = o_.image.elements();
+    options.input = o_.image;
     options.outputs = o.outputs;
     options.compute = o.compute;
     options.train = o.train;

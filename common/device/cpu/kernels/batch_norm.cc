@@ -1,95 +1,120 @@
-// Batch normalisation (Ioffe and Szegedy 2015) of one group of rows, in strips of columns whose
-// sums stay in the first cache. Two passes for the variance: no cancellation.
+// Batch normalisation (Ioffe and Szegedy 2015) of one block of rows, each with its own parameters
+// per value of a row. What spans blocks is in cpu/batch_norm.cc.
 #include "common/device/cpu/kernels/loops.h"
 
 namespace mariana::MARIANA_ISA {
 namespace {
 
-constexpr int64_t kStrip = 256;
-
-// f(first column, width) for each strip.
+// f(width) with the usual width a constant, so that its loops have no remainder.
 template <class F>
-[[gnu::always_inline]] inline void Strips(int64_t cols, const F& f) {
-  for (int64_t c = 0; c < cols; c += kStrip) f(c, cols - c < kStrip ? cols - c : kStrip);
+[[gnu::always_inline]] inline void WithWidth(int64_t width, const F& f) {
+  if (width == kNormLanes) {
+    f(std::integral_constant<int64_t, kNormLanes>());
+  } else {
+    f(width);
+  }
 }
 
-void Statistics(const void* x, int64_t stride, int64_t rows, int64_t cols, float* mean,
-                float* variance, Dtype t) {
-  const float inverse = 1.0f / static_cast<float>(rows);
+void Sums(const NormBlock& b, const void* x, const float* shift, float* sum, float* square,
+          Dtype t) {
   WithType(t, [=](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    Strips(cols, [=](int64_t c, int64_t width) {
-      const T* p = static_cast<const T*>(x) + c;
-      float sum[kStrip] = {}, squares[kStrip] = {};
-      float *s = sum, *q = squares;
-      for (int64_t r = 0; r < rows; ++r) {
-        Each(width, [=](int64_t i) { s[i] += Load(p + r * stride, i); });
-      }
-      Each(width, [=](int64_t i) { s[i] *= inverse; });
-      for (int64_t r = 0; r < rows; ++r) {
+    WithWidth(b.width, [=](auto width) {
+      Each(width, [=](int64_t i) { sum[i] = square[i] = 0; });
+      for (int64_t r = 0; r < b.rows; ++r) {
+        const T* p = static_cast<const T*>(x) + r * b.stride;
         Each(width, [=](int64_t i) {
-          const float d = Load(p + r * stride, i) - s[i];
-          q[i] += d * d;
+          const float d = Load(p, i) - shift[i];
+          sum[i] += d;
+          square[i] += d * d;
         });
       }
-      Each(width, [=](int64_t i) {
-        mean[c + i] = s[i];
-        variance[c + i] = q[i] * inverse;
+    });
+  });
+}
+
+template <bool has_residual, bool relu, class T, class Width>
+[[gnu::always_inline]] inline void ApplyRows(const NormBlock& b, Width width, const T* x,
+                                             const T* residual, const float* mean,
+                                             const float* slope, const float* beta, T* y) {
+  for (int64_t r = 0; r < b.rows; ++r) {
+    const T *p = x + r * b.stride, *q = has_residual ? residual + r * b.stride : nullptr;
+    T* to = y + r * b.stride;
+    Each(width, [=](int64_t i) {
+      float v = (Load(p, i) - mean[i]) * slope[i] + beta[i];
+      if (has_residual) v += Load(q, i);
+      if (relu) v = formulas::Apply<Activation::kRelu>(v);
+      Store(to, i, v);
+    });
+  }
+}
+
+// f(has_residual, relu), both constants.
+template <class F>
+[[gnu::always_inline]] inline void WithFlags(bool first, bool second, const F& f) {
+  if (first) {
+    second ? f(std::true_type(), std::true_type()) : f(std::true_type(), std::false_type());
+  } else {
+    second ? f(std::false_type(), std::true_type()) : f(std::false_type(), std::false_type());
+  }
+}
+
+void Apply(const NormBlock& b, const void* x, const void* residual, const float* mean,
+           const float* slope, const float* beta, bool relu, void* y, Dtype t) {
+  WithType(t, [=](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    WithFlags(residual != nullptr, relu, [=](auto has_residual, auto has_relu) {
+      WithWidth(b.width, [=](auto width) {
+        ApplyRows<decltype(has_residual)::value, decltype(has_relu)::value>(
+            b, width, static_cast<const T*>(x), static_cast<const T*>(residual), mean, slope, beta,
+            static_cast<T*>(y));
       });
     });
   });
 }
 
-void Apply(const void* x, int64_t stride, int64_t rows, int64_t cols, const float* gamma,
-           const float* beta, const float* mean, const float* variance, float epsilon, void* y,
-           Dtype t) {
+void BackwardSums(const NormBlock& b, const void* x, const void* y, const void* dy,
+                  const float* mean, void* copy, float* sum, float* product, Dtype t) {
   WithType(t, [=](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    Strips(cols, [=](int64_t c, int64_t width) {
-      const T* p = static_cast<const T*>(x) + c;
-      T* q = static_cast<T*>(y) + c;
-      float slope[kStrip];
-      float* k = slope;
-      Each(width,
-           [=](int64_t i) { k[i] = gamma[c + i] / __builtin_sqrtf(variance[c + i] + epsilon); });
-      for (int64_t r = 0; r < rows; ++r) {
-        Each(width, [=](int64_t i) {
-          Store(q + r * stride, i, (Load(p + r * stride, i) - mean[c + i]) * k[i] + beta[c + i]);
-        });
-      }
+    WithFlags(y != nullptr, copy != nullptr, [=](auto relu, auto copies) {
+      WithWidth(b.width, [=](auto width) {
+        Each(width, [=](int64_t i) { sum[i] = product[i] = 0; });
+        for (int64_t r = 0; r < b.rows; ++r) {
+          const int64_t at = r * b.stride;
+          const T *p = static_cast<const T*>(x) + at, *d = static_cast<const T*>(dy) + at;
+          const T* out = relu ? static_cast<const T*>(y) + at : nullptr;
+          T* to = copies ? static_cast<T*>(copy) + at : nullptr;
+          Each(width, [=](int64_t i) {
+            float g = Load(d, i);
+            if (relu) g = Load(out, i) > 0.0f ? g : 0.0f;
+            if (copies) Store(to, i, g);
+            sum[i] += g;
+            product[i] += g * (Load(p, i) - mean[i]);
+          });
+        }
+      });
     });
   });
 }
 
-void Backward(const void* x, const void* dy, int64_t stride, int64_t rows, int64_t cols,
-              const float* gamma, const float* mean, const float* variance, float epsilon, void* dx,
-              float* dgamma, float* dbeta, Dtype t) {
-  const float inverse = 1.0f / static_cast<float>(rows);
+void Backward(const NormBlock& b, const void* x, const void* y, const void* dy, const float* mean,
+              const float* slope, const float* shift, const float* tilt, void* dx, Dtype t) {
   WithType(t, [=](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    Strips(cols, [=](int64_t c, int64_t width) {
-      const T *p = static_cast<const T*>(x) + c, *d = static_cast<const T*>(dy) + c;
-      T* out = static_cast<T*>(dx) + c;
-      float root[kStrip], sum[kStrip] = {}, product[kStrip] = {};  // of dy, and of dy * xhat
-      float *k = root, *s = sum, *q = product;
-      Each(width, [=](int64_t i) { k[i] = 1.0f / __builtin_sqrtf(variance[c + i] + epsilon); });
-      for (int64_t r = 0; r < rows; ++r) {
-        Each(width, [=](int64_t i) {
-          const float g = Load(d + r * stride, i);
-          s[i] += g;
-          q[i] += g * (Load(p + r * stride, i) - mean[c + i]) * k[i];
-        });
-      }
-      for (int64_t r = 0; r < rows; ++r) {
-        Each(width, [=](int64_t i) {
-          const float xhat = (Load(p + r * stride, i) - mean[c + i]) * k[i];
-          const float centred = Load(d + r * stride, i) - (s[i] + xhat * q[i]) * inverse;
-          Store(out + r * stride, i, gamma[c + i] * k[i] * centred);
-        });
-      }
-      Each(width, [=](int64_t i) {
-        dgamma[c + i] += q[i];
-        dbeta[c + i] += s[i];
+    WithFlags(y != nullptr, true, [=](auto relu, auto) {
+      WithWidth(b.width, [=](auto width) {
+        for (int64_t r = 0; r < b.rows; ++r) {
+          const int64_t at = r * b.stride;
+          const T *p = static_cast<const T*>(x) + at, *d = static_cast<const T*>(dy) + at;
+          const T* out = relu ? static_cast<const T*>(y) + at : nullptr;
+          T* to = static_cast<T*>(dx) + at;
+          Each(width, [=](int64_t i) {
+            float g = Load(d, i);
+            if (relu) g = Load(out, i) > 0.0f ? g : 0.0f;
+            Store(to, i, slope[i] * (g - shift[i] - (Load(p, i) - mean[i]) * tilt[i]));
+          });
+        }
       });
     });
   });
@@ -98,8 +123,9 @@ void Backward(const void* x, const void* dy, int64_t stride, int64_t rows, int64
 }  // namespace
 
 void AddBatchNorm(Kernels* k) {
-  k->norm_statistics = Statistics;
+  k->norm_sums = Sums;
   k->norm_apply = Apply;
+  k->norm_backward_sums = BackwardSums;
   k->norm_backward = Backward;
 }
 

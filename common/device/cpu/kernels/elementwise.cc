@@ -7,13 +7,31 @@ void Fill(float* x, float value, int64_t n) {
   Each(n, [=](int64_t i) { x[i] = value; });
 }
 
-void Add(const void* a, const void* b, void* y, int64_t n, Dtype t) {
+// y = f(x)
+template <class F>
+[[gnu::always_inline]] inline void Map(const void* x, void* y, int64_t n, Dtype t, const F& f) {
   WithType(t, [=](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    const T *p = static_cast<const T*>(a), *q = static_cast<const T*>(b);
-    T* r = static_cast<T*>(y);
-    Each(n, [=](int64_t i) { Store(r, i, Load(p, i) + Load(q, i)); });
+    const T* p = static_cast<const T*>(x);
+    T* q = static_cast<T*>(y);
+    Each(n, [=](int64_t i) { Store(q, i, f(Load(p, i))); });
   });
+}
+
+// z = f(x, y)
+template <class F>
+[[gnu::always_inline]] inline void Map(const void* x, const void* y, void* z, int64_t n, Dtype t,
+                                       const F& f) {
+  WithType(t, [=](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T *p = static_cast<const T*>(x), *q = static_cast<const T*>(y);
+    T* r = static_cast<T*>(z);
+    Each(n, [=](int64_t i) { Store(r, i, f(Load(p, i), Load(q, i))); });
+  });
+}
+
+void Add(const void* a, const void* b, void* y, int64_t n, Dtype t) {
+  Map(a, b, y, n, t, [](float p, float q) { return p + q; });
 }
 
 void Activate(Activation activation, const void* x, void* y, int64_t n, Dtype t) {
@@ -39,6 +57,19 @@ void ActivateBackward(Activation activation, const void* y, const void* dy, void
       Each(n, [=](int64_t i) { Store(r, i, Load(q, i) * formulas::Slope<a>(Load(p, i))); });
     });
   });
+}
+
+void LeakyRelu(const void* x, void* y, float slope, int64_t n, Dtype t) {
+  Map(x, y, n, t, [=](float v) { return formulas::LeakyRelu(v, slope); });
+}
+void LeakyReluBackward(const void* y, const void* dy, void* dx, float slope, int64_t n, Dtype t) {
+  Map(y, dy, dx, n, t, [=](float v, float d) { return d * formulas::LeakyReluSlope(v, slope); });
+}
+void Gelu(const void* x, void* y, int64_t n, Dtype t) {
+  Map(x, y, n, t, [](float v) { return formulas::Gelu(v); });
+}
+void GeluBackward(const void* x, const void* dy, void* dx, int64_t n, Dtype t) {
+  Map(x, dy, dx, n, t, [](float v, float d) { return d * formulas::GeluSlope(v); });
 }
 
 void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) {
@@ -92,6 +123,10 @@ void AddElementwise(Kernels* k) {
   k->add = Add;
   k->activate = Activate;
   k->activate_backward = ActivateBackward;
+  k->leaky_relu = LeakyRelu;
+  k->leaky_relu_backward = LeakyReluBackward;
+  k->gelu = Gelu;
+  k->gelu_backward = GeluBackward;
   k->convert = Convert;
   k->dropout = Dropout;
 }

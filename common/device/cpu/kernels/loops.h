@@ -64,5 +64,8 @@ void AddBatchNorm(Kernels* k);
 void AddGemm(Kernels* k);
 void AddLosses(Kernels* k);
 void AddUpdate(Kernels* k);
+void AddPooling(Kernels* k);
+void AddLrn(Kernels* k);
+void AddConv(Kernels* k);
 
 }  // namespace mariana::MARIANA_ISA

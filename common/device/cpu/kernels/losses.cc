@@ -42,9 +42,15 @@ int32_t ArgMax(const float* x, int64_t n) {
 }
 
 double SoftmaxCrossEntropy(const float* x, int32_t label, float* gradient, float scale, int64_t n,
-                           bool* correct) {
+                           float smoothing, bool* correct) {
   const float max = RowMax(x, n);
   const float at_label = x[label];
+  // What the targets take of the outputs; apart, so that 0 * infinity does not come in.
+  double expected = at_label;
+  if (smoothing > 0) {
+    const double all = LaneSum(n, [=](int64_t i) { return x[i] - max; });
+    expected += smoothing * (all / static_cast<double>(n) + max - at_label);
+  }
   *correct = at_label == max && ArgMax(x, n) == label;
   double sum;
   if (gradient == nullptr) {
@@ -56,10 +62,11 @@ double SoftmaxCrossEntropy(const float* x, int32_t label, float* gradient, float
       return e;
     });
     const float k = static_cast<float>(scale / sum);
-    Each(n, [=](int64_t i) { gradient[i] *= k; });
-    gradient[label] -= scale;
+    const float rest = scale * smoothing / static_cast<float>(n);
+    Each(n, [=](int64_t i) { gradient[i] = gradient[i] * k - rest; });
+    gradient[label] -= scale * (1.0f - smoothing);
   }
-  return __builtin_log(sum) + max - at_label;
+  return __builtin_log(sum) + max - expected;
 }
 
 void LogSoftmax(const float* x, float* y, int64_t n) {

@@ -14,6 +14,9 @@ Kernels Table() {
   AddGemm(&k);
   AddLosses(&k);
   AddUpdate(&k);
+  AddPooling(&k);
+  AddLrn(&k);
+  AddConv(&k);
   return k;
 }
 
