@@ -1,5 +1,5 @@
-// Sigmoid, tanh and relu as layers of their own. After a linear layer, a convolution or (relu) batch
-// norm they are fused into it.
+// Sigmoid, tanh and relu as layers of their own. After a linear layer, a convolution or (relu)
+// batch norm they are fused into it.
 #include "common/nn/compile.h"
 #include "common/nn/layers/layers.h"
 
@@ -34,6 +34,9 @@ class ActivationLayer : public Layer {
   }
   void Backward(const StepContext& step, const LayerArgs& a) override {
     device_->ActivateBackward(activation_, a.y, a.dy, a.dx[0], step.rows * columns_, dtype_);
+  }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    return ExportActivation(activation_, a.name, a.x[0], graph);
   }
 
  private:
