@@ -10,23 +10,30 @@ void FeedPixels(const uint8_t* pixels, int64_t begin, const Tensor& input) {
 }
 
 ImageFeed::ImageFeed(const ImageSource* images, const ImageStreamOptions& options,
-                     int64_t first_step)
+                     int64_t epoch_begin, DataParallel* workers)
     : stream_(images, options),
-      batches_(options.clock ? options.clock : Clock::Real(), first_step + options.first_step,
-               [this] {
-                 auto batch = std::make_shared<ImageBatch>();
-                 return stream_.Next(batch.get()) ? batch : nullptr;
-               }) {}
+      batches_(workers->options(),
+               {epoch_begin + options.first_step, epoch_begin + stream_.steps(),
+                workers->net(0)->group(), false},
+               [this] { return Next(); }) {}
 
-void ImageFeed::Fill(int, int64_t step, int64_t begin, const Tensor& input, const Tensor& labels) {
-  const std::shared_ptr<const ImageBatch> batch = batches_.Get(step);
-  CHECK_LE(begin + input.shape()[0], batch->rows());
-  FeedPixels(batch->pixels.data(), begin, input);
-  if (labels.dtype() == Dtype::kI32) {
-    labels.Upload(batch->label.data() + begin);
-  } else {
-    labels.Upload(batch->target.data() + begin);
-  }
+std::shared_ptr<HostBatch> ImageFeed::Next() {
+  auto images = std::make_shared<ImageBatch>();
+  if (!stream_.Next(images.get())) return nullptr;
+  auto batch = std::make_shared<HostBatch>();
+  batch->rows = images->rows();
+  batch->input = images->pixels.data();
+  batch->labels = images->target.empty() ? static_cast<const void*>(images->label.data())
+                                         : images->target.data();
+  batch->keep = std::move(images);
+  return batch;
+}
+
+std::vector<StageSeconds> ImageFeed::Seconds() const {
+  std::vector<StageSeconds> all = stream_.Seconds();
+  all.pop_back();  // "consume" is told by the stages that follow
+  for (const StageSeconds& stage : batches_.Seconds()) all.push_back(stage);
+  return all;
 }
 
 }  // namespace mariana

@@ -94,7 +94,8 @@ bool Trainer::TrainEpoch() {
   if (state_.step_in_epoch == state_.steps_in_epoch || !EpochsLeft()) {
     return true;  // only its evaluation is missing
   }
-  ImageFeed feed(train_.images.get(), TrainStream(), state_.step - state_.step_in_epoch);
+  ImageFeed feed(train_.images.get(), TrainStream(), state_.step - state_.step_in_epoch,
+                 workers_.get());
   CHECK_EQ(feed.steps_in_epoch(), state_.steps_in_epoch);
 
   progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", spec.train.epochs), train_.images->size(),
@@ -116,7 +117,7 @@ bool Trainer::TrainEpoch() {
     if (!stopped && !epoch_done && EpochsLeft()) Save(false);
   }
   meter_.WriteWindow();
-  pipeline_ = feed.stream().Seconds();
+  pipeline_ = feed.Seconds();
   meter_.TakeTimes(workers_.get());
   progress_.End();
   meter_.Fill(summary_);

@@ -51,21 +51,34 @@ const float* FrameFeeder::BlockOnDevice(const std::shared_ptr<const FrameBlock>&
   return block_frames_.f32();
 }
 
+WorkerFrames::WorkerFrames(const Net& net, const ContextSpec& context)
+    : feeder_(net.options().device, context, net.options().max_rows) {
+  const NetOptions& o = net.options();
+  std::vector<int64_t> input{o.max_rows};
+  input.insert(input.end(), o.input.dims().begin(), o.input.dims().end());
+  all_ = {Tensor(o.device, o.compute, Shape(input)), Tensor(o.device, Dtype::kI32, {o.max_rows})};
+}
+
+DeviceBatch WorkerFrames::Take(const FrameBatch& batch, int64_t begin, int64_t rows) {
+  const DeviceBatch part{all_.input.Rows(0, rows), all_.labels.Rows(0, rows)};
+  feeder_.Feed(batch, begin, part.input, part.labels);
+  return part;
+}
+
 FrameSource::FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options,
-                         int64_t first_step, std::vector<std::unique_ptr<FrameFeeder>>* feeders)
+                         int64_t first_step, std::vector<std::unique_ptr<WorkerFrames>>* frames)
     : stream_(corpus, options),
       batches_(options.clock ? options.clock : Clock::Real(), first_step + options.first_step,
                [this] {
                  auto batch = std::make_shared<FrameBatch>();
                  return stream_.Next(batch.get()) ? batch : nullptr;
                }),
-      feeders_(feeders) {}
+      frames_(frames) {}
 
 int64_t FrameSource::Rows(int64_t step) { return batches_.Get(step)->rows(); }
 
-void FrameSource::Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
-                       const Tensor& labels) {
-  (*feeders_)[static_cast<size_t>(worker)]->Feed(*batches_.Get(step), begin, input, labels);
+DeviceBatch FrameSource::Take(int worker, int64_t step, int64_t begin, int64_t rows) {
+  return (*frames_)[static_cast<size_t>(worker)]->Take(*batches_.Get(step), begin, rows);
 }
 
 }  // namespace mariana

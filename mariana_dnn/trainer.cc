@@ -92,7 +92,7 @@ bool Trainer::TrainEpoch() {
   options.right = static_cast<int32_t>(spec.data.context.right);
   options.first_step = state_.step_in_epoch;
   options.readers = static_cast<int>(spec.data.reader_threads);
-  FrameSource source(train_.get(), options, state_.step - state_.step_in_epoch, &feeders_);
+  FrameSource source(train_.get(), options, state_.step - state_.step_in_epoch, &frames_);
   CHECK_EQ(source.steps_in_epoch(), state_.steps_in_epoch);
 
   progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", spec.train.epochs),

@@ -53,7 +53,7 @@ class Trainer {
   Topology topology_ = Topology::kLinear;
   std::string topology_reason_;
   std::unique_ptr<DataParallel> workers_;
-  std::vector<std::unique_ptr<FrameFeeder>> feeders_;
+  std::vector<std::unique_ptr<WorkerFrames>> frames_;
   std::vector<std::unique_ptr<FrameScorer>> scorers_;
   TrainState state_;
   TrainMeter meter_;

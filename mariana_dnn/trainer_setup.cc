@@ -54,9 +54,7 @@ void Trainer::MakeWorkers() {
   workers_ = std::make_unique<DataParallel>(o);
   workers_->EnableProfile(spec.log.profile);
   for (int w = 0; w < workers_->workers(); ++w) {
-    const int64_t rows = workers_->net(w)->options().max_rows;
-    feeders_.push_back(
-        std::make_unique<FrameFeeder>(o.devices[static_cast<size_t>(w)], spec.data.context, rows));
+    frames_.push_back(std::make_unique<WorkerFrames>(*workers_->net(w), spec.data.context));
     scorers_.push_back(std::make_unique<FrameScorer>(workers_->net(w), spec.data.context));
   }
   int64_t parameters = 0;
