@@ -47,14 +47,14 @@ log: {{every_steps: 1}}
 
 def picture(rng, label, channels=1):
     """[SIZE][SIZE][channels] of 0..255."""
-    shade = rng.randint(150, 250)
+    shade = rng.randint(90, 200)
     pixels = []
     for y in range(SIZE):
         row = []
         for x in range(SIZE):
             at = (x, SIZE - 1 - x, y, SIZE - 1 - y)[label]
             level = shade if at < 4 else 60
-            row.append([min(255, max(0, level + rng.randint(-40, 40))) for _ in range(channels)])
+            row.append([min(255, max(0, level + rng.randint(-60, 60))) for _ in range(channels)])
         pixels.append(row)
     return pixels
 
