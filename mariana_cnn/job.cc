@@ -28,10 +28,19 @@ const ImageSetSpec& DataSpec::set(DataSet which) const {
 
 void ImageTrainSpec::Describe(Fields* f) {
   TrainSpec::Describe(f);
+  f->Real("ema", &ema,
+          "The model is the moving average of the values, which keeps this share of itself a step "
+          "(0.9999); 0: the values as they are.",
+          Rule().Min(0).Below(1));
   f->Section("import", &import,
              "Values that a new run starts with, from a model of another job or another tool.");
   f->Require(start_from.empty() || import.file.empty(), "start_from",
              "and `import` exclude each other");
+}
+
+void ImageTrainSpec::DescribeIdentity(Fields* f) {
+  TrainSpec::DescribeIdentity(f);
+  f->Real("ema", &ema, "");
 }
 
 void EvaluateSpec::Describe(Fields* f) {

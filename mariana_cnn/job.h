@@ -31,8 +31,10 @@ struct DataSpec {
 
 // `train:`: what every trainer has, and what images need.
 struct ImageTrainSpec : TrainSpec {
+  double ema = 0;
   ImportSpec import;
   void Describe(Fields* f);
+  void DescribeIdentity(Fields* f);
 };
 
 // `evaluate:`
