@@ -1,7 +1,6 @@
 #include "common/data/images/image_sets.h"
 
 #include <lmdb.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <catch2/catch.hpp>
@@ -69,7 +68,7 @@ TEST_CASE("a folder's classes are its folders, sorted; what is no image is count
                   {"set/cat/.hidden.jpg", "no"},
                   {"set/empty/readme", "no"},
                   {"set/top.jpg", "no"}});
-  symlink((dir / "set/cat/x.jpeg").c_str(), (dir / "set/dog/link.jpg").c_str());
+  fs::create_symlink(dir / "set/cat/x.jpeg", dir / "set/dog/link.jpg");
   const ImageSet set = OpenImages(Spec(ImageSetType::kFolder, dir / "set"));
   const ImageSource& images = *set.images;
   CHECK(images.classes() == std::vector<std::string>{"cat", "dog"});
@@ -95,7 +94,7 @@ TEST_CASE("mistakes in a folder are told") {
   CHECK(Complaint(dir, Spec(ImageSetType::kFolder, dir / "none")) == "none: holds no images");
   CHECK_THAT(Complaint(dir, Spec(ImageSetType::kFolder, dir / "gone")),
              Catch::Contains("gone: cannot open: No such file"));
-  symlink((dir / "loop").c_str(), (dir / "loop/c/up").c_str());
+  fs::create_symlink(dir / "loop", dir / "loop/c/up");
   CHECK(Complaint(dir, Spec(ImageSetType::kFolder, dir / "loop")) ==
         "loop/c/up: is a link to a folder that it lies in");
 }
