@@ -178,7 +178,7 @@ TEST_CASE("a stream that starts at step k is the tail of the whole one, and read
     o.first_step = static_cast<int64_t>(k);
     source.reads = 0;
     REQUIRE(Epoch(source, o) == Steps(whole.begin() + static_cast<int64_t>(k), whole.end()));
-    REQUIRE(source.reads <= 203 - static_cast<int64_t>(k) * 16 + 3);
+    REQUIRE(source.reads <= std::max<int64_t>(203 - o.first_step * 16, 0) + 3);  // and stand-ins
   }
 }
 
