@@ -180,9 +180,10 @@ void AddFigures(const ImageReportInput& in, Report* report) {
   AddBestFigure(in.facts, "auc", "Area under the ROC curve", FigureForm::kNumber, report);
   AddBestFigure(in.facts, "loss", "Loss", FigureForm::kNumber, report);
   AddSpeedFigure(in.facts, report);
-  if (in.held_out->bad_images > 0) {
+  if (in.bad_images + in.held_out->bad_images > 0) {
     report->figures.push_back(
-        {"Broken images", StrCat(in.held_out->bad_images), "held out; left out and named"});
+        {"Broken images", StrCat(in.bad_images + in.held_out->bad_images),
+         StrCat(in.held_out->bad_images, " of them held out; log/ names all")});
   }
 }
 
