@@ -1,5 +1,10 @@
-// PNG, BMP and WebP through OpenCV. Sizes and orientation are read here first: OpenCV would
-// allocate whatever a header asks for, and it honours orientation in some formats only.
+// PNG, BMP and WebP through OpenCV. Sizes, orientation, completeness and checksums are read here
+// first: OpenCV would allocate whatever a header asks for, honours orientation in some formats
+// only, and writes what it thinks of damaged files to stderr.
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <opencv2/imgcodecs.hpp>
@@ -34,29 +39,47 @@ bool IsPng(const uint8_t* p, size_t size) {
   return size >= 33 && Is(p, std::string_view("\x89PNG\r\n\x1A\n", 8)) && Is(p + 12, "IHDR");
 }
 
+[[noreturn]] void Truncated(const char* format) {
+  throw Fail(ExitCode::kBadData, "truncated ", format, " image");
+}
+
+// Chunks: length, name, data, checksum of name and data.
 Header ReadPng(const uint8_t* p, size_t size) {
   Header h;
   h.size = {BigEndian(p + 16), BigEndian(p + 20)};
-  // Chunks: length, name, data, checksum.
-  for (size_t at = 8; size - at >= 12;) {
+  for (size_t at = 8;;) {
+    if (size - at < 12) Truncated("PNG");
     const size_t length = BigEndian(p + at);
-    if (length > size - at - 12 || Is(p + at + 4, "IDAT")) break;
-    if (Is(p + at + 4, "eXIf")) h.orientation = ParseOrientation(p + at + 8, length);
+    if (length > size - at - 12) Truncated("PNG");
+    const uint8_t* name = p + at + 4;
+    if (crc32(0, name, static_cast<uInt>(length + 4)) != BigEndian(name + 4 + length)) {
+      throw Error(ExitCode::kBadData, "damaged PNG image: a checksum is wrong");
+    }
+    if (Is(name, "IEND")) return h;
+    if (Is(name, "eXIf")) h.orientation = ParseOrientation(name + 4, length);
     at += length + 12;
   }
-  return h;
 }
 
 bool IsBmp(const uint8_t* p, size_t size) { return size >= 26 && Is(p, "BM"); }
 
-Header ReadBmp(const uint8_t* p) {
+Header ReadBmp(const uint8_t* p, size_t size) {
   Header h;
+  int64_t bits;
+  bool packed = false;
   if (LittleEndian(p + 14) == 12) {  // OS/2's first header
     h.size = {LittleEndian(p + 18, 2), LittleEndian(p + 20, 2)};
-    return h;
+    bits = LittleEndian(p + 24, 2);
+  } else {
+    if (size < 54) Truncated("BMP");
+    const auto height = static_cast<int32_t>(LittleEndian(p + 22));  // < 0: from the top
+    h.size = {static_cast<int32_t>(LittleEndian(p + 18)), std::abs(int64_t{height})};
+    bits = LittleEndian(p + 28, 2);
+    packed = LittleEndian(p + 30) == 1 || LittleEndian(p + 30) == 2;  // run lengths
   }
-  const auto height = static_cast<int32_t>(LittleEndian(p + 22));  // < 0: from the top
-  h.size = {static_cast<int32_t>(LittleEndian(p + 18)), std::abs(int64_t{height})};
+  const int64_t row_bytes = (h.size.width * bits + 31) / 32 * 4;
+  const int64_t data = static_cast<int64_t>(size) - LittleEndian(p + 10);
+  if (!packed && data / std::max<int64_t>(row_bytes, 1) < h.size.height) Truncated("BMP");
   return h;
 }
 
@@ -75,6 +98,7 @@ Header ReadWebP(const uint8_t* p, size_t size) {
   } else {
     h.size = {LittleEndian(data + 4, 3) + 1, LittleEndian(data + 7, 3) + 1};
   }
+  if (LittleEndian(p + 4) > size - 8) Truncated("WebP");
   // Chunks: name, length, data, filled up to an even length.
   for (size_t at = 12; size > at && size - at >= 8;) {
     const size_t length = LittleEndian(p + at + 4);
@@ -91,7 +115,7 @@ Header ReadWebP(const uint8_t* p, size_t size) {
 
 Header ReadHeader(const uint8_t* bytes, size_t size) {
   if (IsPng(bytes, size)) return ReadPng(bytes, size);
-  if (IsBmp(bytes, size)) return ReadBmp(bytes);
+  if (IsBmp(bytes, size)) return ReadBmp(bytes, size);
   if (IsWebP(bytes, size)) return ReadWebP(bytes, size);
   throw Error(ExitCode::kBadData,
               size == 0 ? "an empty file" : "not a JPEG, PNG, BMP or WebP image");
@@ -119,7 +143,7 @@ class OpenCvDecoder : public ImageDecoder {
     const cv::Mat bgr = DecodeBgr();
     if (bgr.empty() || bgr.type() != CV_8UC3 || bgr.cols != header_.size.width ||
         bgr.rows != header_.size.height) {
-      throw Error(ExitCode::kBadData, "damaged or truncated image");
+      throw Error(ExitCode::kBadData, "a damaged image");
     }
     Pixels* rgb = channels == 3 ? pixels : &rgb_;
     rgb->Reset({0, 0, bgr.cols, bgr.rows}, 3);

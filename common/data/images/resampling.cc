@@ -21,8 +21,8 @@ void MakeTaps(const AxisSpec& axis, Taps* taps) {
   const auto low = static_cast<int64_t>(std::floor(axis.begin));
   const auto high = static_cast<int64_t>(std::ceil(axis.end));
   const auto n = static_cast<size_t>(axis.count);
-  taps->width = std::min(static_cast<int64_t>(std::ceil(reach)) * 2 + 1, high - low);
-  taps->first.assign(n, static_cast<int32_t>(low));
+  taps->width = std::min(static_cast<int64_t>(std::ceil(2 * reach)), high - low);
+  taps->first.assign(n, 0);
   taps->count.assign(n, 0);
   taps->weight.assign(n * static_cast<size_t>(taps->width), 0.0f);
   taps->source_begin = high;
@@ -35,7 +35,7 @@ void MakeTaps(const AxisSpec& axis, Taps* taps) {
     auto first = std::max(static_cast<int64_t>(triangle.centre - reach + 0.5), low);
     auto last = std::min(static_cast<int64_t>(triangle.centre + reach + 0.5), high);
     while (last - first > 1 && triangle(first) <= 0) ++first;
-    while (last - first > 1 && triangle(last - 1) <= 0) --last;
+    while (last - first > 1 && (triangle(last - 1) <= 0 || last - first > taps->width)) --last;
     double sum = 0;
     float* weight = &taps->weight[static_cast<size_t>(i * taps->width)];
     for (int64_t x = first; x < last; ++x) sum += triangle(x);
@@ -50,6 +50,9 @@ void MakeTaps(const AxisSpec& axis, Taps* taps) {
   if (taps->source_begin >= taps->source_end) {
     taps->source_begin = low;
     taps->source_end = low + 1;
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (taps->count[i] == 0) taps->first[i] = static_cast<int32_t>(taps->source_begin);
   }
 }
 

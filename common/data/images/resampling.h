@@ -11,7 +11,7 @@ namespace mariana {
 // Result i = sum over t < count[i] of weight[i * width + t] * source[first[i] + t].
 struct Taps {
   int64_t width = 0;           // of the results' weights, zero beyond count
-  std::vector<int32_t> first;  // in the source
+  std::vector<int32_t> first;  // in the source, from source_begin on
   std::vector<int32_t> count;  // 0: the result is 0 (beyond the image)
   std::vector<float> weight;
   // The sources used; one if none is.

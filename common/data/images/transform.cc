@@ -206,9 +206,8 @@ class ImageTransformer::Impl {
 
   // Row y of the input, [width, channels], in [0, 255].
   void ResizeRow(int64_t y, float* row) {
-    const int64_t first = std::max<int64_t>(rows_.first[y], rows_.source_begin);
     const uint8_t* source =
-        pixels_.row(first) + (columns_.source_begin - pixels_.box.left) * input_.channels;
+        pixels_.row(rows_.first[y]) + (columns_.source_begin - pixels_.box.left) * input_.channels;
     kernels_.blend_rows(source, pixels_.row_bytes(), &rows_.weight[y * rows_.width], rows_.count[y],
                         blended_.data(), blended_values_);
     kernels_.blend_columns(blended_.data(), columns_.first.data(), columns_.weight.data(),
