@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 #include "common/base/files.h"
+#include "common/data/images/pack.h"
 #include "common/train/report_picture.h"
 
 namespace mariana {
@@ -36,11 +37,15 @@ class PictureMaker {
     ImageBytes bytes;
     images_->Read(image, &bytes);
     transformer_.Transform(bytes, 0, image, values.data());
-    std::vector<uint8_t> pixels(n);
-    std::transform(values.begin(), values.end(), pixels.begin(), [](float v) {
+    ImageBytes picture;
+    picture.channels = static_cast<int>(input_.channels);
+    picture.width = static_cast<int>(input_.width);
+    picture.height = static_cast<int>(input_.height);
+    picture.bytes.resize(n);
+    std::transform(values.begin(), values.end(), picture.bytes.begin(), [](float v) {
       return static_cast<uint8_t>(std::lround(255 * std::min(std::max(v, 0.0f), 1.0f)));
     });
-    return PngDataUri(pixels.data(), input_.height, input_.width, input_.channels);
+    return PngUri(EncodePng(picture));
   }
 
  private:

@@ -65,8 +65,10 @@ void FeaturesSpec::Describe(Fields* f) {
 }
 
 void PackSpec::Describe(Fields* f) {
-  f->Path("folder", &folder, PathKind::kOutput, "Where `pack` writes its tar shards.");
+  f->Path("folder", &folder, PathKind::kOutput,
+          "Where `pack` writes its tar shards: a new folder.");
   f->Bytes("shard_bytes", &shard_bytes, "A new shard begins after so much.", Rule().Min(1));
+  f->Bool("shuffle", &shuffle, "In random order: runs of a shard's images are read together.");
 }
 
 void JobSpec::Describe(Fields* f) {
