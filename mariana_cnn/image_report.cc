@@ -12,7 +12,7 @@
 namespace mariana {
 namespace {
 
-constexpr size_t kPictures = 20;        // of a grid
+constexpr size_t kPictures = 18;        // of a grid
 constexpr int64_t kPictureExtent = 96;  // pixels, the longer side at most
 constexpr int64_t kMostConfusion = 40;  // classes of a matrix; of more, the worst pairs are told
 constexpr size_t kMostClassRows = 40;
@@ -76,15 +76,17 @@ class PictureMaker {
   ImageTransformer transformer_;
 };
 
-std::string Truth(const ImageReportInput& in, const ImageVerdict& v) {
-  return in.model->classes.empty() ? Format("target %.4g", v.target)
-                                   : in.model->classes[static_cast<size_t>(v.label)];
-}
-
 std::string Said(const ImageReportInput& in, const ImageVerdict& v) {
   return in.model->classes.empty() ? Format("%.4g", v.value)
-                                   : StrCat(in.model->classes[static_cast<size_t>(v.guess)],
-                                            Format(" %.0f %%", 100 * v.value));
+                                   : in.model->classes[static_cast<size_t>(v.guess)];
+}
+
+std::string Truth(const ImageReportInput& in, const ImageVerdict& v) {
+  if (in.model->classes.empty()) return Format("is %.4g", v.target);
+  const std::string probability = Format("%.0f %%", 100 * v.value);
+  return v.guess == v.label
+             ? probability
+             : StrCat(probability, ", is ", in.model->classes[static_cast<size_t>(v.label)]);
 }
 
 bool Wrong(const ImageReportInput& in, const ImageVerdict& v) {
@@ -113,8 +115,7 @@ void AddPictures(const ImageReportInput& in, Report* report) {
   std::vector<ImageVerdict> samples;
   const size_t n = std::min(kPictures, all.size());
   for (size_t i = 0; i < n; ++i) samples.push_back(all[i * all.size() / n]);
-  report->sections.emplace_back(
-      Grid(in, "Held-out images", "what was said; below, the truth", samples));
+  report->sections.emplace_back(Grid(in, "Held-out images", "what was said of them", samples));
   std::vector<ImageVerdict> worst;
   std::copy_if(all.begin(), all.end(), std::back_inserter(worst), [&](const ImageVerdict& v) {
     return Wrong(in, v) || in.loss == LossKind::kSquaredError;
@@ -135,7 +136,7 @@ void AddConfusion(const ImageReportInput& in, Report* report) {
   const auto n = static_cast<int64_t>(classes.size());
   if (n <= kMostConfusion) {
     ConfusionMatrix matrix;
-    matrix.title = "Rows: what the held-out images show. Columns: what was said";
+    matrix.title = "Confusion: rows are the truth, columns what was said";
     matrix.labels = classes;
     for (const auto& row : CountConfusion(in.held_out->verdicts, n)) {
       matrix.counts.emplace_back(row.begin(), row.end());

@@ -57,7 +57,7 @@ class RunDirectory(ProgramTest):
         page = read(os.path.join(self.whole, "report.html"))
         self.assertIn("Held-out images", page)
         self.assertGreaterEqual(page.count('src="data:image/png;base64,'), 20)
-        self.assertRegex(page, r"bottom taken for (left|right|top)")
+        self.assertIn("bottom taken for left", page)
         self.assertRegex(page, r"Data pipeline, last epoch \(the limit: \w+\)")
         without_pictures = re.sub(r"base64,[\w+/=]*", "", page)
         self.assertIsNone(re.search(r"https?://|<script[^>]*\bsrc|<link|@import|url\(",
