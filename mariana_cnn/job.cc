@@ -110,7 +110,9 @@ namespace {
 struct DataIdentity {
   DataSpec* data;
   void Describe(Fields* f) {
-    f->Section("train", &data->train, "");
+    ImageSetSpec train = data->train;
+    train.max_bad_fraction = 0;  // more may be put up with from here on
+    f->Section("train", &train, "");
     f->Section("input", &data->input, "");
     f->Section("train_transform", &data->train_transform, "");
     f->Int("shuffle_window", &data->shuffle_window, "");

@@ -35,7 +35,8 @@ class RunDirectory(ProgramTest):
     def test_training_ends_with_exit_code_0_and_tells_how_good_the_model_is(self):
         self.assertEqual(self.result.code, 0, self.result)
         self.assertEqual(self.result.err, "")
-        self.assertRegex(self.result.out, r"top-1 accuracy +[01]\.\d+\n(.|\n)*report: .*report\.html\n$")
+        self.assertRegex(self.result.out,
+                         r"top-1 accuracy +[01]\.\d+\n(.|\n)*report: .*report\.html\n$")
 
     def test_the_images_are_learned(self):
         summary = read_json(os.path.join(self.whole, "summary.json"))
