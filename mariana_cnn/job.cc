@@ -65,8 +65,10 @@ void FeaturesSpec::Describe(Fields* f) {
 }
 
 void PackSpec::Describe(Fields* f) {
-  f->Path("folder", &folder, PathKind::kOutput, "Where `pack` writes its tar shards.");
+  f->Path("folder", &folder, PathKind::kOutput,
+          "Where `pack` writes its tar shards: a new folder.");
   f->Bytes("shard_bytes", &shard_bytes, "A new shard begins after so much.", Rule().Min(1));
+  f->Bool("shuffle", &shuffle, "In random order: runs of a shard's images are read together.");
 }
 
 void JobSpec::Describe(Fields* f) {
@@ -108,7 +110,9 @@ namespace {
 struct DataIdentity {
   DataSpec* data;
   void Describe(Fields* f) {
-    f->Section("train", &data->train, "");
+    ImageSetSpec train = data->train;
+    train.max_bad_fraction = 0;  // more may be put up with from here on
+    f->Section("train", &train, "");
     f->Section("input", &data->input, "");
     f->Section("train_transform", &data->train_transform, "");
     f->Int("shuffle_window", &data->shuffle_window, "");

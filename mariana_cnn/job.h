@@ -64,6 +64,7 @@ struct FeaturesSpec {
 struct PackSpec {
   std::string folder;
   int64_t shard_bytes = 256 << 20;
+  bool shuffle = true;
   void Describe(Fields* f);
 };
 

@@ -246,6 +246,7 @@ void Trainer::WriteReport(const std::string& status) {
   report.loss = job_->spec.net.loss;
   report.valid = valid_.images.get();
   report.held_out = &held_out_;
+  report.bad_images = train_.bad();
   WriteImageReport(report);
 }
 

@@ -1,7 +1,8 @@
 // conv_bench [THREADS] [bf16] [NAME]: the convolutions and batch normalisations of ResNet-20
 // (batch 128), AlexNet (64) and ResNet-18 (32), each alone, by CPU time a thread: GFLOP/s of the
 // forward pass, the gradient of the input and that of the weights; GB/s of batch normalisation,
-// counting each array once per pass over it. NAME: only shapes whose name contains it.
+// counting each array once per pass over it; milliseconds of max pooling. NAME: only shapes whose
+// name contains it.
 #include <time.h>
 
 #include <algorithm>
@@ -144,6 +145,29 @@ void Normalise(Device* device, int64_t batch, int64_t size, int64_t channels, Dt
       4 * gigabytes / added, 1e3 * back, 7 * gigabytes / back, 1e3 * split, 7 * gigabytes / split);
 }
 
+void MaxPool(Device* device, int64_t batch, int64_t size, int64_t channels, int64_t padding,
+             Dtype t) {
+  const int threads = device->info().threads;
+  const int64_t out = (size + 2 * padding - 3) / 2 + 1;
+  PoolSpec s;
+  s.max_rows = batch;
+  s.in = {size, size, channels};
+  s.out = {out, out, channels};
+  s.window = {3, 3, 2, 2, 1, 1, padding, padding, padding, padding};
+  s.dtype = t;
+  const std::unique_ptr<PoolOp> op = device->MakePool(s);
+  const Tensor x = Random(device, t, batch * s.in.elements());
+  const Tensor y = Random(device, t, batch * s.out.elements());
+  const Tensor saved(device, Dtype::kU8, {op->saved_bytes()});
+  const double forward =
+      Best(threads, [&] { op->Forward(x.data(), y.data(), saved.data(), batch); });
+  const double backward =
+      Best(threads, [&] { op->Backward(y.data(), saved.data(), x.data(), batch); });
+  std::printf("max pool 3x3/2 %3ldx%ldx%ldx%-3ld forward %6.2f ms | backward %6.2f ms\n",
+              static_cast<long>(batch), static_cast<long>(size), static_cast<long>(size),
+              static_cast<long>(channels), 1e3 * forward, 1e3 * backward);
+}
+
 int Main(int argc, char** argv) {
   int threads = 1;
   Dtype t = Dtype::kF32;
@@ -168,6 +192,8 @@ int Main(int argc, char** argv) {
   Normalise(device.get(), 128, 8, 64, t);
   Normalise(device.get(), 32, 56, 64, t);
   Normalise(device.get(), 32, 7, 512, t);
+  MaxPool(device.get(), 64, 55, 64, 0, t);
+  MaxPool(device.get(), 32, 112, 64, 1, t);
   return 0;
 }
 

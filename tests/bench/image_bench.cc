@@ -45,7 +45,7 @@ std::vector<ImageBytes> ReadJpegs(const char* folder) {
 ImageBytes Decoded(const ImageBytes& image) {
   const auto decoder = MakeJpegDecoder(kMaxImagePixels);
   decoder->Open(image.bytes.data(), image.bytes.size());
-  const ImageSize size = decoder->size();
+  const PixelSize size = decoder->size();
   Pixels pixels;
   decoder->Decode(1, {0, 0, size.width, size.height}, 3, &pixels);
   ImageBytes raw;
@@ -100,7 +100,7 @@ int Main(int argc, char** argv) {
   std::vector<Case> cases;
   cases.push_back({"decode", [&](size_t i, int64_t) {
                      decoder->Open(images[i].bytes.data(), images[i].bytes.size());
-                     const ImageSize size = decoder->size();
+                     const PixelSize size = decoder->size();
                      decoder->Decode(1, {0, 0, size.width, size.height}, 3, &pixels);
                    }});
   cases.push_back(Transforming("train", images, train, Dtype::kF32));

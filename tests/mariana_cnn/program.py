@@ -20,8 +20,16 @@ JOB = """\
 name: e2e
 seed: 7
 data:
-  train: {{type: idx, path: {data}/train-images.gz, labels: {data}/train-labels.gz, classes: {data}/classes.txt}}
-  valid: {{type: idx, path: {data}/valid-images, labels: {data}/valid-labels, classes: {data}/classes.txt}}
+  train:
+    type: idx
+    path: {data}/train-images.gz
+    labels: {data}/train-labels.gz
+    classes: {data}/classes.txt
+  valid:
+    type: idx
+    path: {data}/valid-images
+    labels: {data}/valid-labels
+    classes: {data}/classes.txt
   input: {{height: 12, width: 12, channels: 1, mean: 0.4, std: 0.3}}
   train_transform: {{crop: random, padding: 1}}
   cpu_threads: 2
@@ -70,10 +78,12 @@ def idx_labels(labels):
 
 def bmp(pixels):
     """24 bits a pixel, bottom row first, blue before red; rows of 4 bytes."""
-    rows = b"".join(b"".join(bytes((p[2], p[1], p[0])) for p in row).ljust((3 * SIZE + 3) // 4 * 4, b"\0")
+    line = (3 * SIZE + 3) // 4 * 4
+    rows = b"".join(b"".join(bytes((p[2], p[1], p[0])) for p in row).ljust(line, b"\0")
                     for row in reversed(pixels))
-    return (struct.pack("<2sIHHI", b"BM", 54 + len(rows), 0, 0, 54) +
-            struct.pack("<IiiHHIIiiII", 40, SIZE, SIZE, 1, 24, 0, len(rows), 2835, 2835, 0, 0) + rows)
+    size = len(rows)
+    return (struct.pack("<2sIHHI", b"BM", 54 + size, 0, 0, 54) +
+            struct.pack("<IiiHHIIiiII", 40, SIZE, SIZE, 1, 24, 0, size, 2835, 2835, 0, 0) + rows)
 
 
 def write_bytes(path, data):

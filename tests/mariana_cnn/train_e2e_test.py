@@ -35,7 +35,8 @@ class RunDirectory(ProgramTest):
     def test_training_ends_with_exit_code_0_and_tells_how_good_the_model_is(self):
         self.assertEqual(self.result.code, 0, self.result)
         self.assertEqual(self.result.err, "")
-        self.assertRegex(self.result.out, r"top-1 accuracy +[01]\.\d+\n(.|\n)*report: .*report\.html\n$")
+        self.assertRegex(self.result.out,
+                         r"top-1 accuracy +[01]\.\d+\n(.|\n)*report: .*report\.html\n$")
 
     def test_the_images_are_learned(self):
         summary = read_json(os.path.join(self.whole, "summary.json"))
@@ -57,7 +58,7 @@ class RunDirectory(ProgramTest):
         page = read(os.path.join(self.whole, "report.html"))
         self.assertIn("Held-out images", page)
         self.assertGreaterEqual(page.count('src="data:image/png;base64,'), 20)
-        self.assertRegex(page, r"bottom taken for (left|right|top)")
+        self.assertIn("bottom taken for left", page)
         self.assertRegex(page, r"Data pipeline, last epoch \(the limit: \w+\)")
         without_pictures = re.sub(r"base64,[\w+/=]*", "", page)
         self.assertIsNone(re.search(r"https?://|<script[^>]*\bsrc|<link|@import|url\(",
@@ -70,7 +71,7 @@ class RunDirectory(ProgramTest):
     def test_workers_give_what_one_gives(self):
         for words in (["parallel.devices=1"], ["parallel.devices=3", "parallel.topology=ring"],
                       ["parallel.devices=1", "train.accumulate=2"]):
-            run_dir = self.run_dir(words[0])
+            run_dir = self.run_dir(words[-1])
             self.expect(0, *words, run_dir=run_dir)
             other, same = (os.path.join(d, "latest", "model.safetensors")
                            for d in (run_dir, self.whole))
@@ -142,7 +143,7 @@ class Targets(ProgramTest):
 
     def test_squared_error_learns(self):
         run_dir = self.run_dir()
-        words = [*self.words, "net.loss=squared_error"]
+        words = [*self.words, "net.loss=squared_error", "train.schedule.learning_rate=0.003"]
         self.expect(0, *words, run_dir=run_dir)
         losses = [row["valid/loss"] for row in read_metrics(run_dir) if "valid/loss" in row]
         self.assertLess(losses[-1], 0.8 * losses[0])

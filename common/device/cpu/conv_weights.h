@@ -31,7 +31,7 @@ class ConvWeightGradient {
     int64_t begin, end;
     int64_t size() const { return end - begin; }
   };
-  struct Chunk {  // of outputs: at most 32
+  struct Chunk {  // of outputs: at most 64
     int64_t output, width;
     int64_t at;  // in the weights
   };
@@ -40,13 +40,26 @@ class ConvWeightGradient {
   };
   template <class F>
   void EachBlock(Range images, int64_t width, const F& f) const;
-  void Add(const Chunk& c, const Block& b, const float* x, const float* dz, float* dw,
-           bool add) const;
+  static void Gather(const float* from, const ImageSize& size, const Block& b, int64_t channel,
+                     int64_t width, int64_t to_pixel, float* to);
+  Block Behind(const Block& b) const;  // the rows of x that a block is made of
+  void Add(const Chunk& c, const Block& b, const float* x, const float* dz, float* dw, bool add,
+           float* scratch) const;
+  void AddPlace(const Chunk& c, const Block& b, const Block& behind, int64_t kh, int64_t kw,
+                const float* x_tile, int64_t lanes, const float* dy_tile, int64_t height,
+                float* sums, bool add) const;
+  void PadRows(const float* dz, const Block& b, float* rows) const;
+  void AddThree(const Block& b, const Block& behind, int64_t kh, const float* x_tile, int64_t lanes,
+                const float* dy_tile, int64_t height, float* sums, bool add) const;
+  static Range Inside(Range range, int64_t place, int64_t stride, int64_t size);
   void AddMerged(const Chunk& c, const Block& b, const float* rows, const float* dz, float* dw,
                  bool add) const;
   void CopyRows(const Block& b, const float* x, float* rows) const;
   void RunImages(Range images, const float* x, const float* dz, float* dw, bool accumulate,
-                 float* rows) const;
+                 float* scratch) const;
+  void RunChunk(const Chunk& c, Range images, const float* x, const float* dz, float* dw,
+                bool accumulate, float* scratch) const;
+  int64_t Scratch(int64_t images) const;
   template <class F>
   void Tiles(int64_t n, int64_t width, const F& f) const;
 
@@ -56,7 +69,7 @@ class ConvWeightGradient {
   const ConvSpec spec_;
   const CpuContext context_;
   const int64_t panel_, elements_;
-  const bool merged_;
+  const bool merged_, three_;
   const int64_t pitch_;  // floats of a copied row
   std::vector<Chunk> chunks_;
 };

@@ -6,14 +6,16 @@
 #include <vector>
 
 #include "common/base/error.h"
+#include "common/device/cpu/conv_direct.h"
 #include "common/device/cpu/conv_pass.h"
 #include "common/device/cpu/conv_weights.h"
 
 namespace mariana {
 namespace {
 
-constexpr int64_t kSumRows = 256;  // pixels whose sum is one fp32 sum of the bias' gradient
-constexpr int64_t kAlign = 16;     // floats
+constexpr int64_t kSumRows = 256;        // pixels whose sum is one fp32 sum of the bias' gradient
+constexpr int64_t kAlign = 16;           // floats
+constexpr int64_t kDirectChannels = 16;  // outputs of our own products, and what they come in
 
 int64_t Align(int64_t floats) { return (floats + kAlign - 1) / kAlign * kAlign; }
 
@@ -78,6 +80,11 @@ class Convolution : public AffineOp {
       }
     }
     if (spec.input_gradient) MakeInputGradient(layout);
+    if (spec.input == Dtype::kF32 && spec.groups == 1 && panel == kDirectChannels &&
+        spec.out.channels == kDirectChannels) {
+      direct_forward_ = std::make_unique<DirectConvolution>(
+          DirectConvolution::Forward(spec, panel, *context.kernels));
+    }
     if (spec.output != spec.input) {
       dz16_ =
           static_cast<uint16_t*>(context.memory->Allocate(spec.max_rows * spec.out.elements() * 2));
@@ -103,11 +110,16 @@ class Convolution : public AffineOp {
 
   void Forward(const void* x, const float* w, const uint16_t* w16, const float* b, void* y,
                int64_t rows) override {
-    RunParts(&forward_, rows, 0, [&](int64_t, int64_t image) {
-      return Arrays{X(x, image), Weights(w, w16), spec_.bias ? b : nullptr,
-                    Y(y, image, spec_.output)};
-    });
-    if (spec_.activation == Activation::kNone || spec_.activation == Activation::kRelu) return;
+    if (direct_forward_ != nullptr) {
+      RunDirect(*direct_forward_, spec_.in, x, w, spec_.bias ? b : nullptr, spec_.out, y, rows);
+    } else {
+      RunParts(&forward_, rows, 0, [&](int64_t, int64_t image) {
+        return Arrays{X(x, image), Weights(w, w16), spec_.bias ? b : nullptr,
+                      Y(y, image, spec_.output)};
+      });
+    }
+    const bool done = direct_forward_ == nullptr && spec_.activation == Activation::kRelu;
+    if (done || spec_.activation == Activation::kNone) return;
     const int64_t size = SizeOf(spec_.output);
     context_.pool->Split(rows * spec_.out.elements(), 4096, [&](int64_t begin, int64_t end) {
       char* part = static_cast<char*>(y) + begin * size;
@@ -173,6 +185,20 @@ class Convolution : public AffineOp {
     });
   }
 
+  void RunDirect(const DirectConvolution& direct, const ImageSize& from_size, const void* from,
+                 const float* w, const float* bias, const ImageSize& to_size, void* to,
+                 int64_t rows) {
+    const int64_t parts = Parts(rows), scratch = Align(direct.scratch_floats());
+    context_.workspace->Reserve(parts * scratch);
+    context_.pool->Run(parts, [&](int64_t i) {
+      for (int64_t n = rows * i / parts; n < rows * (i + 1) / parts; ++n) {
+        direct.Run(static_cast<const float*>(from) + n * from_size.elements(), w, bias,
+                   static_cast<float*>(to) + n * to_size.elements(),
+                   context_.workspace->data() + i * scratch);
+      }
+    });
+  }
+
   // ---- backward
   // dy becomes the gradient before the activation (and dz16_ its rounding, if there is one); db
   // its sums over pixels: fp32 over kSumRows of them, float64 over those.
@@ -217,35 +243,76 @@ class Convolution : public AffineOp {
     });
   }
 
+  // The fastest that there is: our own, or oneDNN's forward pass on turned weights, or its
+  // backward pass.
   void MakeInputGradient(const WeightLayout& layout) {
-    const int64_t images = Share(spec_.max_rows);
+    const int64_t images = Share(spec_.max_rows), in = spec_.in.channels;
+    const Window& w = spec_.window;
+    from_panel_ = layout.Panel();
+    const bool strided = w.stride_h > 1 || w.stride_w > 1;
+    const bool direct =
+        strided ? w.dilation_h == 1 && w.dilation_w == 1 && in % (2 * kDirectChannels) == 0
+                : turned_ && in == kDirectChannels;
+    if (direct && spec_.input == Dtype::kF32 && spec_.groups == 1 && from_panel_ > 0) {
+      to_panel_ = in % 64 == 0 ? 64 : in % 32 == 0 ? 32 : kDirectChannels;
+      direct_input_gradient_ = std::make_unique<DirectConvolution>(
+          strided ? DirectConvolution::InputGradient(spec_, to_panel_, k_)
+                  : DirectConvolution::Forward(TurnedSpec(spec_), to_panel_, k_));
+      reverse_ = !strided;
+      const int64_t elements = w.kernel_h * w.kernel_w * spec_.out.channels * in;
+      other_weights_ = context_.memory->Allocate(elements * sizeof(float));
+      return;
+    }
+    reverse_ = turned_;
     input_gradient_ =
         turned_ ? std::make_unique<ConvPass>(TurnedSpec(spec_), ConvPassKind::kForward, images)
                 : std::make_unique<ConvPass>(spec_, ConvPassKind::kInputGradient, images);
     const WeightLayout& other = input_gradient_->layout();
     if (!turned_ && other == layout) return;
-    const int64_t down = spec_.window.kernel_h - 1, across = spec_.window.kernel_w - 1;
-    EachWeight(spec_, [&](int64_t o, int64_t i, int64_t h, int64_t w, int64_t) {
-      to_input_gradient_.push_back(
-          {layout.At(o, i, h, w),
-           turned_ ? other.At(i, o, down - h, across - w) : other.At(o, i, h, w)});
-    });
     other_weights_ = context_.memory->Allocate(other.elements * SizeOf(spec_.input));
+    to_panel_ = turned_ && from_panel_ > 0 && spec_.input == Dtype::kF32 ? other.Panel() : 0;
+    if (to_panel_ > 0) return;
+    EachWeight(spec_, [&](int64_t o, int64_t i, int64_t h, int64_t v, int64_t) {
+      to_input_gradient_.push_back(
+          {layout.At(o, i, h, v), turned_ ? other.At(i, o, w.kernel_h - 1 - h, w.kernel_w - 1 - v)
+                                          : other.At(o, i, h, v)});
+    });
   }
 
   void InputGradient(const void* dz, const void* w, void* dx, int64_t rows) {
-    CHECK(input_gradient_ != nullptr);
-    if (other_weights_ != nullptr) {
-      if (spec_.input == Dtype::kBF16) {
-        Rearrange(static_cast<const uint16_t*>(w), static_cast<uint16_t*>(other_weights_));
-      } else {
-        Rearrange(static_cast<const float*>(w), static_cast<float*>(other_weights_));
-      }
-      w = other_weights_;
+    CHECK(input_gradient_ != nullptr || direct_input_gradient_ != nullptr);
+    if (to_panel_ > 0) {
+      TransposePanels(static_cast<const float*>(w), static_cast<float*>(other_weights_));
+    } else if (spec_.input == Dtype::kBF16) {
+      Rearrange(static_cast<const uint16_t*>(w), static_cast<uint16_t*>(other_weights_));
+    } else {
+      Rearrange(static_cast<const float*>(w), static_cast<float*>(other_weights_));
+    }
+    if (other_weights_ != nullptr) w = other_weights_;
+    if (direct_input_gradient_ != nullptr) {
+      return RunDirect(*direct_input_gradient_, spec_.out, dz, static_cast<const float*>(w),
+                       nullptr, spec_.in, dx, rows);
     }
     RunParts(input_gradient_.get(), rows, 0, [&](int64_t, int64_t image) {
       const void *of_x = X(dx, image), *of_y = Y(dz, image, spec_.input);
       return turned_ ? Arrays{of_y, w, nullptr, of_x} : Arrays{of_x, w, nullptr, of_y};
+    });
+  }
+  // [o / from_panel_, place, i, from_panel_] to [i / to_panel_, place, o, to_panel_], the places
+  // of the window in reverse where it is turned.
+  void TransposePanels(const float* w, float* other) {
+    const int64_t in = spec_.in.channels, out = spec_.out.channels;
+    const int64_t places = spec_.window.kernel_h * spec_.window.kernel_w;
+    const int64_t panels = (in + to_panel_ - 1) / to_panel_;
+    context_.pool->Run(panels * places, [&](int64_t task) {
+      const int64_t p = task / places * to_panel_, place = task % places;
+      const int64_t target = reverse_ ? places - 1 - place : place;
+      for (int64_t o = 0; o < out; o += from_panel_) {
+        k_.transpose(w + ((o / from_panel_ * places + place) * in + p) * from_panel_, from_panel_,
+                     std::min(to_panel_, in - p), std::min(from_panel_, out - o),
+                     other + (p / to_panel_ * places + target) * out * to_panel_ + o * to_panel_,
+                     to_panel_);
+      }
     });
   }
   template <class T>
@@ -265,6 +332,9 @@ class Convolution : public AffineOp {
   ConvPass forward_;
   std::unique_ptr<ConvPass> input_gradient_, weight_gradient_;
   std::unique_ptr<ConvWeightGradient> own_weight_gradient_;
+  std::unique_ptr<DirectConvolution> direct_forward_, direct_input_gradient_;
+  bool reverse_ = false;
+  int64_t from_panel_ = 0, to_panel_ = 0;  // of the weights, and as other_weights_ has them
   std::vector<Move> to_input_gradient_, from_gradient_;  // of weights, where layouts differ
   void* other_weights_ = nullptr;                        // as input_gradient_ wants them
   uint16_t* dz16_ = nullptr;                             // dy rounded, when y is fp32 and x is not

@@ -114,7 +114,7 @@ class ConvRig {
     const double pixels = static_cast<double>(y.size()) / static_cast<double>(out);
     const double e_pixels = half ? 1.0 / 64 : 4e-6 * std::sqrt(pixels + 16.0);
     RequireNear(y_, y, e);
-    RequireNear(dz_, dz, Epsilon(c_.output));
+    RequireNear(dz_, dz, Epsilon(c_.input));
     RequireNear(dw_, dw, e_pixels);
     RequireNear(db_, db, e_pixels);
     const double dx_terms = terms * static_cast<double>(out) / static_cast<double>(c_.in.channels);

@@ -130,7 +130,7 @@ TEST_CASE("a JPEG decoded in part or reduced gives what its pixels give") {
 
 TEST_CASE("random-resized crops have torchvision's distribution") {
   const TransformSpec t = Crop(CropKind::kRandomResized);
-  const ImageSize image{500, 375};
+  const PixelSize image{500, 375};
   double area = 0, log_aspect = 0;
   int left = 0, bottom = 0;
   constexpr int kDraws = 20000;
