@@ -6,12 +6,13 @@
 
 #include "common/base/error.h"
 #include "common/base/files.h"
+#include "common/data/images/pack.h"
 #include "common/train/report_picture.h"
 
 namespace mariana {
 namespace {
 
-constexpr size_t kPictures = 20;        // of a grid
+constexpr size_t kPictures = 18;        // of a grid
 constexpr int64_t kPictureExtent = 96;  // pixels, the longer side at most
 constexpr int64_t kMostConfusion = 40;  // classes of a matrix; of more, the worst pairs are told
 constexpr size_t kMostClassRows = 40;
@@ -36,11 +37,15 @@ class PictureMaker {
     ImageBytes bytes;
     images_->Read(image, &bytes);
     transformer_.Transform(bytes, 0, image, values.data());
-    std::vector<uint8_t> pixels(n);
-    std::transform(values.begin(), values.end(), pixels.begin(), [](float v) {
+    ImageBytes picture;
+    picture.channels = static_cast<int>(input_.channels);
+    picture.width = static_cast<int>(input_.width);
+    picture.height = static_cast<int>(input_.height);
+    picture.bytes.resize(n);
+    std::transform(values.begin(), values.end(), picture.bytes.begin(), [](float v) {
       return static_cast<uint8_t>(std::lround(255 * std::min(std::max(v, 0.0f), 1.0f)));
     });
-    return PngDataUri(pixels.data(), input_.height, input_.width, input_.channels);
+    return PngUri(EncodePng(picture));
   }
 
  private:
@@ -71,15 +76,17 @@ class PictureMaker {
   ImageTransformer transformer_;
 };
 
-std::string Truth(const ImageReportInput& in, const ImageVerdict& v) {
-  return in.model->classes.empty() ? Format("target %.4g", v.target)
-                                   : in.model->classes[static_cast<size_t>(v.label)];
-}
-
 std::string Said(const ImageReportInput& in, const ImageVerdict& v) {
   return in.model->classes.empty() ? Format("%.4g", v.value)
-                                   : StrCat(in.model->classes[static_cast<size_t>(v.guess)],
-                                            Format(" %.0f %%", 100 * v.value));
+                                   : in.model->classes[static_cast<size_t>(v.guess)];
+}
+
+std::string Truth(const ImageReportInput& in, const ImageVerdict& v) {
+  if (in.model->classes.empty()) return Format("is %.4g", v.target);
+  const std::string probability = Format("%.0f %%", 100 * v.value);
+  return v.guess == v.label
+             ? probability
+             : StrCat(probability, ", is ", in.model->classes[static_cast<size_t>(v.label)]);
 }
 
 bool Wrong(const ImageReportInput& in, const ImageVerdict& v) {
@@ -108,8 +115,7 @@ void AddPictures(const ImageReportInput& in, Report* report) {
   std::vector<ImageVerdict> samples;
   const size_t n = std::min(kPictures, all.size());
   for (size_t i = 0; i < n; ++i) samples.push_back(all[i * all.size() / n]);
-  report->sections.emplace_back(
-      Grid(in, "Held-out images", "what was said; below, the truth", samples));
+  report->sections.emplace_back(Grid(in, "Held-out images", "what was said of them", samples));
   std::vector<ImageVerdict> worst;
   std::copy_if(all.begin(), all.end(), std::back_inserter(worst), [&](const ImageVerdict& v) {
     return Wrong(in, v) || in.loss == LossKind::kSquaredError;
@@ -130,7 +136,7 @@ void AddConfusion(const ImageReportInput& in, Report* report) {
   const auto n = static_cast<int64_t>(classes.size());
   if (n <= kMostConfusion) {
     ConfusionMatrix matrix;
-    matrix.title = "Rows: what the held-out images show. Columns: what was said";
+    matrix.title = "Confusion: rows are the truth, columns what was said";
     matrix.labels = classes;
     for (const auto& row : CountConfusion(in.held_out->verdicts, n)) {
       matrix.counts.emplace_back(row.begin(), row.end());
@@ -180,9 +186,10 @@ void AddFigures(const ImageReportInput& in, Report* report) {
   AddBestFigure(in.facts, "auc", "Area under the ROC curve", FigureForm::kNumber, report);
   AddBestFigure(in.facts, "loss", "Loss", FigureForm::kNumber, report);
   AddSpeedFigure(in.facts, report);
-  if (in.held_out->bad_images > 0) {
+  if (in.bad_images + in.held_out->bad_images > 0) {
     report->figures.push_back(
-        {"Broken images", StrCat(in.held_out->bad_images), "held out; left out and named"});
+        {"Broken images", StrCat(in.bad_images + in.held_out->bad_images),
+         StrCat(in.held_out->bad_images, " of them held out; log/ names all")});
   }
 }
 

@@ -14,6 +14,7 @@ struct ImageReportInput {
   LossKind loss = LossKind::kSoftmaxCrossEntropy;
   const ImageSource* valid = nullptr;  // or null
   const EvaluationResult* held_out = nullptr;
+  int64_t bad_images = 0;  // of the training set
 };
 
 void WriteImageReport(const ImageReportInput& in);

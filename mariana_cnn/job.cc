@@ -28,10 +28,19 @@ const ImageSetSpec& DataSpec::set(DataSet which) const {
 
 void ImageTrainSpec::Describe(Fields* f) {
   TrainSpec::Describe(f);
+  f->Real("ema", &ema,
+          "The model is the moving average of the values, which keeps this share of itself a step "
+          "(0.9999); 0: the values as they are.",
+          Rule().Min(0).Below(1));
   f->Section("import", &import,
              "Values that a new run starts with, from a model of another job or another tool.");
   f->Require(start_from.empty() || import.file.empty(), "start_from",
              "and `import` exclude each other");
+}
+
+void ImageTrainSpec::DescribeIdentity(Fields* f) {
+  TrainSpec::DescribeIdentity(f);
+  f->Real("ema", &ema, "");
 }
 
 void EvaluateSpec::Describe(Fields* f) {
@@ -56,8 +65,10 @@ void FeaturesSpec::Describe(Fields* f) {
 }
 
 void PackSpec::Describe(Fields* f) {
-  f->Path("folder", &folder, PathKind::kOutput, "Where `pack` writes its tar shards.");
+  f->Path("folder", &folder, PathKind::kOutput,
+          "Where `pack` writes its tar shards: a new folder.");
   f->Bytes("shard_bytes", &shard_bytes, "A new shard begins after so much.", Rule().Min(1));
+  f->Bool("shuffle", &shuffle, "In random order: runs of a shard's images are read together.");
 }
 
 void JobSpec::Describe(Fields* f) {
@@ -99,7 +110,9 @@ namespace {
 struct DataIdentity {
   DataSpec* data;
   void Describe(Fields* f) {
-    f->Section("train", &data->train, "");
+    ImageSetSpec train = data->train;
+    train.max_bad_fraction = 0;  // more may be put up with from here on
+    f->Section("train", &train, "");
     f->Section("input", &data->input, "");
     f->Section("train_transform", &data->train_transform, "");
     f->Int("shuffle_window", &data->shuffle_window, "");

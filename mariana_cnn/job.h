@@ -31,8 +31,10 @@ struct DataSpec {
 
 // `train:`: what every trainer has, and what images need.
 struct ImageTrainSpec : TrainSpec {
+  double ema = 0;
   ImportSpec import;
   void Describe(Fields* f);
+  void DescribeIdentity(Fields* f);
 };
 
 // `evaluate:`
@@ -62,6 +64,7 @@ struct FeaturesSpec {
 struct PackSpec {
   std::string folder;
   int64_t shard_bytes = 256 << 20;
+  bool shuffle = true;
   void Describe(Fields* f);
 };
 

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
        {"predict", "write what a model says of each image", mariana::PredictVerb},
        {"features", "write a layer's activations for each image", mariana::FeaturesVerb},
        {"export", "write a model as one .onnx or .safetensors file", mariana::ExportVerb},
+       {"pack", "copy a set of images into tar shards", mariana::PackVerb},
        {"inspect", "say what a run directory, model or checkpoint holds", mariana::InspectVerb,
         false, "PATH"},
        {"document", "print the reference of config keys, or their JSON Schema",

@@ -133,34 +133,40 @@ void Trainer::OnStep(const StepResult& r) {
 }
 
 bool Trainer::Evaluate() {
+  return meter_.Time("evaluate", [&] {
+    bool done = false;
+    workers_->WithAverages([&] { done = ScoreHeldOut(); });
+    return done;
+  });
+}
+
+bool Trainer::ScoreHeldOut() {
   const JobSpec& spec = job_->spec;
   ImageStreamOptions options =
       job_->StreamOptions(valid_, model_.image, model_.transform, spec.train.compute());
   options.batch_size = spec.train.batch_size;
+  ImageStream stream(valid_.images.get(), options);
+  progress_.Begin("evaluate", valid_.images->size(), "images");
+  held_out_ = EvaluationResult();
   std::vector<std::vector<ImageVerdict>> verdicts(scorers_.size());
-  return meter_.Time("evaluate", [&] {
-    ImageStream stream(valid_.images.get(), options);
-    progress_.Begin("evaluate", valid_.images->size(), "images");
-    held_out_ = EvaluationResult();
-    ImageBatch batch;
-    while (stream.Next(&batch)) {
-      if (StopRequested()) return false;
-      workers_->OnAll("evaluate", [&](int w) {
-        const auto i = static_cast<size_t>(w);
-        const Share share = DealOut(batch.rows(), 1, workers_->workers())[i];
-        verdicts[i].clear();
-        if (share.rows > 0) scorers_[i]->Score(batch, share.begin, share.rows, &verdicts[i]);
-      });
-      for (const auto& part : verdicts) {
-        held_out_.verdicts.insert(held_out_.verdicts.end(), part.begin(), part.end());
-      }
-      progress_.Update(static_cast<int64_t>(held_out_.verdicts.size()), {});
+  ImageBatch batch;
+  while (stream.Next(&batch)) {
+    if (StopRequested()) return false;
+    workers_->OnAll("evaluate", [&](int w) {
+      const auto i = static_cast<size_t>(w);
+      const Share share = DealOut(batch.rows(), 1, workers_->workers())[i];
+      verdicts[i].clear();
+      if (share.rows > 0) scorers_[i]->Score(batch, share.begin, share.rows, &verdicts[i]);
+    });
+    for (const auto& part : verdicts) {
+      held_out_.verdicts.insert(held_out_.verdicts.end(), part.begin(), part.end());
     }
-    progress_.End();
-    held_out_.bad_images = valid_.bad();
-    held_out_.values = ScoreVerdicts(held_out_.verdicts, spec.net.loss, model_.num_outputs);
-    return true;
-  });
+    progress_.Update(static_cast<int64_t>(held_out_.verdicts.size()), {});
+  }
+  progress_.End();
+  held_out_.bad_images = valid_.bad();
+  held_out_.values = ScoreVerdicts(held_out_.verdicts, spec.net.loss, model_.num_outputs);
+  return true;
 }
 
 // The epoch (or the last part of one, at max_steps) is trained and, where there is a held-out set,
@@ -240,6 +246,7 @@ void Trainer::WriteReport(const std::string& status) {
   report.loss = job_->spec.net.loss;
   report.valid = valid_.images.get();
   report.held_out = &held_out_;
+  report.bad_images = train_.bad();
   WriteImageReport(report);
 }
 

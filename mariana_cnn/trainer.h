@@ -33,6 +33,7 @@ class Trainer {
   // False when a stop was requested.
   bool TrainEpoch();
   bool Evaluate();
+  bool ScoreHeldOut();
   void FinishEpoch();
   void Save(bool best);
   int Stop();

@@ -35,6 +35,7 @@ void Trainer::MakeWorkers() {
     o.label = Shape{1};
     o.label_dtype = Dtype::kF32;
   }
+  o.ema = spec.train.ema;
   o.seed = static_cast<uint64_t>(spec.seed);
   workers_ = std::make_unique<DataParallel>(o);
   workers_->EnableProfile(spec.log.profile);

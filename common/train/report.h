@@ -51,7 +51,7 @@ struct ConfusionMatrix {
 
 // Pictures in a row as long as the page is wide, then in the next, each with its caption.
 struct ReportPicture {
-  std::string uri;            // PngDataUri
+  std::string uri;            // PngUri
   std::string caption, note;  // a line each
   enum Mark { kNone, kGood, kBad } mark = kNone;
 };

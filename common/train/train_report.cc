@@ -94,10 +94,13 @@ void AddTime(const TrainFacts& facts, Report* report) {
   ReportTable table;
   table.title =
       StrCat("Data pipeline, last epoch (the limit: ", LimitingStage(facts.pipeline), ")");
-  table.columns = {"stage", "threads", "busy s", "waits for input s", "waits for output s"};
+  table.columns = {"stage",  "threads",           "utilisation",
+                   "busy s", "waits for input s", "waits for output s"};
   for (const StageSeconds& s : facts.pipeline) {
-    table.rows.push_back({s.name, StrCat(s.threads), Format("%.2f", s.busy),
-                          Format("%.2f", s.wait_input), Format("%.2f", s.wait_output)});
+    const double all = s.busy + s.wait_input + s.wait_output;
+    table.rows.push_back({s.name, StrCat(s.threads), all > 0 ? PercentText(s.busy / all) : "-",
+                          Format("%.2f", s.busy), Format("%.2f", s.wait_input),
+                          Format("%.2f", s.wait_output)});
   }
   report->sections.emplace_back(std::move(table));
 }

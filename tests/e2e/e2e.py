@@ -1,5 +1,5 @@
-"""What the end-to-end tests of all programs share: starting the built program, reading what it leaves
-behind. tests/PROGRAM/program.py adds small generated data and a job. Standard library only.
+"""What the end-to-end tests of all programs share: starting the built program, reading what it
+leaves behind. tests/PROGRAM/program.py adds small generated data and a job. Standard library only.
 
 A test is run as `NAME_e2e_test.py PROGRAM`, in the root of the repository or of its runfiles.
 """

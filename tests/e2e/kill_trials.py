@@ -22,8 +22,8 @@ Trial = collections.namedtuple("Trial", "where inside_save resumed identical")
 
 
 class Trials:
-    """Trials on one job (scratch.kill_overrides make it fit for that); `random` (random.Random) draws
-    the places of the kills."""
+    """Trials on one job (scratch.kill_overrides make it fit for that); `random` (random.Random)
+    draws the places of the kills."""
 
     def __init__(self, scratch, random, overrides=(), name="trials"):
         self.scratch, self.random, self.name = scratch, random, name

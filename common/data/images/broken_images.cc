@@ -22,7 +22,7 @@ void BrokenImages::Add(int64_t record, const std::string& message) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (!records_.insert(record).second) return;
   if (records_.size() == 1) first_ = message;
-  LOG(WARNING) << message;
+  LOG(INFO) << message;
   const size_t known = records_.size();
   const int64_t bad = static_cast<int64_t>(known) + bad_before_;
   if (static_cast<double>(bad) > max_bad_fraction_ * static_cast<double>(size_)) {
