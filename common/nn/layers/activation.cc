@@ -1,5 +1,5 @@
-// Sigmoid, tanh and relu as layers of their own. After a linear layer, a convolution or (relu) batch
-// norm they are fused into it.
+// Sigmoid, tanh and relu as layers of their own. After a linear layer, a convolution or (relu)
+// batch norm they are fused into it.
 #include "common/nn/compile.h"
 #include "common/nn/layers/layers.h"
 

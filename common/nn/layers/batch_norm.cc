@@ -1,7 +1,7 @@
 // Batch normalisation (Ioffe and Szegedy 2015) on fixed groups of samples (NetSpec::group), so
 // that the result does not depend on how a batch is dealt out to workers. Of an image each channel
-// is normalised over all its pixels. Names and running averages are PyTorch's. A relu behind it, and
-// the addition of a residual before that, are done in the same pass.
+// is normalised over all its pixels. Names and running averages are PyTorch's. A relu behind it,
+// and the addition of a residual before that, are done in the same pass.
 #include "common/nn/compile.h"
 #include "common/nn/layers/layers.h"
 
@@ -66,22 +66,23 @@ class BatchNorm : public Layer {
   }
   void Backward(const StepContext& step, const LayerArgs& a) override {
     void* dx = a.dx[0] ? a.dx[0] : a.dy;
-    device_->BatchNormBackward(Groups(a), a.x[0], a.y, a.dy, a.w[0],
-                               static_cast<const float*>(a.saved), dx,
-                               residual_ ? a.dx[1] : nullptr, a.dw[0], a.dw[1], step.accumulate,
-                               dtype_);
+    device_->BatchNormBackward(
+        Groups(a), a.x[0], a.y, a.dy, a.w[0], static_cast<const float*>(a.saved), dx,
+        residual_ ? a.dx[1] : nullptr, a.dw[0], a.dw[1], step.accumulate, dtype_);
   }
   std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
-    return graph->Node("BatchNormalization", a.name,
-                       {a.x[0], a.w[0], a.w[1], a.states[0], a.states[1]},
-                       {{"epsilon", static_cast<float>(options_.epsilon)}});
+    const bool relu = activation_ != Activation::kNone;
+    std::string y = graph->Node("BatchNormalization", residual_ || relu ? a.name + ".norm" : a.name,
+                                {a.x[0], a.w[0], a.w[1], a.states[0], a.states[1]},
+                                {{"epsilon", static_cast<float>(options_.epsilon)}});
+    if (residual_) y = graph->Node("Add", relu ? a.name + ".sum" : a.name, {y, a.x[1]});
+    return ExportActivation(activation_, a.name, y, graph);
   }
 
  private:
   Device::BatchNormArgs Groups(const LayerArgs& a) const {
-    return {a.group_rows, a.groups,
-            pixels_,      columns_,
-            static_cast<float>(options_.epsilon), activation_};
+    return {a.group_rows, a.groups, pixels_, columns_, static_cast<float>(options_.epsilon),
+            activation_};
   }
   const void* Residual(const LayerArgs& a) const { return residual_ ? a.x[1] : nullptr; }
 

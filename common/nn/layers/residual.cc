@@ -43,7 +43,8 @@ struct ResidualSpec : LayerSpec {
     if (from == to) return x;
     if (IsImage(from) || IsImage(to)) {
       throw LayerError(name, "its input is ", from.ToString(), " and its layers make ",
-                       to.ToString(), ": give it a `shortcut`, a conv with kernel: 1 and the stride "
+                       to.ToString(),
+                       ": give it a `shortcut`, a conv with kernel: 1 and the stride "
                        "and channels that it takes, and a batch_norm");
     }
     LinearOptions projection;

@@ -24,8 +24,9 @@ int64_t Extent(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, int
                int64_t end, bool ceil_mode, const char* what) {
   const int64_t reach = dilation * (kernel - 1) + 1, room = in + begin + end - reach;
   if (room < 0) {
-    throw Fail(ExitCode::kUsage, "kernel: covers ", reach, " pixels of ", what, ", but its input has ",
-               in, begin + end > 0 ? StrCat(" and ", begin + end, " of padding") : std::string());
+    throw Fail(ExitCode::kUsage, "kernel: covers ", reach, " pixels of ", what,
+               ", but its input has ", in,
+               begin + end > 0 ? StrCat(" and ", begin + end, " of padding") : std::string());
   }
   int64_t out = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
   if (ceil_mode && (out - 1) * stride >= in + begin) --out;
@@ -84,10 +85,17 @@ ImageSize ImageOf(const Shape& shape) {
 }
 
 void SetExtent(const Window& w, const ImageSize& in, bool ceil_mode, ImageSize* out) {
-  out->height = Extent(in.height, w.kernel_h, w.stride_h, w.dilation_h, w.top, w.bottom, ceil_mode,
-                       "height");
+  out->height =
+      Extent(in.height, w.kernel_h, w.stride_h, w.dilation_h, w.top, w.bottom, ceil_mode, "height");
   out->width =
       Extent(in.width, w.kernel_w, w.stride_w, w.dilation_w, w.left, w.right, ceil_mode, "width");
+}
+
+std::vector<OpAttribute> WindowAttributes(const Window& w) {
+  using Ints = OpAttribute::Ints;
+  return {{"kernel_shape", Ints{w.kernel_h, w.kernel_w}},
+          {"strides", Ints{w.stride_h, w.stride_w}},
+          {"pads", Ints{w.top, w.left, w.bottom, w.right}}};
 }
 
 }  // namespace mariana
