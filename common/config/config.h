@@ -1,4 +1,4 @@
-// LoadConfig: a YAML job spec (anchors, `<<` merge keys, ${VAR}) plus `key.path=value` overrides
+// LoadConfig: a YAML job spec (anchors, `<<` merge keys, ${VAR}, `include: FILE`) plus `key.path=value` overrides
 // -> a described struct. Unknown keys, duplicate keys, wrong types, ranges and units are
 // collected and reported together, each as
 //   file:line:column: path: what is wrong; did you mean ...
@@ -33,7 +33,8 @@ struct EffectiveConfig {
 // per mistake, in file order.
 EffectiveConfig LoadConfig(const ConfigSource& source,
                            const std::function<void(Fields*)>& describe);
-// The same from text; `name` stands for the file in messages, `folder` for its folder.
+// The same from text, which includes no files; `name` stands for the file in messages, `folder` for
+// its folder.
 EffectiveConfig LoadConfigText(const std::string& text, const std::string& name,
                                const std::string& folder, const std::vector<std::string>& overrides,
                                const std::function<void(Fields*)>& describe);

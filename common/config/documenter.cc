@@ -21,7 +21,8 @@ constexpr char kPreface[] =
     "`true` and `false`. Bytes take a unit (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), and so do\n"
     "seconds (ms, s, min, h, d). A relative path is relative to the config file's folder, or to\n"
     "the current one on the command line; `${VAR}` expands in paths, and `$$` stands for `$`.\n"
-    "A list of numbers or texts with one element may be written without brackets.\n";
+    "A list of numbers or texts with one element may be written without brackets.\n"
+    "`include: FILE` in a section brings in the keys of another YAML file; keys beside it win.\n";
 
 constexpr char kTableHead[] = "| key | type | default | range | meaning |\n|---|---|---|---|---|\n";
 

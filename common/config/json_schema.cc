@@ -108,7 +108,7 @@ class SchemaWriter final : public Fields {
   void DoSection(const char* key, const std::function<void(Fields*)>& describe,
                  const char* doc) override {
     Json schema = Object(JoinKeys(path_, key), describe);
-    const bool required = schema.contains("required");
+    const bool required = schema.contains("anyOf");
     if (!required) schema["type"] = {"object", "null"};  // "key:" alone is an empty section
     Add(key, std::move(schema), nullptr, doc, required);
   }
@@ -142,9 +142,14 @@ class SchemaWriter final : public Fields {
     std::swap(properties, properties_);
     std::swap(required, required_);
     std::swap(own_path, path_);
+    properties["include"] = {{"type", "string"},
+                             {"description", "A YAML file whose keys stand for those not given."}};
     Json schema = {
         {"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
-    if (!required.empty()) schema["required"] = std::move(required);
+    if (!required.empty()) {  // here, or in the file
+      schema["anyOf"] = Json::array({{{"required", std::move(required)}},
+                                     {{"required", Json::array({"include"})}}});
+    }
     return schema;
   }
 

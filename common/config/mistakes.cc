@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <tuple>
 
 #include "common/base/error.h"
@@ -35,10 +36,15 @@ std::string Listed(const std::vector<std::string>& words) {
   return words.size() > kMost ? list + ", ..." : list;
 }
 
+int Mistakes::AddInclude(const std::string& name) {
+  files_.push_back(name);
+  return 1 - static_cast<int>(files_.size());
+}
+
 void Mistakes::Add(const Place& place, const std::string& path, const std::string& what) {
   std::string text;
-  if (place.source == 0) {
-    text = StrCat(file_, ":", place.line, ":", place.column, ": ");
+  if (place.source <= 0) {
+    text = StrCat(FileOf(place), ":", place.line, ":", place.column, ": ");
   } else {
     text = StrCat("override \"", overrides_[static_cast<size_t>(place.source) - 1], "\": ");
   }
@@ -52,8 +58,9 @@ void Mistakes::Add(const Place& place, const std::string& path, const std::strin
 
 void Mistakes::Throw() const {
   if (mistakes_.empty()) return;
-  const auto order = [](const Mistake& m) {
-    return std::make_tuple(m.place.source, m.place.line, m.place.column);
+  const auto order = [](const Mistake& m) {  // the config, what it includes, overrides
+    const int source = m.place.source;
+    return std::make_tuple(source > 0, std::abs(source), m.place.line, m.place.column);
   };
   auto sorted = mistakes_;
   std::stable_sort(sorted.begin(), sorted.end(),
@@ -64,7 +71,7 @@ void Mistakes::Throw() const {
 }
 
 std::string Mistakes::OriginOf(const Place& place) const {
-  return place.source == 0 ? StrCat(file_, ":", place.line) : "override";
+  return place.source <= 0 ? StrCat(FileOf(place), ":", place.line) : "override";
 }
 
 }  // namespace mariana

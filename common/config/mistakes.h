@@ -12,9 +12,11 @@ namespace mariana {
 class Mistakes {
  public:
   // `overrides` as the user gave them, for "override "train.epcohs=5": ...".
-  Mistakes(std::string file, std::vector<std::string> overrides)
-      : file_(std::move(file)), overrides_(std::move(overrides)) {}
+  Mistakes(const std::string& file, std::vector<std::string> overrides)
+      : files_{file}, overrides_(std::move(overrides)) {}
 
+  // The source of places in a file that the config includes.
+  int AddInclude(const std::string& name);
   // `path` is the dotted path of the key, or "" where there is none.
   void Add(const Place& place, const std::string& path, const std::string& what);
   size_t size() const { return mistakes_.size(); }
@@ -25,11 +27,14 @@ class Mistakes {
   std::string OriginOf(const Place& place) const;
 
  private:
+  const std::string& FileOf(const Place& place) const {
+    return files_[static_cast<size_t>(-place.source)];
+  }
   struct Mistake {
     Place place;
     std::string text;
   };
-  std::string file_;
+  std::vector<std::string> files_;
   std::vector<std::string> overrides_;
   std::vector<Mistake> mistakes_;
 };

@@ -9,7 +9,7 @@ namespace mariana {
 
 // Where something was written. Lines and columns count from 1, columns in characters.
 struct Place {
-  int source = 0;  // 0: the config file; i: the i-th override, which has no lines
+  int source = 0;  // 0: the config file; -i: the i-th included one; i: the i-th override (no lines)
   int line = 1, column = 1;
   int alias_line = 0, alias_column = 0;  // the alias that brought it here; 0: none
 };

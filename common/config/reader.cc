@@ -158,7 +158,9 @@ void Reader::TextList(const char* key, std::vector<std::string>* value, const ch
 void Reader::Path(const char* key, std::string* value, PathKind kind, const char*, Rule rule) {
   const bool given = scope_.node && scope_.node->Find(key);
   Scalar(key, value, rule.required, [&](const Node& node, std::string* path) {
-    const std::string wrong = ParsePath(node, node.place.source == 0 ? folder_ : "", kind, path);
+    const int source = node.place.source;
+    const std::string folder = source > 0 ? "" : folders_[static_cast<size_t>(-source)];
+    const std::string wrong = ParsePath(node, folder, kind, path);
     return wrong.empty() && rule.required && path->empty() ? "must not be empty" : wrong;
   });
   if (given) return;
@@ -195,7 +197,7 @@ void Reader::DoSection(const char* key, const std::function<void(Fields*)>& desc
   scope.may_lack = scope_.may_lack;
   Place place;
   const Node* node = Take(key, false, &place);
-  if (node && place.source == 0) scope.place = place;
+  if (node && place.source <= 0) scope.place = place;
   scope.path = PathOf(key);
   if (node && node->kind == Node::Kind::kMap) {
     scope.node = node;

@@ -15,9 +15,11 @@ namespace mariana {
 
 class Reader final : public Fields {
  public:
-  // `folder` is the config file's; `override_paths[i]` is the path that override i + 1 sets.
-  Reader(std::string folder, std::vector<std::string> override_paths, Mistakes* mistakes)
-      : folder_(std::move(folder)), mistakes_(mistakes), unknown_(std::move(override_paths)) {}
+  // `folders[i]` is that of the file of places with source -i; `override_paths[i]` is the path that
+  // override i + 1 sets.
+  Reader(std::vector<std::string> folders, std::vector<std::string> override_paths,
+         Mistakes* mistakes)
+      : folders_(std::move(folders)), mistakes_(mistakes), unknown_(std::move(override_paths)) {}
 
   void Read(const Node& root, const std::function<void(Fields*)>& describe);
 
@@ -79,7 +81,7 @@ class Reader final : public Fields {
   int TypeOf(const std::string& path, const Node& node, const std::vector<VariantRow>& rows);
   std::string PathOf(const char* key) const { return JoinKeys(scope_.path, key); }
 
-  const std::string folder_;
+  const std::vector<std::string> folders_;
   Mistakes* mistakes_;
   Scope scope_;
   std::map<std::string, Place> origins_;

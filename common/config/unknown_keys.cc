@@ -33,14 +33,14 @@ void UnknownKeys::Compare(const std::string& section, const std::string& type,
     const bool holds_anchors = section.empty() && place.source == 0 && key.compare(0, 2, "x-") == 0;
     if (Has(keys, key) || holds_anchors) continue;
     const Unknown unknown{place, section, key, type, JoinKeys(section, key), keys};
-    if (place.source == 0) unknown_.push_back(unknown);
+    if (place.source <= 0) unknown_.push_back(unknown);
     NoteOverrides(node->items[i], unknown);
   }
 }
 
 // Every override that set something at or below an unknown key.
 void UnknownKeys::NoteOverrides(const Node& node, const Unknown& unknown) {
-  if (node.place.source != 0) {
+  if (node.place.source > 0) {
     Unknown by_override = unknown;
     by_override.place = node.place;
     const std::string& path = override_paths_[static_cast<size_t>(node.place.source) - 1];
@@ -62,7 +62,7 @@ void UnknownKeys::Report(Mistakes* mistakes) const {
 }
 
 std::string UnknownKeys::WhatIsMeant(const Unknown& u) const {
-  if (u.place.source != 0) {
+  if (u.place.source > 0) {
     const std::string near = NearestPath(u);
     return near.empty() ? "; known are " + Listed(u.known) : "; did you mean \"" + near + "\"?";
   }

@@ -12,6 +12,22 @@ namespace mariana {
 
 enum class OptimizerType { kSgd, kAdaGrad, kAdam, kAdamW };
 
+// What the penalties and the learning rate are multiplied by, for one parameter.
+struct Factors {
+  double decay = 1;  // l1, l2 and weight_decay
+  double learning_rate = 1;
+  bool operator==(const Factors& o) const {
+    return decay == o.decay && learning_rate == o.learning_rate;
+  }
+};
+
+// Parameters that learn otherwise than the rest.
+struct ParamGroupSpec {
+  std::string match;  // a glob (fnmatch) over names
+  Factors factors;
+  void Describe(Fields* f);
+};
+
 // The `train.optimizer:` section.
 struct OptimizerSpec {
   OptimizerType type = OptimizerType::kSgd;
@@ -22,6 +38,7 @@ struct OptimizerSpec {
   double l1 = 0, l2 = 0;
   double weight_decay = 0;  // decoupled, AdamW only
   double clip_norm = 0;     // 0: no clipping by global gradient norm
+  std::vector<ParamGroupSpec> groups;
   void Describe(Fields* f);
 };
 
@@ -29,10 +46,18 @@ struct OptimizerSpec {
 int OptimizerSlots(const OptimizerSpec& spec);
 // Names of the slots in optimizer.safetensors: "momentum"; "sum"; "m", "v".
 std::vector<std::string> OptimizerSlotNames(const OptimizerSpec& spec);
-// The step number `t` (from 1) at a learning rate. `decay`: whether l1, l2 and weight decay
-// apply to these elements.
+// The factors of a parameter: of the first group that it matches; else 1, and no decay unless the
+// parameter is one of those that decay (weights are, biases and batch norm are not).
+Factors FactorsOf(const OptimizerSpec& spec, const std::string& name, bool decays);
+// Throws Error(kUsage) naming the first group that matches none of these names.
+void CheckGroups(const OptimizerSpec& spec, const std::vector<std::string>& names);
+// The step number `t` (from 1) at a learning rate, for parameters of these factors.
 OptimizerStep MakeOptimizerStep(const OptimizerSpec& spec, double learning_rate, int64_t t,
-                                double gradient_scale, bool decay);
+                                double gradient_scale, const Factors& factors);
+// The step that moves averages of values: `w` the averages, `g` the values, no state. The share of
+// the old average is `decay`, but less in the first steps, (1 + t) / (10 + t), so that the start is
+// forgotten (as TensorFlow's ExponentialMovingAverage with num_updates).
+OptimizerStep MakeAverageStep(double decay, int64_t t);
 
 enum class ScheduleType { kConstant, kStep, kExponential, kCosine, kNewbob };
 

@@ -74,15 +74,18 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   CHECK_GE(n, 1);
   // Enough rows for the largest share's largest part, counted in whole groups of any size that
   // the net may choose: dealing out is monotone in the number of rows.
-  const int64_t group = [&] {
-    NetOptions probe;
-    probe.device = o.devices[0];
-    probe.max_rows = 1;
-    probe.input = o.input;
-    probe.outputs = o.outputs;
-    probe.compute = o.compute;
-    return PlanNet(*o.net, probe).group;
-  }();
+  NetOptions probe;
+  probe.device = o.devices[0];
+  probe.max_rows = 1;
+  probe.input = o.input;
+  probe.outputs = o.outputs;
+  probe.compute = o.compute;
+  const NetPlan plan = PlanNet(*o.net, probe);
+  const int64_t group = plan.group;
+  std::vector<std::string> names;
+  for (const ParamInfo& p : plan.params) names.push_back(p.name);
+  CheckGroups(o.optimizer, names);
+  CHECK(o.ema >= 0 && o.ema < 1);
   const int64_t share = DealOut(o.batch_size, group, n)[0].rows;
   const int64_t rows = DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
   for (int w = 0; w < n; ++w) {
@@ -185,33 +188,80 @@ void DataParallel::Initialize() {
     SyncWorker& worker = workers_[static_cast<size_t>(w)]->sync;
     worker.net()->Initialize(shared_->options.seed);
     worker.ClearSlots();
+    worker.StartAverage();
   });
   shared_->steps_done = 0;
 }
 
+namespace {
+
+constexpr char kValue[] = ".value";  // of the values in training, beside a model that is averages
+
+// Parameters of these names in place of the net's own.
+void LoadParams(Net* net, const NamedTensors& map, const std::string& suffix) {
+  std::vector<float> slot;
+  for (size_t i = 0; i < net->params().size(); ++i) {
+    const ParamInfo& p = net->params()[i];
+    slot.assign(static_cast<size_t>(p.elements), 0.0f);
+    net->PackParam(static_cast<int>(i), map.Find(p.name + suffix, p.shape), slot.data());
+    net->options().device->Upload(net->values() + p.offset, slot.data(),
+                                  p.elements * int64_t{sizeof(float)});
+  }
+  net->RefreshShadow(0, net->arena_elements());
+}
+
+}  // namespace
+
 std::vector<HostTensor> DataParallel::SaveModel() const {
-  return SaveNetValues(workers_[0]->sync.net());
+  std::vector<HostTensor> values = SaveNetValues(workers_[0]->sync.net());
+  if (shared_->options.ema == 0) return values;
+  std::vector<HostTensor> averages;
+  SaveSlot(workers_[0]->sync.average_slot(), "", &averages);
+  std::move(averages.begin(), averages.end(), values.begin());  // parameters come first
+  return values;
 }
 
 void DataParallel::LoadModel(const std::vector<HostTensor>& tensors, const std::string& where) {
-  for (auto& worker : workers_) LoadNetValues(worker->sync.net(), tensors, where);
+  for (auto& worker : workers_) {
+    LoadNetValues(worker->sync.net(), tensors, where);
+    worker->sync.StartAverage();
+  }
 }
 
-std::vector<HostTensor> DataParallel::SaveOptimizer() const {
+void DataParallel::WithAverages(const std::function<void()>& fn) {
+  if (shared_->options.ema == 0) return fn();
+  const std::vector<HostTensor> values = SaveNetValues(workers_[0]->sync.net());
+  const std::vector<HostTensor> averages = SaveModel();
+  for (auto& worker : workers_) LoadNetValues(worker->sync.net(), averages, "averages");
+  fn();
+  for (auto& worker : workers_) LoadNetValues(worker->sync.net(), values, "values");
+}
+
+void DataParallel::SaveSlot(int k, const std::string& suffix, std::vector<HostTensor>* out) const {
   const Net& net = *workers_[0]->sync.net();
-  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
-  std::vector<HostTensor> out;
   std::vector<float> slot;
   for (size_t i = 0; i < net.params().size(); ++i) {
     const ParamInfo& p = net.params()[i];
-    for (size_t k = 0; k < names.size(); ++k) {
-      slot.assign(static_cast<size_t>(p.elements), 0.0f);
-      for (const auto& w : workers_) {
-        w->sync.ReadSlots(static_cast<int>(k), {p.offset, p.offset + p.elements}, slot.data());
-      }
-      out.push_back(EmptyF32(p.name + "." + names[k], p.shape));
-      net.UnpackParam(static_cast<int>(i), slot.data(), out.back().f32());
+    slot.assign(static_cast<size_t>(p.elements), 0.0f);
+    for (const auto& w : workers_) {
+      w->sync.ReadSlots(k, {p.offset, p.offset + p.elements}, slot.data());
     }
+    out->push_back(EmptyF32(p.name + suffix, p.shape));
+    net.UnpackParam(static_cast<int>(i), slot.data(), out->back().f32());
+  }
+}
+
+std::vector<HostTensor> DataParallel::SaveOptimizer() const {
+  std::vector<HostTensor> out;
+  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
+  for (size_t k = 0; k < names.size(); ++k) SaveSlot(static_cast<int>(k), "." + names[k], &out);
+  if (shared_->options.ema == 0) return out;
+  Net* net = workers_[0]->sync.net();
+  std::vector<HostTensor> values = SaveNetValues(net);
+  values.resize(net->params().size());  // without the running averages
+  for (HostTensor& t : values) {
+    t.name += kValue;
+    out.push_back(std::move(t));
   }
   return out;
 }
@@ -231,6 +281,8 @@ void DataParallel::LoadOptimizer(const std::vector<HostTensor>& tensors, const s
       }
     }
   }
+  if (shared_->options.ema == 0) return;
+  for (auto& w : workers_) LoadParams(w->sync.net(), map, kValue);
 }
 
 }  // namespace mariana

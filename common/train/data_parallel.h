@@ -5,6 +5,10 @@
 // owners update their slices (optimizer state lives only there) and the values travel back while
 // the next forward goes on. So N workers give what one gives, to the rounding of fp32 sums.
 //
+// With an average (EMA) of the values, the model is the average: that is what is saved and loaded as
+// the model, and evaluated within WithAverages; the values being trained are then part of the
+// optimizer's tensors ("<name>.value"). Owners keep the average of their slices.
+//
 // Threading: constructed and called by one thread; each worker runs on a thread of its own, whose
 // first exception ends every worker and surfaces from the call as an Error naming worker and
 // phase. After that only destruction is allowed.
@@ -54,6 +58,7 @@ struct DataParallelOptions {
   int64_t accumulate = 1;  // parts a worker computes its share in, one after another
   uint64_t seed = 0;
   OptimizerSpec optimizer;
+  double ema = 0;  // decay of the average of values that the model is saved with; 0: no average
   Topology topology = Topology::kLinear;
   int64_t bucket_bytes = 4 << 20;
   Clock* clock = nullptr;  // null: the real clock
@@ -102,7 +107,10 @@ class DataParallel {
   // Parameters and running averages, plain layout, in net order.
   std::vector<HostTensor> SaveModel() const;
   std::vector<HostTensor> SaveOptimizer() const;
+  // Calls fn while the nets of all workers hold what SaveModel gives; no Run meanwhile.
+  void WithAverages(const std::function<void()>& fn);
   // Throws Error(kBadData) naming `where` and the tensor when one is missing or of another shape.
+  // LoadOptimizer comes after LoadModel; without it training starts at the model.
   void LoadModel(const std::vector<HostTensor>& tensors, const std::string& where);
   void LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where);
 
@@ -117,6 +125,8 @@ class DataParallel {
  private:
   class Worker;
   struct Shared;
+  // Slot k of all parameters, under the names of `suffix`.
+  void SaveSlot(int k, const std::string& suffix, std::vector<HostTensor>* out) const;
   std::unique_ptr<Shared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

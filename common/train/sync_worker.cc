@@ -84,12 +84,7 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
       }
       const Range mine = Intersect(SlotRange(p), owned);
       if (mine.size() == 0) continue;
-      auto& list = segments_[b];
-      if (!list.empty() && list.back().decay == p.decay && list.back().range.end == mine.begin) {
-        list.back().range.end = mine.end;
-      } else {
-        list.push_back({mine, slot, p.decay});
-      }
+      AddSegment(static_cast<int>(b), p, mine, slot);
       slot += mine.size();
       if (!p.decay) finite_probe_.push_back(mine);
     }
@@ -102,9 +97,25 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
     finite_probe_.clear();
     for (size_t b = 0; b < n; ++b) finite_probe_.push_back(exchange_->Owned(static_cast<int>(b)));
   }
-  for (int k = 0; k < OptimizerSlots(options_.optimizer); ++k) {
-    slots_[k] = Tensor(device, Dtype::kF32, {std::max<int64_t>(slot, 1)});
+  const int slots = OptimizerSlots(options_.optimizer) + (options_.ema > 0 ? 1 : 0);
+  for (int k = 0; k < slots; ++k) {
+    slots_.emplace_back(device, Dtype::kF32, Shape{std::max<int64_t>(slot, 1)});
   }
+}
+
+void SyncWorker::AddSegment(int bucket, const ParamInfo& p, Range mine, int64_t slot) {
+  const Factors factors = FactorsOf(options_.optimizer, p.name, p.decay);
+  auto& list = segments_[static_cast<size_t>(bucket)];
+  if (!list.empty() && list.back().factors == factors && list.back().range.end == mine.begin) {
+    list.back().range.end = mine.end;
+  } else {
+    list.push_back({mine, slot, factors});
+  }
+}
+
+float* SyncWorker::SlotAt(int k, const Segment& s) const {
+  const bool kept = k < static_cast<int>(slots_.size());
+  return kept ? slots_[static_cast<size_t>(k)].f32() + s.slot_begin : nullptr;
 }
 
 RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int64_t adam_t,
@@ -260,12 +271,17 @@ void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t
   for (size_t b = 0; b < buckets_.size(); ++b) {
     for (const Segment& s : segments_[b]) {
       const OptimizerStep step =
-          MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.decay);
+          MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors);
       const int64_t i = s.range.begin;
+      const int own = OptimizerSlots(options_.optimizer);
       device->Update(step, net_->grads() + i, net_->values() + i,
                      net_->values16() ? net_->values16() + i : nullptr,
-                     slots_[0].empty() ? nullptr : slots_[0].f32() + s.slot_begin,
-                     slots_[1].empty() ? nullptr : slots_[1].f32() + s.slot_begin, s.range.size());
+                     own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
+                     s.range.size());
+      if (options_.ema > 0) {
+        device->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s), nullptr,
+                       nullptr, nullptr, s.range.size());
+      }
     }
     exchange_->Distribute(static_cast<int>(b));
     awaiting_values_[b] = true;
@@ -278,8 +294,7 @@ void SyncWorker::ReadSlots(int k, Range range, float* arena) const {
       const Range r = Intersect(s.range, range);
       if (r.size() == 0) continue;
       options_.devices[static_cast<size_t>(index_)]->Download(
-          arena + (r.begin - range.begin), slots_[k].f32() + s.slot_begin + r.begin - s.range.begin,
-          r.size() * int64_t{sizeof(float)});
+          arena + (r.begin - range.begin), SlotAt(k, s) + (r.begin - s.range.begin), r.size() * int64_t{sizeof(float)});
     }
   }
 }
@@ -290,15 +305,23 @@ void SyncWorker::WriteSlots(int k, Range range, const float* arena) {
       const Range r = Intersect(s.range, range);
       if (r.size() == 0) continue;
       options_.devices[static_cast<size_t>(index_)]->Upload(
-          slots_[k].f32() + s.slot_begin + r.begin - s.range.begin, arena + (r.begin - range.begin),
-          r.size() * int64_t{sizeof(float)});
+          SlotAt(k, s) + (r.begin - s.range.begin), arena + (r.begin - range.begin), r.size() * int64_t{sizeof(float)});
     }
   }
 }
 
 void SyncWorker::ClearSlots() {
-  for (Tensor& slot : slots_) {
-    if (!slot.empty()) slot.device()->Fill(slot.f32(), 0, slot.elements());
+  for (Tensor& slot : slots_) slot.device()->Fill(slot.f32(), 0, slot.elements());
+}
+
+void SyncWorker::StartAverage() {
+  if (options_.ema == 0) return;
+  for (const auto& list : segments_) {
+    for (const Segment& s : list) {
+      options_.devices[static_cast<size_t>(index_)]->Copy(
+          SlotAt(average_slot(), s), net_->values() + s.range.begin,
+          s.range.size() * int64_t{sizeof(float)});
+    }
   }
 }
 

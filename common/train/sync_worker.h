@@ -1,5 +1,5 @@
 // SyncWorker: one worker of DataParallel: its device's net, its end of the exchange, and its
-// slices of the optimizer state. See data_parallel.h for the step. Used by one thread at a time.
+// slices of the optimizer state and of the average. See data_parallel.h for the step. Used by one thread at a time.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@ namespace mariana {
 struct Segment {
   Range range;
   int64_t slot_begin = 0;  // of its optimizer state in the worker's slot tensors
-  bool decay = true;
+  Factors factors;
 };
 
 enum class RunOutcome { kDone, kStopped, kDiverged };
@@ -37,7 +37,12 @@ class SyncWorker {
   // What the thread is doing, for error messages.
   const char* phase() const { return phase_; }
 
-  // Optimizer state slot k of arena elements this worker owns, copied out of or into `arena`
+  // The slot that holds the average of values, after the optimizer's own.
+  int average_slot() const { return OptimizerSlots(options_.optimizer); }
+  // Sets the average of what this worker owns to the values.
+  void StartAverage();
+
+  // Slot k of arena elements this worker owns, copied out of or into `arena`
   // (host, arena layout, covers `range`).
   void ReadSlots(int k, Range range, float* arena) const;
   void WriteSlots(int k, Range range, const float* arena);
@@ -55,6 +60,8 @@ class SyncWorker {
   void AwaitValues(int op);
   void AwaitBucket(int bucket);
   void AwaitAll();
+  void AddSegment(int bucket, const ParamInfo& p, Range mine, int64_t slot);
+  float* SlotAt(int k, const Segment& s) const;
   double GradientSquares() const;
   void UpdateRunningAverages(int64_t batch_rows);
   void UpdateAndDistribute(double learning_rate, double scale, int64_t t);
@@ -73,7 +80,7 @@ class SyncWorker {
   std::vector<bool> awaiting_values_;           // bucket -> values may be under way
   std::vector<std::vector<Segment>> segments_;  // bucket -> what this worker owns of it
   std::vector<Range> finite_probe_;             // owned elements that tell finite gradients
-  Tensor slots_[2];
+  std::vector<Tensor> slots_;  // the optimizer's, and the average if there is one
   std::vector<float> batch_stats_;  // host: this worker's groups of the step
   const char* phase_ = "set-up";
 };

@@ -20,8 +20,8 @@ struct ResidualSpec : LayerSpec {
     f->Variants("shortcut", &shortcut, LayerCatalog(),
                 "What the block's input goes through before; empty: nothing, or a linear "
                 "projection where the widths of columns differ.");
-    f->Text("shortcut_name", &shortcut_name, "Goes before the names of the shortcut's layers.",
-            Rule().Required());
+    f->Text("shortcut_name", &shortcut_name, "Goes before the names of the shortcut's layers.");
+    f->Require(!shortcut_name.empty(), "shortcut_name", "must not be empty");
     f->Choice("activation", &activation, ActivationNames(), "Applied to the sum.");
   }
 

@@ -1,7 +1,10 @@
 // The traps of YAML and of yaml-cpp 0.7: merge keys, aliases, duplicates, tabs, encodings, bombs.
 #include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
 
 #include "common/base/error.h"
+#include "common/base/files.h"
 #include "common/config/config.h"
 #include "tests/common/config/sample_spec.h"
 
@@ -227,6 +230,126 @@ TEST_CASE("an alias within its own anchor is refused") {
 TEST_CASE("x- keys at the top hold anchors and are not read; elsewhere they are unknown") {
   CHECK(MistakesIn("x-anything: {goes: [here]}\n").empty());
   CHECK_THAT(MistakesIn("train: {x-a: 1}"), Catch::StartsWith("f:1:9: train.x-a: unknown key"));
+}
+
+// Files of one test, in a folder of its own.
+class Folder {
+ public:
+  explicit Folder(const std::string& name)
+      : path_(std::string(std::getenv("TEST_TMPDIR")) + "/" + name) {
+    RemoveTree(path_);
+    MakeDirectories(path_ + "/zoo");
+  }
+  std::string Write(const std::string& name, const std::string& text) const {
+    WriteFileAtomic(path_ + "/" + name, text);
+    return path_ + "/" + name;
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+EffectiveConfig LoadFile(const std::string& path, SampleJob* job,
+                         const std::vector<std::string>& overrides = {}) {
+  return LoadConfig({path, overrides}, [&](Fields* f) { job->Describe(f); });
+}
+
+std::string MistakesInFile(const std::string& path,
+                           const std::vector<std::string>& overrides = {}) {
+  SampleJob job;
+  try {
+    LoadFile(path, &job, overrides);
+  } catch (const Error& error) {
+    CHECK(error.code() == ExitCode::kUsage);
+    return error.message();
+  }
+  return "";
+}
+
+TEST_CASE("a section takes from the file that it includes what it does not say itself") {
+  const Folder folder("include");
+  const std::string net = folder.Write(
+      "zoo/net.yaml",
+      "x-l: &l {type: linear, units: 5}\nlayers:\n  - *l\n  - {<<: *l, name: b}\n");
+  folder.Write("zoo/train.yaml", "optimizer: {include: adam.yaml}\nepochs: 3\nbatch_size: 7\n");
+  folder.Write("zoo/adam.yaml", "rule: adam\nlearning_rate: 0.5\n");
+  folder.Write("zoo/data.yaml", "cache: here\n");
+  const std::string path = folder.Write("job.yaml",
+                                        "net: {include: zoo/net.yaml}\n"
+                                        "data: {include: zoo/data.yaml}\n"
+                                        "train:\n  include: zoo/train.yaml\n  epochs: 4\n");
+  SampleJob job;
+  const EffectiveConfig effective =
+      LoadFile(path, &job, {"train.optimizer.learning_rate=0.25", "net.layers.1.units=6"});
+  REQUIRE(job.net.layers.size() == 2);
+  CHECK(job.net.layers[1]->name == "b");
+  CHECK(dynamic_cast<SampleLinear&>(*job.net.layers[0]).units == 5);
+  CHECK(dynamic_cast<SampleLinear&>(*job.net.layers[1]).units == 6);
+  CHECK(job.train.epochs == 4);
+  CHECK(job.train.batch_size == 7);
+  CHECK(job.train.optimizer.rule == SampleRule::kAdam);
+  CHECK(job.train.optimizer.learning_rate == 0.25);
+  CHECK(job.data.cache == folder.path() + "/zoo/here");  // relative to the file that says so
+  CHECK_THAT(effective.yaml, Catch::Contains("units: 5  # " + net + ":1\n") &&
+                                 Catch::Contains("units: 6  # override\n") &&
+                                 !Catch::Contains("include:"));
+
+  SampleJob other;
+  const std::string two = folder.Write("zoo/two.yaml", "layers: [{type: relu}]\n");
+  LoadFile(path, &other, {"net.layers.0.name=r", "net.include=" + two});
+  REQUIRE(other.net.layers.size() == 1);
+  CHECK(other.net.layers[0]->name == "r");
+}
+
+TEST_CASE("mistakes in included files are told with their own file and line") {
+  const Folder folder("include_mistakes");
+  const std::string path = folder.Write("job.yaml",
+                                        "net: {include: zoo/net.yaml}\ntrain:\n"
+                                        "  epcohs: 1\n  include: ../none.yaml\n");
+  const std::string net = folder.Write("zoo/net.yaml", "layers:\n  - {type: linear, unit: 5}\n");
+  const std::string wrong = MistakesInFile(path);
+  CHECK_THAT(wrong, Catch::StartsWith(path + ":3:3: train.epcohs: unknown key") &&
+                        Catch::Contains(path + ":4:12: train.include: no such file or folder") &&
+                        Catch::Contains("\n" + net + ":2:5: net.layers.0.units: is missing") &&
+                        Catch::Contains("\n" + net + ":2:20: net.layers.0.unit: unknown key"));
+
+  const auto refused = [&](const std::string& text) {
+    folder.Write("zoo/net.yaml", text);
+    return MistakesInFile(folder.Write("job.yaml", "net: {include: zoo/net.yaml}\n"));
+  };
+  CHECK_THAT(refused("include: net.yaml\n"),
+             Catch::StartsWith(net + ":1:10: net.include: ") && Catch::Contains("includes itself"));
+  CHECK_THAT(refused("- a\n"), Catch::StartsWith(net + ":1:1: ") && Catch::Contains("key: value"));
+  CHECK_THAT(refused("layers: [\n"), Catch::StartsWith(net + ":") && Catch::Contains("YAML"));
+  CHECK_THAT(refused("include: [a]\n"), Catch::StartsWith(net + ":1:10: net.include: "));
+  CHECK_THAT(refused("include: .\n"), Catch::Contains("is not a file"));
+  CHECK_THAT(refused("include: ''\n"), Catch::Contains("must name a file"));
+  CHECK(refused("").empty());
+  // A text that is not a file of the user's (a model's metadata) opens none.
+  CHECK_THAT(MistakesIn("net: {include: zoo/net.yaml}"), Catch::Contains("net.include: unknown"));
+}
+
+TEST_CASE("a word may stand for the empty list of numbers") {
+  struct Spec {
+    std::vector<int64_t> padding{0};
+    void Describe(Fields* f) {
+      f->IntListOr("padding", &padding, "same", "Pixels.", Rule().Min(0));
+    }
+  };
+  const auto load = [](const std::string& text) {
+    Spec spec;
+    const auto describe = [&](Fields* f) { spec.Describe(f); };
+    LoadConfigText(text, "f", "", {}, describe);
+    return PrintConfig(describe);
+  };
+  CHECK(load("") == "padding: [0]\n");
+  CHECK(load("padding: same") == "padding: same\n");
+  CHECK(load("padding: 2") == "padding: [2]\n");
+  CHECK(load("padding: [1, 2]") == "padding: [1, 2]\n");
+  CHECK_THROWS_WITH(load("padding: sane"), Catch::Contains("same"));
+  CHECK_THROWS_WITH(load("padding: [same]"), Catch::Contains("padding.0"));
+  CHECK_THROWS_WITH(load("padding: -1"), Catch::Contains("0"));
 }
 
 }  // namespace

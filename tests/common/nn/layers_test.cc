@@ -69,7 +69,7 @@ TEST_CASE("Convolution: windows, padding, groups and activations") {
              kImage);
   CheckRefused("[{type: conv, channels: 4}]", {"conv1", "image", "[6]"});
   CheckRefused("[{type: conv, channels: 4, groups: 3}]", {"groups", "3", "2"}, {5, 4, 2});
-  CheckRefused("[{type: conv, channels: 4, kernel: 7, padding: 1}]", {"7", "height", "5"}, kImage);
+  CheckRefused("[{type: conv, channels: 4, kernel: 7, padding: 1}]", {"7", "width", "4"}, kImage);
   CheckRefused("[{type: conv, channels: 4, kernel: [1, 2, 3]}]", {"kernel", "[height, width]"});
   CheckRefused("[{type: conv, channels: 4, padding: valid}]", {"padding", "same"});
   CheckRefused("[{type: conv, channels: 4, stride: []}]", {"stride", "[height, width]"});
@@ -96,17 +96,16 @@ TEST_CASE("Images through normalisation and element-wise layers") {
 }
 
 TEST_CASE("Batch norm with relu and a residual is one operation") {
-  // Inputs of relus that the checks' differences cannot carry over 0.
   CheckLayer("{type: batch_norm}\n- {type: relu}\n- {type: linear, units: 2}", kImage);
   CheckLayer(
-      "{type: residual, activation: relu, layers: [{type: conv, channels: 3, padding: same}, {type: "
-      "batch_norm}]}",
+      "{type: residual, activation: relu, layers: [{type: conv, channels: 3, padding: same, bias: "
+      "false}, {type: batch_norm}]}",
       kImage);
   CheckLayer("{type: residual, layers: [{type: tanh}, {type: batch_norm}]}", kImage);
   CheckLayer(
       "{type: residual, activation: relu, shortcut: [{type: conv, kernel: 1, channels: 2, stride: "
-      "2}, {type: batch_norm}], layers: [{type: conv, channels: 2, stride: 2, padding: 1}, {type: "
-      "batch_norm}]}",
+      "2, bias: false}, {type: batch_norm}], layers: [{type: conv, channels: 2, stride: 2, padding: "
+      "1, bias: false}, {type: batch_norm}]}",
       kImage);
   CheckRefused("[{type: residual, layers: [{type: conv, channels: 2, padding: 1}]}]",
                {"residual1", "[5, 4, 3]", "[5, 4, 2]", "shortcut"}, kImage);
