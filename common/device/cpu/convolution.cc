@@ -3,81 +3,125 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <map>
-#include <oneapi/dnnl/dnnl.hpp>
-#include <unordered_map>
 #include <vector>
 
 #include "common/base/error.h"
-#include "common/device/cpu/onednn.h"
+#include "common/device/cpu/conv_direct.h"
+#include "common/device/cpu/conv_pass.h"
+#include "common/device/cpu/conv_weights.h"
 
 namespace mariana {
 namespace {
 
-using Memory = dnnl::memory;
-using Desc = dnnl::memory::desc;
-
-constexpr int64_t kSumRows = 256;  // pixels whose sum is one fp32 sum of the bias' gradient
-constexpr int64_t kAlign = 16;     // floats
+constexpr int64_t kSumRows = 256;        // pixels whose sum is one fp32 sum of the bias' gradient
+constexpr int64_t kAlign = 16;           // floats
+constexpr int64_t kDirectChannels = 16;  // outputs of our own products, and what they come in
 
 int64_t Align(int64_t floats) { return (floats + kAlign - 1) / kAlign * kAlign; }
-Memory::data_type Type(Dtype t) {
-  return t == Dtype::kBF16 ? Memory::data_type::bf16 : Memory::data_type::f32;
+
+// f(output, input of its group, row, column, plain index) for each weight.
+template <class F>
+void EachWeight(const ConvSpec& s, const F& f) {
+  const int64_t in = s.in.channels / s.groups;
+  int64_t plain = 0;
+  for (int64_t o = 0; o < s.out.channels; ++o) {
+    for (int64_t i = 0; i < in; ++i) {
+      for (int64_t h = 0; h < s.window.kernel_h; ++h) {
+        for (int64_t w = 0; w < s.window.kernel_w; ++w) f(o, i, h, w, plain++);
+      }
+    }
+  }
 }
 
-// One oneDNN primitive for a number of images.
-struct Compiled {
-  dnnl::primitive primitive;
-  Desc src, weights, bias, dst, scratch;  // of x or dx, w or dw, b, y or dy
-};
+// With stride 1 the gradient of x is itself a convolution of dy, with the window turned by half a
+// circle and inputs for outputs: oneDNN's forward pass is the fastest of the three.
+bool GradientIsConvolution(const ConvSpec& s) {
+  const Window& w = s.window;
+  const int64_t down = w.dilation_h * (w.kernel_h - 1), across = w.dilation_w * (w.kernel_w - 1);
+  return s.groups == 1 && w.stride_h == 1 && w.stride_w == 1 && std::max(w.top, w.bottom) <= down &&
+         std::max(w.left, w.right) <= across;
+}
+
+ConvSpec TurnedSpec(const ConvSpec& s) {
+  ConvSpec t = s;
+  Window& w = t.window;
+  const int64_t down = w.dilation_h * (w.kernel_h - 1), across = w.dilation_w * (w.kernel_w - 1);
+  std::swap(t.in, t.out);
+  w.top = down - s.window.top;
+  w.bottom = down - s.window.bottom;
+  w.left = across - s.window.left;
+  w.right = across - s.window.right;
+  t.output = t.input;
+  t.activation = Activation::kNone;
+  t.bias = false;
+  return t;
+}
 
 class Convolution : public AffineOp {
  public:
   Convolution(const ConvSpec& spec, const CpuContext& context)
       : spec_(spec),
-        pool_(context.pool),
-        memory_(context.memory),
-        workspace_(context.workspace),
+        context_(context),
         k_(*context.kernels),
-        plain_(WeightDims(), Memory::data_type::f32,
-               spec.groups > 1 ? Memory::format_tag::goihw : Memory::format_tag::oihw) {
-    LimitOneDnnToOneThread();
-    const Compiled& forward = Get(&forward_, Share(0, spec.max_rows), &Convolution::CompileForward);
-    weights_ = forward.weights;
-    // The same order in fp32, the parameters' own type.
-    weights_f32_ = WithType(weights_, dnnl_f32);
+        turned_(GradientIsConvolution(spec)),
+        forward_(spec, ConvPassKind::kForward, Share(spec.max_rows)) {
+    const WeightLayout& layout = forward_.layout();
+    const int64_t panel = layout.Panel();
+    if (ConvWeightGradient::Usable(spec, panel)) {
+      own_weight_gradient_ = std::make_unique<ConvWeightGradient>(spec, panel, context);
+    } else {
+      weight_gradient_ =
+          std::make_unique<ConvPass>(spec, ConvPassKind::kWeightGradient, Share(spec.max_rows));
+      if (!(weight_gradient_->layout() == layout)) {
+        EachWeight(spec, [&](int64_t o, int64_t i, int64_t h, int64_t w, int64_t) {
+          from_gradient_.push_back(
+              {weight_gradient_->layout().At(o, i, h, w), layout.At(o, i, h, w)});
+        });
+      }
+    }
+    if (spec.input_gradient) MakeInputGradient(layout);
+    if (spec.input == Dtype::kF32 && spec.groups == 1 && panel == kDirectChannels &&
+        spec.out.channels == kDirectChannels) {
+      direct_forward_ = std::make_unique<DirectConvolution>(
+          DirectConvolution::Forward(spec, panel, *context.kernels));
+    }
     if (spec.output != spec.input) {
-      dz16_ = static_cast<uint16_t*>(memory_->Allocate(spec.max_rows * spec.out.elements() * 2));
+      dz16_ =
+          static_cast<uint16_t*>(context.memory->Allocate(spec.max_rows * spec.out.elements() * 2));
     }
   }
   ~Convolution() override {
-    memory_->Free(dz16_);
-    memory_->Free(turned_);
+    context_.memory->Free(dz16_);
+    context_.memory->Free(other_weights_);
   }
 
-  int64_t weight_elements() const override {
-    return static_cast<int64_t>(weights_f32_.get_size() / sizeof(float));
-  }
+  int64_t weight_elements() const override { return forward_.layout().elements; }
   void PackWeights(const float* plain, float* packed) const override {
-    Reorder(plain_, plain, weights_f32_, packed);
+    std::fill_n(packed, weight_elements(), 0.0f);
+    EachWeight(spec_, [&](int64_t o, int64_t i, int64_t h, int64_t w, int64_t at) {
+      packed[forward_.layout().At(o, i, h, w)] = plain[at];
+    });
   }
   void UnpackWeights(const float* packed, float* plain) const override {
-    Reorder(weights_f32_, packed, plain_, plain);
+    EachWeight(spec_, [&](int64_t o, int64_t i, int64_t h, int64_t w, int64_t at) {
+      plain[at] = packed[forward_.layout().At(o, i, h, w)];
+    });
   }
 
   void Forward(const void* x, const float* w, const uint16_t* w16, const float* b, void* y,
                int64_t rows) override {
-    const void* weights = spec_.input == Dtype::kBF16 ? static_cast<const void*>(w16) : w;
-    RunParts(rows, &forward_, &Convolution::CompileForward, 0,
-             [&](const Compiled& c, int64_t, int64_t image, Arguments* a) {
-               a->emplace(DNNL_ARG_SRC, Wrap(c.src, X(x, image)));
-               a->emplace(DNNL_ARG_WEIGHTS, Wrap(c.weights, weights));
-               if (spec_.bias) a->emplace(DNNL_ARG_BIAS, Wrap(c.bias, b));
-               a->emplace(DNNL_ARG_DST, Wrap(c.dst, Y(y, image, spec_.output)));
-             });
-    if (spec_.activation == Activation::kNone || spec_.activation == Activation::kRelu) return;
+    if (direct_forward_ != nullptr) {
+      RunDirect(*direct_forward_, spec_.in, x, w, spec_.bias ? b : nullptr, spec_.out, y, rows);
+    } else {
+      RunParts(&forward_, rows, 0, [&](int64_t, int64_t image) {
+        return Arrays{X(x, image), Weights(w, w16), spec_.bias ? b : nullptr,
+                      Y(y, image, spec_.output)};
+      });
+    }
+    const bool done = direct_forward_ == nullptr && spec_.activation == Activation::kRelu;
+    if (done || spec_.activation == Activation::kNone) return;
     const int64_t size = SizeOf(spec_.output);
-    pool_->Split(rows * spec_.out.elements(), 4096, [&](int64_t begin, int64_t end) {
+    context_.pool->Split(rows * spec_.out.elements(), 4096, [&](int64_t begin, int64_t end) {
       char* part = static_cast<char*>(y) + begin * size;
       k_.activate(spec_.activation, part, part, end - begin, spec_.output);
     });
@@ -87,146 +131,28 @@ class Convolution : public AffineOp {
                 void* dx, float* dw, float* db, int64_t rows, bool accumulate) override {
     SlopeAndSums(y, dy, db, rows, accumulate);
     const void* dz = dz16_ != nullptr ? dz16_ : dy;
-    WeightGradient(x, dz, dw, rows, accumulate);
-    if (dx == nullptr) return;
-    CHECK(spec_.input_gradient);
-    InputGradient(dz, spec_.input == Dtype::kBF16 ? static_cast<const void*>(w16) : w, dx, rows);
+    if (own_weight_gradient_ != nullptr) {
+      own_weight_gradient_->Run(static_cast<const float*>(x), static_cast<const float*>(dz), dw,
+                                rows, accumulate);
+    } else {
+      WeightGradient(x, dz, dw, rows, accumulate);
+    }
+    if (dx != nullptr) InputGradient(dz, Weights(w, w16), dx, rows);
   }
 
  private:
-  using Arguments = std::unordered_map<int, Memory>;
-  using Cache = std::map<int64_t, Compiled>;
-
-  // ---- descriptions
-  Memory::dims WeightDims() const {
-    const int64_t in = spec_.in.channels, out = spec_.out.channels, g = spec_.groups;
-    const Window& w = spec_.window;
-    if (g > 1) return {g, out / g, in / g, w.kernel_h, w.kernel_w};
-    return {out, in, w.kernel_h, w.kernel_w};
-  }
-  static Desc Images(int64_t n, const ImageSize& s, Dtype t) {
-    return Desc({n, s.channels, s.height, s.width}, Type(t), Memory::format_tag::nhwc);
-  }
-  Desc AnyWeights(Memory::data_type t) const {
-    return Desc(WeightDims(), t, Memory::format_tag::any);
-  }
-  static Desc WithType(Desc d, dnnl_data_type_t t) {
-    d.data.data_type = t;
-    return d;
-  }
-  struct Places {
-    Memory::dims strides, dilates, begin, end;
+  struct Arrays {
+    const void *x, *w;
+    const float* b;
+    const void* y;
   };
-  Places Where() const {
-    const Window& w = spec_.window;
-    return {{w.stride_h, w.stride_w},
-            {w.dilation_h - 1, w.dilation_w - 1},
-            {w.top, w.left},
-            {w.bottom, w.right}};
-  }
+  struct Move {
+    int64_t from, to;
+  };
 
-  // ---- primitives, for so many images
-  dnnl::convolution_forward::primitive_desc ForwardDesc(int64_t n) const {
-    const Places p = Where();
-    const Desc x = Images(n, spec_.in, spec_.input), w = AnyWeights(Type(spec_.input)),
-               b({spec_.out.channels}, Memory::data_type::f32, Memory::format_tag::a),
-               y = Images(n, spec_.out, spec_.output);
-    const auto kind = dnnl::prop_kind::forward_training;
-    const auto direct = dnnl::algorithm::convolution_direct;
-    dnnl::primitive_attr attributes = UserScratchpad();
-    if (spec_.activation == Activation::kRelu) {
-      dnnl::post_ops relu;
-      relu.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
-      attributes.set_post_ops(relu);
-    }
-    const auto desc = spec_.bias
-                          ? dnnl::convolution_forward::desc(kind, direct, x, w, b, y, p.strides,
-                                                            p.dilates, p.begin, p.end)
-                          : dnnl::convolution_forward::desc(kind, direct, x, w, y, p.strides,
-                                                            p.dilates, p.begin, p.end);
-    return {desc, attributes, engine_};
+  const void* Weights(const float* w, const uint16_t* w16) const {
+    return spec_.input == Dtype::kBF16 ? static_cast<const void*>(w16) : w;
   }
-  Compiled CompileForward(int64_t n) const {
-    const auto pd = ForwardDesc(n);
-    Compiled c{
-        dnnl::convolution_forward(pd), pd.src_desc(), pd.weights_desc(), Desc(), pd.dst_desc(),
-        pd.scratchpad_desc()};
-    if (spec_.bias) c.bias = pd.bias_desc();
-    return c;
-  }
-  Compiled CompileInputGradient(int64_t n) const {
-    const Places p = Where();
-    const dnnl::convolution_backward_data::desc desc(
-        dnnl::algorithm::convolution_direct, Images(n, spec_.in, spec_.input),
-        AnyWeights(Type(spec_.input)), Images(n, spec_.out, spec_.input), p.strides, p.dilates,
-        p.begin, p.end);
-    const dnnl::convolution_backward_data::primitive_desc pd(desc, UserScratchpad(), engine_,
-                                                             ForwardDesc(n));
-    return {dnnl::convolution_backward_data(pd),
-            pd.diff_src_desc(),
-            pd.weights_desc(),
-            Desc(),
-            pd.diff_dst_desc(),
-            pd.scratchpad_desc()};
-  }
-  Compiled CompileWeightGradient(int64_t n) const {
-    const Places p = Where();
-    const dnnl::convolution_backward_weights::desc desc(
-        dnnl::algorithm::convolution_direct, Images(n, spec_.in, spec_.input),
-        AnyWeights(Memory::data_type::f32), Images(n, spec_.out, spec_.input), p.strides, p.dilates,
-        p.begin, p.end);
-    const dnnl::convolution_backward_weights::primitive_desc pd(desc, UserScratchpad(), engine_,
-                                                                ForwardDesc(n));
-    return {dnnl::convolution_backward_weights(pd),
-            pd.src_desc(),
-            pd.diff_weights_desc(),
-            Desc(),
-            pd.diff_dst_desc(),
-            pd.scratchpad_desc()};
-  }
-  static dnnl::primitive_attr UserScratchpad() {
-    dnnl::primitive_attr attributes;
-    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    return attributes;
-  }
-  const Compiled& Get(Cache* cache, int64_t n, Compiled (Convolution::*compile)(int64_t) const) {
-    const auto found = cache->find(n);
-    if (found != cache->end()) return found->second;
-    LimitOneDnnToOneThread();
-    try {
-      return cache->emplace(n, (this->*compile)(n)).first->second;
-    } catch (const dnnl::error& e) {
-      throw Fail(ExitCode::kUsage, "cpu device: no ", Name(spec_.input),
-                 " convolution of this kind on this CPU (oneDNN: ", e.what(), ")",
-                 spec_.input == Dtype::kBF16 ? "; compute in fp32 here" : "");
-    }
-  }
-
-  // ---- running
-  Memory Wrap(const Desc& desc, const void* p) const {
-    return Memory(desc, engine_, const_cast<void*>(p));
-  }
-  void Execute(const dnnl::primitive& primitive, const Arguments& arguments) const {
-    LimitOneDnnToOneThread();
-    try {
-      dnnl::stream stream(engine_);
-      primitive.execute(stream, arguments);
-      stream.wait();
-    } catch (const dnnl::error& e) {
-      LOG(FATAL) << "oneDNN convolution: " << e.what();
-    }
-  }
-  void Reorder(const Desc& from, const void* src, const Desc& to, void* dst) const {
-    LimitOneDnnToOneThread();
-    const dnnl::reorder::primitive_desc pd(engine_, from, engine_, to);
-    Execute(dnnl::reorder(pd), {{DNNL_ARG_FROM, Wrap(from, src)}, {DNNL_ARG_TO, Wrap(to, dst)}});
-  }
-
-  // Images of part i of `rows`.
-  int64_t Parts(int64_t rows) const { return std::min<int64_t>(rows, pool_->threads()); }
-  int64_t Begin(int64_t i, int64_t rows) const { return rows * i / Parts(rows); }
-  int64_t Share(int64_t i, int64_t rows) const { return Begin(i + 1, rows) - Begin(i, rows); }
-
   const char* X(const void* x, int64_t image) const {
     return static_cast<const char*>(x) + image * spec_.in.elements() * SizeOf(spec_.input);
   }
@@ -234,28 +160,42 @@ class Convolution : public AffineOp {
     return static_cast<const char*>(y) + image * spec_.out.elements() * SizeOf(t);
   }
 
-  // Runs a primitive over the images, part by part; bind(compiled, part, first image, arguments)
-  // adds the arguments but the scratchpad, which lies in the workspace behind `reserved` floats.
+  // ---- images are split between threads
+  int64_t Parts(int64_t rows) const { return std::min<int64_t>(rows, context_.pool->threads()); }
+  int64_t Share(int64_t rows) const { return rows / Parts(rows); }
+
+  // Runs a pass over the images, part by part, on the arrays that bind(part, first image) gives.
+  // Its scratch memory lies in the workspace behind `reserved` floats.
   template <class F>
-  void RunParts(int64_t rows, Cache* cache, Compiled (Convolution::*compile)(int64_t) const,
-                int64_t reserved, const F& bind) {
+  void RunParts(ConvPass* pass, int64_t rows, int64_t reserved, const F& bind) {
     CHECK_LE(rows, spec_.max_rows);
     const int64_t parts = Parts(rows);
-    std::vector<const Compiled*> compiled;  // here, on one thread
+    const auto begin = [&](int64_t i) { return rows * i / parts; };
+    std::vector<const ConvPass::Compiled*> compiled;  // here, on one thread
     int64_t scratch = 0;
     for (int64_t i = 0; i < parts; ++i) {
-      compiled.push_back(&Get(cache, Share(i, rows), compile));
-      const int64_t bytes = static_cast<int64_t>(compiled.back()->scratch.get_size());
-      scratch = std::max(scratch, Align((bytes + 3) / 4));
+      compiled.push_back(pass->Prepare(begin(i + 1) - begin(i)));
+      scratch = std::max(scratch, Align((ConvPass::ScratchBytes(compiled.back()) + 3) / 4));
     }
-    workspace_->Reserve(reserved + parts * scratch);
-    pool_->Run(parts, [&](int64_t i) {
-      const Compiled& c = *compiled[i];
-      Arguments arguments;
-      bind(c, i, Begin(i, rows), &arguments);
-      float* pad = workspace_->data() + reserved + i * scratch;
-      arguments.emplace(DNNL_ARG_SCRATCHPAD, Wrap(c.scratch, pad));
-      Execute(c.primitive, arguments);
+    context_.workspace->Reserve(reserved + parts * scratch);
+    context_.pool->Run(parts, [&](int64_t i) {
+      const Arrays a = bind(i, begin(i));
+      ConvPass::Run(compiled[i], a.x, a.w, a.b, a.y,
+                    context_.workspace->data() + reserved + i * scratch);
+    });
+  }
+
+  void RunDirect(const DirectConvolution& direct, const ImageSize& from_size, const void* from,
+                 const float* w, const float* bias, const ImageSize& to_size, void* to,
+                 int64_t rows) {
+    const int64_t parts = Parts(rows), scratch = Align(direct.scratch_floats());
+    context_.workspace->Reserve(parts * scratch);
+    context_.pool->Run(parts, [&](int64_t i) {
+      for (int64_t n = rows * i / parts; n < rows * (i + 1) / parts; ++n) {
+        direct.Run(static_cast<const float*>(from) + n * from_size.elements(), w, bias,
+                   static_cast<float*>(to) + n * to_size.elements(),
+                   context_.workspace->data() + i * scratch);
+      }
     });
   }
 
@@ -266,9 +206,9 @@ class Convolution : public AffineOp {
     if (spec_.activation == Activation::kNone && db == nullptr && dz16_ == nullptr) return;
     const int64_t cols = spec_.out.channels, pixels = rows * spec_.out.height * spec_.out.width;
     const int64_t blocks = (pixels + kSumRows - 1) / kSumRows, size = SizeOf(spec_.output);
-    if (db != nullptr) workspace_->Reserve(blocks * cols);
-    float* sums = workspace_->data();
-    pool_->Split(blocks, 1, [&](int64_t begin, int64_t end) {
+    if (db != nullptr) context_.workspace->Reserve(blocks * cols);
+    float* sums = context_.workspace->data();
+    context_.pool->Split(blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t at = i * kSumRows * cols, height = std::min(kSumRows, pixels - i * kSumRows);
         k_.slope_and_sums(spec_.activation, static_cast<const char*>(y) + at * size,
@@ -284,76 +224,120 @@ class Convolution : public AffineOp {
     }
   }
 
-  // Each part into memory of its own, but the first into dw where it may; then the parts' sum in
-  // dw's layout.
+  // Each part's into memory of its own, their sum then into dw.
   void WeightGradient(const void* x, const void* dz, float* dw, int64_t rows, bool accumulate) {
-    const int64_t parts = Parts(rows);
-    const Desc own =
-        Get(&weight_gradient_, Share(0, rows), &Convolution::CompileWeightGradient).weights;
-    for (int64_t i = 0; i < parts; ++i) {
-      CHECK(Get(&weight_gradient_, Share(i, rows), &Convolution::CompileWeightGradient).weights ==
-            own);
-    }
-    const bool same = own == weights_f32_, in_place = same && !accumulate;
-    const int64_t each = Align(static_cast<int64_t>(own.get_size() / sizeof(float)));
-    const int64_t own_parts = in_place ? parts - 1 : parts;
-    const auto at = [&](int64_t i) {
-      return in_place && i == 0 ? dw : workspace_->data() + (in_place ? i - 1 : i) * each;
-    };
-    RunParts(rows, &weight_gradient_, &Convolution::CompileWeightGradient,
-             (own_parts + !same) * each,
-             [&](const Compiled& c, int64_t part, int64_t image, Arguments* a) {
-               a->emplace(DNNL_ARG_SRC, Wrap(c.src, X(x, image)));
-               a->emplace(DNNL_ARG_DIFF_DST, Wrap(c.dst, Y(dz, image, spec_.input)));
-               a->emplace(DNNL_ARG_DIFF_WEIGHTS, Wrap(c.weights, at(part)));
-             });
-    for (int64_t i = 1; i < parts; ++i) AddTo(at(0), at(i), each);
-    if (in_place) return;
-    float* sum = at(0);
-    if (!same) {
-      float* turned = accumulate ? workspace_->data() + own_parts * each : dw;
-      Reorder(own, sum, weights_f32_, turned);
-      sum = turned;
-    }
-    if (accumulate) AddTo(dw, sum, weight_elements());
+    const int64_t parts = Parts(rows), elements = weight_gradient_->layout().elements;
+    const int64_t each = Align(elements);
+    const auto at = [&](int64_t i) { return context_.workspace->data() + i * each; };
+    RunParts(weight_gradient_.get(), rows, parts * each, [&](int64_t part, int64_t image) {
+      return Arrays{X(x, image), at(part), nullptr, Y(dz, image, spec_.input)};
+    });
+    for (int64_t i = 1; i < parts; ++i) AddTo(at(0), at(i), elements);
+    if (!accumulate) std::fill_n(dw, weight_elements(), 0.0f);
+    if (from_gradient_.empty()) return AddTo(dw, at(0), elements);
+    for (const Move& m : from_gradient_) dw[m.to] += at(0)[m.from];
   }
   void AddTo(float* y, const float* x, int64_t n) {
-    pool_->Split(n, 4096, [&](int64_t begin, int64_t end) {
+    context_.pool->Split(n, 4096, [&](int64_t begin, int64_t end) {
       k_.add(x + begin, y + begin, y + begin, end - begin, Dtype::kF32);
     });
   }
 
-  void InputGradient(const void* dz, const void* w, void* dx, int64_t rows) {
-    const Desc own =
-        Get(&input_gradient_, Share(0, rows), &Convolution::CompileInputGradient).weights;
-    if (!(own == weights_)) {
-      const int64_t floats = static_cast<int64_t>((own.get_size() + 3) / 4);
-      if (turned_ == nullptr) {
-        turned_ = static_cast<float*>(memory_->Allocate(floats * sizeof(float)));
-      }
-      Reorder(weights_, w, own, turned_);
-      w = turned_;
+  // The fastest that there is: our own, or oneDNN's forward pass on turned weights, or its
+  // backward pass.
+  void MakeInputGradient(const WeightLayout& layout) {
+    const int64_t images = Share(spec_.max_rows), in = spec_.in.channels;
+    const Window& w = spec_.window;
+    from_panel_ = layout.Panel();
+    const bool strided = w.stride_h > 1 || w.stride_w > 1;
+    const bool direct =
+        strided ? w.dilation_h == 1 && w.dilation_w == 1 && in % (2 * kDirectChannels) == 0
+                : turned_ && in == kDirectChannels;
+    if (direct && spec_.input == Dtype::kF32 && spec_.groups == 1 && from_panel_ > 0) {
+      to_panel_ = in % 64 == 0 ? 64 : in % 32 == 0 ? 32 : kDirectChannels;
+      direct_input_gradient_ = std::make_unique<DirectConvolution>(
+          strided ? DirectConvolution::InputGradient(spec_, to_panel_, k_)
+                  : DirectConvolution::Forward(TurnedSpec(spec_), to_panel_, k_));
+      reverse_ = !strided;
+      const int64_t elements = w.kernel_h * w.kernel_w * spec_.out.channels * in;
+      other_weights_ = context_.memory->Allocate(elements * sizeof(float));
+      return;
     }
-    RunParts(rows, &input_gradient_, &Convolution::CompileInputGradient, 0,
-             [&](const Compiled& c, int64_t, int64_t image, Arguments* a) {
-               a->emplace(DNNL_ARG_DIFF_DST, Wrap(c.dst, Y(dz, image, spec_.input)));
-               CHECK(c.weights == own);
-               a->emplace(DNNL_ARG_WEIGHTS, Wrap(c.weights, w));
-               a->emplace(DNNL_ARG_DIFF_SRC, Wrap(c.src, X(dx, image)));
-             });
+    reverse_ = turned_;
+    input_gradient_ =
+        turned_ ? std::make_unique<ConvPass>(TurnedSpec(spec_), ConvPassKind::kForward, images)
+                : std::make_unique<ConvPass>(spec_, ConvPassKind::kInputGradient, images);
+    const WeightLayout& other = input_gradient_->layout();
+    if (!turned_ && other == layout) return;
+    other_weights_ = context_.memory->Allocate(other.elements * SizeOf(spec_.input));
+    to_panel_ = turned_ && from_panel_ > 0 && spec_.input == Dtype::kF32 ? other.Panel() : 0;
+    if (to_panel_ > 0) return;
+    EachWeight(spec_, [&](int64_t o, int64_t i, int64_t h, int64_t v, int64_t) {
+      to_input_gradient_.push_back(
+          {layout.At(o, i, h, v), turned_ ? other.At(i, o, w.kernel_h - 1 - h, w.kernel_w - 1 - v)
+                                          : other.At(o, i, h, v)});
+    });
+  }
+
+  void InputGradient(const void* dz, const void* w, void* dx, int64_t rows) {
+    CHECK(input_gradient_ != nullptr || direct_input_gradient_ != nullptr);
+    if (to_panel_ > 0) {
+      TransposePanels(static_cast<const float*>(w), static_cast<float*>(other_weights_));
+    } else if (spec_.input == Dtype::kBF16) {
+      Rearrange(static_cast<const uint16_t*>(w), static_cast<uint16_t*>(other_weights_));
+    } else {
+      Rearrange(static_cast<const float*>(w), static_cast<float*>(other_weights_));
+    }
+    if (other_weights_ != nullptr) w = other_weights_;
+    if (direct_input_gradient_ != nullptr) {
+      return RunDirect(*direct_input_gradient_, spec_.out, dz, static_cast<const float*>(w),
+                       nullptr, spec_.in, dx, rows);
+    }
+    RunParts(input_gradient_.get(), rows, 0, [&](int64_t, int64_t image) {
+      const void *of_x = X(dx, image), *of_y = Y(dz, image, spec_.input);
+      return turned_ ? Arrays{of_y, w, nullptr, of_x} : Arrays{of_x, w, nullptr, of_y};
+    });
+  }
+  // [o / from_panel_, place, i, from_panel_] to [i / to_panel_, place, o, to_panel_], the places
+  // of the window in reverse where it is turned.
+  void TransposePanels(const float* w, float* other) {
+    const int64_t in = spec_.in.channels, out = spec_.out.channels;
+    const int64_t places = spec_.window.kernel_h * spec_.window.kernel_w;
+    const int64_t panels = (in + to_panel_ - 1) / to_panel_;
+    context_.pool->Run(panels * places, [&](int64_t task) {
+      const int64_t p = task / places * to_panel_, place = task % places;
+      const int64_t target = reverse_ ? places - 1 - place : place;
+      for (int64_t o = 0; o < out; o += from_panel_) {
+        k_.transpose(w + ((o / from_panel_ * places + place) * in + p) * from_panel_, from_panel_,
+                     std::min(to_panel_, in - p), std::min(from_panel_, out - o),
+                     other + (p / to_panel_ * places + target) * out * to_panel_ + o * to_panel_,
+                     to_panel_);
+      }
+    });
+  }
+  template <class T>
+  void Rearrange(const T* w, T* other) {
+    context_.pool->Split(static_cast<int64_t>(to_input_gradient_.size()), 4096,
+                         [&](int64_t begin, int64_t end) {
+                           for (int64_t i = begin; i < end; ++i) {
+                             other[to_input_gradient_[i].to] = w[to_input_gradient_[i].from];
+                           }
+                         });
   }
 
   const ConvSpec spec_;
-  Pool* const pool_;
-  HostMemory* const memory_;
-  Workspace* const workspace_;
+  const CpuContext context_;
   const Kernels& k_;
-  const dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
-  const Desc plain_;
-  Desc weights_, weights_f32_;                        // packed, as computed with and as stored
-  Cache forward_, input_gradient_, weight_gradient_;  // by number of images
-  uint16_t* dz16_ = nullptr;                          // dy rounded, when y is fp32 and x is not
-  float* turned_ = nullptr;  // weights as the gradient of x wants them, if otherwise
+  const bool turned_;  // the input's gradient is a forward pass
+  ConvPass forward_;
+  std::unique_ptr<ConvPass> input_gradient_, weight_gradient_;
+  std::unique_ptr<ConvWeightGradient> own_weight_gradient_;
+  std::unique_ptr<DirectConvolution> direct_forward_, direct_input_gradient_;
+  bool reverse_ = false;
+  int64_t from_panel_ = 0, to_panel_ = 0;  // of the weights, and as other_weights_ has them
+  std::vector<Move> to_input_gradient_, from_gradient_;  // of weights, where layouts differ
+  void* other_weights_ = nullptr;                        // as input_gradient_ wants them
+  uint16_t* dz16_ = nullptr;                             // dy rounded, when y is fp32 and x is not
 };
 
 }  // namespace

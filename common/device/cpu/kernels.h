@@ -32,6 +32,21 @@ struct TileArgs {
   int64_t next_block;
 };
 
+// A tile of a convolution: c [rows, width], rows c_stride apart, = or += the sum over three nested
+// loops of rows of a times rows of b (width elements). conv_tile: the elements of a are side by
+// side; conv_lanes: a_lane apart, and the innermost step of a is 1.
+struct ConvTile {
+  const float *a, *b;
+  float* c;
+  int64_t n[3], a_step[3], b_step[3];  // of the loops, outermost first
+  int64_t a_lane, c_stride;
+  int64_t c_group = 16;  // from 16 columns of c to the next
+  int64_t b_group = 0;   // of conv_three: from one row of b to the next
+  int64_t rows;          // at most conv_rows[width / 16 - 1]
+  int64_t width;         // 16, 32, 48 or 64
+  bool add;
+};
+
 // Rows of `width` values, `stride` apart.
 struct NormBlock {
   int64_t rows, stride, width;
@@ -101,6 +116,13 @@ struct Kernels {
                         const float* tilt, void* dx, Dtype t);
 
   // ---- images
+  int64_t conv_rows[4];
+  void (*conv_tile)(const ConvTile& t);  // kernels/conv.cc
+  void (*conv_lanes)(const ConvTile& t);
+  // width is 16, n[1] is 1; a has rows + 2 lanes, each of which meets three rows of b: row i of c
+  // sums lanes i, i + 1 and i + 2. At most conv_three_rows.
+  void (*conv_three)(const ConvTile& t);
+  int64_t conv_three_rows;
   // One image; saved: a byte an output, its place in the window (kernels/pooling.cc). dx is
   // written.
   void (*pool)(const PoolSpec& spec, const void* x, void* y, uint8_t* saved);

@@ -26,6 +26,13 @@ __global__ void LossKernel(const float* z, const float* t, float* loss, float* s
   slope[i] = formulas::LogisticSlope(z[i], t[i]);
 }
 
+__global__ void ImageKernel(const float* x, float* y, float* dy, float slope, int64_t n) {
+  const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
+  if (i >= n) return;
+  y[i] = formulas::LeakyRelu(x[i], slope) + formulas::Gelu(x[i]);
+  dy[i] *= formulas::LeakyReluSlope(y[i], slope) + formulas::GeluSlope(x[i]);
+}
+
 __global__ void DropoutKernel(const float* x, float* y, float rate, uint64_t seed, uint64_t stream,
                               int64_t n) {
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;

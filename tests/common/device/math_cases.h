@@ -119,23 +119,30 @@ struct NormCase {
   std::vector<int32_t> groups;
   int64_t cols;
   Dtype t = Dtype::kF32;
+  int64_t pixels = 1;
+  bool relu = false, residual = false;
+  float mean = 0;  // of x
 };
 
-// y in float64.
+// y before the activation, in float64.
 inline Doubles Normalise(const NormCase& c, const Doubles& x, const Doubles& gamma,
-                         const Doubles& beta) {
+                         const Doubles& beta, const Doubles& residual) {
   Doubles y(x.size());
   int64_t row = 0;
-  for (const int32_t rows : c.groups) {
+  for (const int32_t samples : c.groups) {
+    const int64_t rows = samples * c.pixels;
     for (int64_t j = 0; j < c.cols; ++j) {
       double mean = 0, variance = 0;
-      for (int64_t r = row; r < row + rows; ++r) mean += x[r * c.cols + j] / rows;
       for (int64_t r = row; r < row + rows; ++r) {
-        variance += std::pow(x[r * c.cols + j] - mean, 2) / rows;
+        mean += x[r * c.cols + j] / static_cast<double>(rows);
       }
       for (int64_t r = row; r < row + rows; ++r) {
-        y[r * c.cols + j] =
-            (x[r * c.cols + j] - mean) / std::sqrt(variance + 1e-5) * gamma[j] + beta[j];
+        variance += std::pow(x[r * c.cols + j] - mean, 2) / static_cast<double>(rows);
+      }
+      for (int64_t r = row; r < row + rows; ++r) {
+        const int64_t i = r * c.cols + j;
+        y[i] = (x[i] - mean) / std::sqrt(variance + 1e-5) * gamma[j] + beta[j];
+        if (c.residual) y[i] += residual[i];
       }
     }
     row += rows;
@@ -146,32 +153,40 @@ inline Doubles Normalise(const NormCase& c, const Doubles& x, const Doubles& gam
 // Checks outputs, and gradients by differences in float64 where `differences`; returns all that
 // the device made.
 inline Floats CheckBatchNorm(Device* device, const NormCase& c, bool differences) {
-  CAPTURE(c.cols, Name(c.t));
+  CAPTURE(c.cols, c.pixels, c.relu, c.residual, Name(c.t));
   int64_t rows = 0;
-  for (const int32_t g : c.groups) rows += g;
+  for (const int32_t g : c.groups) rows += g * c.pixels;
   const int64_t n = rows * c.cols, groups = static_cast<int64_t>(c.groups.size());
   Floats x = Random(n, 3, 1), gamma = Random(c.cols, 2, 2), beta = Random(c.cols, 2, 3);
-  Floats dy = Random(n, 1, 4), sums(c.cols, 0.5f);
+  Floats dy = Random(n, 1, 4), residual = Random(n, 1, 5), sums(c.cols, 0.5f);
+  for (float& v : x) v += c.mean;
   const Tensor tx = ToDevice(device, c.t, {n}, &x), ty(device, c.t, {n});
+  const Tensor tr = ToDevice(device, c.t, {n}, &residual), tdr(device, c.t, {n});
   const Tensor tg = ToDevice(device, Dtype::kF32, {c.cols}, &gamma);
   const Tensor tb = ToDevice(device, Dtype::kF32, {c.cols}, &beta);
   const Tensor stats(device, Dtype::kF32, {groups, 2, c.cols});
-  const Device::BatchNormArgs args{c.groups.data(), static_cast<int>(groups), 1, c.cols, 1e-5f};
-  device->BatchNormTrain(args, tx.data(), tg.f32(), tb.f32(), nullptr, ty.data(), stats.f32(), c.t);
+  Device::BatchNormArgs args{c.groups.data(), static_cast<int>(groups), c.pixels, c.cols, 1e-5f};
+  if (c.relu) args.activation = Activation::kRelu;
+  device->BatchNormTrain(args, tx.data(), tg.f32(), tb.f32(), c.residual ? tr.data() : nullptr,
+                         ty.data(), stats.f32(), c.t);
   Floats all = ToHost(ty);
   const Doubles x64(x.begin(), x.end()), g64(gamma.begin(), gamma.end()),
-      b64(beta.begin(), beta.end());
-  RequireNear(all, Normalise(c, x64, g64, b64), 4 * Epsilon(c.t));
+      b64(beta.begin(), beta.end()), r64(residual.begin(), residual.end());
+  const double rough = 1 + std::abs(c.mean) / 8;  // what fp32 leaves of x - mean
+  Doubles expected_y = Normalise(c, x64, g64, b64, r64);
+  for (double& v : expected_y) v = c.relu && v < 0 ? 0 : v;
+  RequireNear(all, expected_y, 4 * Epsilon(c.t) * rough);
 
   const Tensor tdx = ToDevice(device, c.t, {n}, &dy);  // in place
   const Tensor dg = ToDevice(device, Dtype::kF32, {c.cols}, &sums);
   const Tensor db = ToDevice(device, Dtype::kF32, {c.cols}, &sums);
-  device->BatchNormBackward(args, tx.data(), nullptr, tdx.data(), tg.f32(), stats.f32(), tdx.data(),
-                            nullptr, dg.f32(), db.f32(), true, c.t);
-  Append(ToHost(stats), &all);
-  Append(ToHost(tdx), &all);
-  Append(ToHost(dg), &all);
-  Append(ToHost(db), &all);
+  device->BatchNormBackward(args, tx.data(), c.relu ? ty.data() : nullptr, tdx.data(), tg.f32(),
+                            stats.f32(), tdx.data(), c.residual ? tdr.data() : nullptr, dg.f32(),
+                            db.f32(), true, c.t);
+  Doubles behind(n);  // the gradient behind the activation
+  for (int64_t i = 0; i < n; ++i) behind[i] = c.relu && all[i] <= 0 ? 0 : dy[i];
+  if (c.residual) RequireNear(ToHost(tdr), behind, 0);
+  for (const Tensor* tensor : {&stats, &tdx, &dg, &db}) Append(ToHost(*tensor), &all);
   if (!differences) return all;
   const auto check = [&](const Tensor& gradient, int which, double start) {
     Doubles expected;
@@ -181,8 +196,8 @@ inline Floats CheckBatchNorm(Device* device, const NormCase& c, bool differences
       const double kept = v[which][i];
       for (int side = 0; side < 2; ++side) {
         v[which][i] = kept + (side ? 1e-5 : -1e-5);
-        const Doubles y = Normalise(c, v[0], v[1], v[2]);
-        for (int64_t j = 0; j < n; ++j) at[side] += dy[j] * y[j];
+        const Doubles y = Normalise(c, v[0], v[1], v[2], r64);
+        for (int64_t j = 0; j < n; ++j) at[side] += behind[j] * y[j];
       }
       v[which][i] = kept;
       expected.push_back(start + (at[1] - at[0]) / 2e-5);
@@ -195,19 +210,24 @@ inline Floats CheckBatchNorm(Device* device, const NormCase& c, bool differences
   return all;
 }
 
-inline void CheckBatchNormInfer(Device* device, Dtype t) {
-  const int64_t rows = 3, cols = 19;
-  Floats x = Random(rows * cols, 3, 1), gamma = Random(cols, 2, 2), beta = Random(cols, 2, 3);
-  Floats mean = Random(cols, 1, 4), variance = Random(cols, 1, 5);
+inline void CheckBatchNormInfer(Device* device, Dtype t, bool fused) {
+  const int64_t rows = 3, pixels = 5, cols = 19, n = rows * pixels * cols;
+  Floats x = Random(n, 3, 1), gamma = Random(cols, 2, 2), beta = Random(cols, 2, 3);
+  Floats mean = Random(cols, 1, 4), variance = Random(cols, 1, 5), residual = Random(n, 1, 6);
   for (float& v : variance) v += 1.5f;
-  const Tensor tx = ToDevice(device, t, {rows, cols}, &x), y(device, t, {rows, cols});
+  const Tensor tx = ToDevice(device, t, {n}, &x), y(device, t, {n});
+  const Tensor tr = ToDevice(device, t, {n}, &residual);
   const auto up = [&](Floats* v) { return ToDevice(device, Dtype::kF32, {cols}, v); };
-  device->BatchNormInfer({nullptr, 0, 1, cols, 1e-3f}, tx.data(), up(&gamma).f32(), up(&beta).f32(),
-                         up(&mean).f32(), up(&variance).f32(), nullptr, y.data(), rows, t);
+  Device::BatchNormArgs args{nullptr, 0, pixels, cols, 1e-3f};
+  if (fused) args.activation = Activation::kRelu;
+  device->BatchNormInfer(args, tx.data(), up(&gamma).f32(), up(&beta).f32(), up(&mean).f32(),
+                         up(&variance).f32(), fused ? tr.data() : nullptr, y.data(), rows, t);
   Doubles expected;
-  for (int64_t i = 0; i < rows * cols; ++i) {
+  for (int64_t i = 0; i < n; ++i) {
     const int64_t j = i % cols;
-    expected.push_back((x[i] - mean[j]) / std::sqrt(variance[j] + 1e-3) * gamma[j] + beta[j]);
+    double v = (x[i] - mean[j]) / std::sqrt(variance[j] + 1e-3) * gamma[j] + beta[j];
+    if (fused) v = std::max(0.0, v + residual[i]);
+    expected.push_back(v);
   }
   RequireNear(ToHost(y), expected, Epsilon(t));
 }
@@ -218,8 +238,9 @@ struct LossResult {
   Floats gradient;
 };
 
-inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float range) {
-  CAPTURE(rows, cols, range);
+inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float range,
+                               float smoothing = 0) {
+  CAPTURE(rows, cols, range, smoothing);
   Floats x = Random(rows * cols, range, 1);
   std::vector<int32_t> labels(rows);
   for (int64_t r = 0; r < rows; ++r) labels[r] = static_cast<int32_t>(r * 7919 % cols);
@@ -237,9 +258,11 @@ inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float
     for (int64_t i = 0; i < cols; ++i) sum += std::exp(double{row[i]} - row[top]);
     for (int64_t i = 0; i < cols; ++i) {
       log_softmax[r * cols + i] = row[i] - row[top] - std::log(sum);
-      gradient[r * cols + i] = 0.25 * (std::exp(log_softmax[r * cols + i]) - (i == labels[r]));
+      const double rest = double{smoothing} / static_cast<double>(cols);
+      const double target = rest + (i == labels[r] ? 1.0 - smoothing : 0.0);
+      gradient[r * cols + i] = 0.25 * (std::exp(log_softmax[r * cols + i]) - target);
+      if (target > 0) expected.loss -= target * log_softmax[r * cols + i];
     }
-    expected.loss -= log_softmax[r * cols + labels[r]];
     expected.correct += top == labels[r];
     best[r] = static_cast<int32_t>(top);
   }
@@ -250,9 +273,11 @@ inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float
   std::vector<int32_t> found(rows);
   index.Download(found.data());
   REQUIRE(found == best);
-  const LossSums only = device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), nullptr, 1, rows, cols, 0);
+  const LossSums only =
+      device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), nullptr, 1, rows, cols, smoothing);
   LossResult result;
-  result.sums = device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 0.25f, rows, cols, 0);
+  result.sums =
+      device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 0.25f, rows, cols, smoothing);
   result.gradient = ToHost(tx);
   REQUIRE(std::abs(result.sums.loss - expected.loss) <= 1e-6 * (1 + expected.loss));
   REQUIRE(result.sums.correct == expected.correct);

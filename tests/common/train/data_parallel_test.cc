@@ -20,14 +20,15 @@ class Blobs : public BatchSource {
  public:
   explicit Blobs(int64_t last_batch = kLastBatch) : last_batch_(last_batch) {}
   int64_t Rows(int64_t step) override { return step % 10 == 9 ? last_batch_ : kBatch; }
-  void Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
-            const Tensor& labels) override {
+  DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override {
     if (step == fail_step && worker == fail_worker) {
       throw Error(ExitCode::kBadData, "feats.ark: utterance \"u7\": truncated");
     }
-    const int64_t rows = input.shape()[0];
-    std::vector<float> x(static_cast<size_t>(rows * kInputs));
-    std::vector<int32_t> y(static_cast<size_t>(rows));
+    const auto memory = std::make_shared<Samples>();  // lives as long as the tensors
+    std::vector<float>& x = memory->x;
+    std::vector<int32_t>& y = memory->y;
+    x.resize(static_cast<size_t>(rows * kInputs));
+    y.resize(static_cast<size_t>(rows));
     for (int64_t r = 0; r < rows; ++r) {
       RandomSequence random(99, static_cast<uint64_t>(step * kBatch + begin + r));
       const int64_t label = static_cast<int64_t>(random.Below(kClasses));
@@ -39,13 +40,17 @@ class Blobs : public BatchSource {
         x[static_cast<size_t>(r * kInputs + j)] = value;
       }
     }
-    input.Upload(x.data());
-    labels.Upload(y.data());
+    return {Tensor(nullptr, Dtype::kF32, {rows, kInputs}, {memory, x.data()}),
+            Tensor(nullptr, Dtype::kI32, {rows}, {memory, y.data()})};
   }
   int64_t fail_step = -1, nan_step = -1;
   int fail_worker = 0;
 
  private:
+  struct Samples {
+    std::vector<float> x;
+    std::vector<int32_t> y;
+  };
   int64_t last_batch_;
 };
 

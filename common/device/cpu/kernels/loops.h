@@ -66,5 +66,6 @@ void AddLosses(Kernels* k);
 void AddUpdate(Kernels* k);
 void AddPooling(Kernels* k);
 void AddLrn(Kernels* k);
+void AddConv(Kernels* k);
 
 }  // namespace mariana::MARIANA_ISA

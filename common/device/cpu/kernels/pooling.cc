@@ -84,7 +84,7 @@ void MaxForward(const PoolSpec& s, const T* x, T* y, uint8_t* saved) {
           }
           Each(width, [=](int64_t i) {
             const float value = Load(p, i);
-            const bool more = !(value <= best[i]);  // the first of equals; NaN wins
+            const bool more = value > best[i] || value != value;  // the first of equals; NaN wins
             best[i] = more ? value : best[i];
             index[i] = more ? at : index[i];
           });

@@ -16,6 +16,7 @@ Kernels Table() {
   AddUpdate(&k);
   AddPooling(&k);
   AddLrn(&k);
+  AddConv(&k);
   return k;
 }
 

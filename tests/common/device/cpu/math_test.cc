@@ -51,6 +51,9 @@ TEST_CASE("the formulas' functions are within 1e-6 of float64") {
   REQUIRE(Worst(1e-9f, 1e-4f, fast_log1p, [](double x) { return std::log1p(x); }) < 1e-6);
   REQUIRE(Worst(-80, 80, fast_sigmoid, sigmoid) < 1e-6);
   REQUIRE(Worst(-20, 20, fast_tanh, [](double x) { return std::tanh(x); }) < 1e-6);
+  REQUIRE(Worst(
+              -6, 6, [](float x) { return formulas::Erf(x); },
+              [](double x) { return std::erf(x); }) < 1e-6);
   REQUIRE(Worst(-1e-3f, 1e-3f, fast_tanh, [](double x) { return std::tanh(x); }) < 1e-6);
 }
 
@@ -100,11 +103,27 @@ TEST_CASE("batch normalisation: outputs, and gradients by differences") {
   for (const Pair& devices : Pairs()) {
     for (const Dtype t : kFloats) {
       CheckBatchNorm(devices.one.get(), {{4, 3, 1}, 5, t}, true);
-      CheckBatchNormInfer(devices.many.get(), t);
+      CheckBatchNorm(devices.one.get(), {{4, 3}, 5, t, 3, true, true}, true);
+      for (const bool fused : {false, true}) {
+        CheckBatchNormInfer(devices.many.get(), t, fused);
+        for (const int64_t cols : {3, 16, 64, 200}) {
+          const NormCase images{{7, 2}, cols, t, 49, fused, fused};
+          REQUIRE(CheckBatchNorm(devices.one.get(), images, false) ==
+                  CheckBatchNorm(devices.many.get(), images, false));
+        }
+      }
       const NormCase wide{{64, 64, 7}, 300, t};
       REQUIRE(CheckBatchNorm(devices.one.get(), wide, false) ==
               CheckBatchNorm(devices.many.get(), wide, false));
     }
+  }
+}
+
+TEST_CASE("batch normalisation of many pixels with a large mean is sound in fp32") {
+  for (const Pair& devices : Pairs()) {
+    NormCase c{{32}, 4, Dtype::kF32, 56 * 56};
+    c.mean = 100;
+    CheckBatchNorm(devices.one.get(), c, false);
   }
 }
 
@@ -122,6 +141,7 @@ TEST_CASE("losses equal float64, and are the same for any number of threads") {
              CheckPairwiseLoss(devices.many.get(), logistic, rows, cols));
       }
     }
+    CheckSoftmax(devices.one.get(), 5, 1000, 3, 0.1f);
     CheckSoftmax(devices.one.get(), 3, 100, 500);  // exp would overflow
     CheckSoftmaxCorners(devices.one.get());
   }

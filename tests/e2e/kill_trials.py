@@ -13,15 +13,8 @@ import shutil
 import signal
 import subprocess
 
-import program
+import e2e
 
-# Large enough that a save takes some ten ms: 1.5 MB of values and as much of momentum.
-OVERRIDES = [
-    "net.layers=[{type: linear, units: 512, activation: sigmoid, repeat: 2}, "
-    "{type: dropout, rate: 0.1}, {type: linear, units: 0}]",
-    "train.epochs=3", "train.checkpoint.every_steps=4",
-    "data.block_frames=400", "data.reader_threads=2",  # several shuffled blocks an epoch
-]
 # Files of a checkpoint in the order of their writing.
 FILES = ["", "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
 
@@ -29,15 +22,16 @@ Trial = collections.namedtuple("Trial", "where inside_save resumed identical")
 
 
 class Trials:
-    """Trials on one job; `random` (random.Random) draws the places of the kills."""
+    """Trials on one job (scratch.kill_overrides make it fit for that); `random` (random.Random) draws
+    the places of the kills."""
 
     def __init__(self, scratch, random, overrides=(), name="trials"):
         self.scratch, self.random, self.name = scratch, random, name
-        self.words = ["--config", scratch.job, *OVERRIDES, *overrides]
+        self.words = ["--config", scratch.job, *scratch.kill_overrides, *overrides]
         whole = scratch(name + ".undisturbed")
         self.out = self._finish(["--run_dir", whole]).out
-        self.model = program.model_of(whole)
-        self.metrics = [self._without_time(row) for row in program.read_metrics(whole)]
+        self.model = e2e.model_of(whole)
+        self.metrics = [self._without_time(row) for row in e2e.read_metrics(whole)]
         self.lines = len(self.metrics)
         self.count = 0
 
@@ -60,8 +54,8 @@ class Trials:
             raise AssertionError("no kill came in time")
         last = self._finish(["--run_dir", run_dir, "--resume"])
         resumed = re.findall(r"going on from \S*/(\S+)", last.out) or ["the start"]
-        identical = program.model_of(run_dir) == self.model and self.metrics == [
-            self._without_time(row) for row in program.read_metrics(run_dir)]
+        identical = e2e.model_of(run_dir) == self.model and self.metrics == [
+            self._without_time(row) for row in e2e.read_metrics(run_dir)]
         shutil.rmtree(run_dir)
         return Trial(", ".join(where), inside, resumed[0], identical)
 
@@ -70,13 +64,13 @@ class Trials:
         return {name: value for name, value in row.items() if not name.endswith("seconds")}
 
     def _finish(self, words):
-        result = program.run(*self.words, *words, cwd=self.scratch.path)
+        result = e2e.run(*self.words, *words, cwd=self.scratch.path)
         if result.code != 0:
             raise AssertionError("exit code %d: %s" % (result.code, result.err))
         return result
 
     def _start(self, run_dir):
-        return program.start(*self.words, "--run_dir", run_dir, "--resume",
+        return e2e.start(*self.words, "--run_dir", run_dir, "--resume",
                              cwd=self.scratch.path, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)
 
@@ -85,7 +79,7 @@ class Trials:
         metrics = os.path.join(run_dir, "metrics.jsonl")
         target = self.random.randrange(0, max(1, self.lines - 2))
         process = self._start(run_dir)
-        program.wait_until(lambda: program.lines_of(metrics) >= target, process)
+        e2e.wait_until(lambda: e2e.lines_of(metrics) >= target, process)
         process.kill()
         killed = process.wait() == -signal.SIGKILL
         return "at line %d of the metrics" % target if killed else ""
