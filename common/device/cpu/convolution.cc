@@ -74,8 +74,8 @@ class Convolution : public AffineOp {
           std::make_unique<ConvPass>(spec, ConvPassKind::kWeightGradient, Share(spec.max_rows));
       if (!(weight_gradient_->layout() == layout)) {
         EachWeight(spec, [&](int64_t o, int64_t i, int64_t h, int64_t w, int64_t) {
-          from_gradient_.push_back(
-              {weight_gradient_->layout().At(o, i, h, w), layout.At(o, i, h, w)});
+          from_gradient_.emplace_back(weight_gradient_->layout().At(o, i, h, w),
+                                      layout.At(o, i, h, w));
         });
       }
     }
@@ -146,8 +146,9 @@ class Convolution : public AffineOp {
     const float* b;
     const void* y;
   };
-  struct Move {
-    int64_t from, to;
+  struct Move {  // of one weight
+    Move(int64_t f, int64_t t) : from(static_cast<uint32_t>(f)), to(static_cast<uint32_t>(t)) {}
+    uint32_t from, to;
   };
 
   const void* Weights(const float* w, const uint16_t* w16) const {
@@ -235,7 +236,13 @@ class Convolution : public AffineOp {
     for (int64_t i = 1; i < parts; ++i) AddTo(at(0), at(i), elements);
     if (!accumulate) std::fill_n(dw, weight_elements(), 0.0f);
     if (from_gradient_.empty()) return AddTo(dw, at(0), elements);
-    for (const Move& m : from_gradient_) dw[m.to] += at(0)[m.from];
+    const float* sums = at(0);
+    context_.pool->Split(static_cast<int64_t>(from_gradient_.size()), 4096,
+                         [&](int64_t begin, int64_t end) {
+                           for (int64_t i = begin; i < end; ++i) {
+                             dw[from_gradient_[i].to] += sums[from_gradient_[i].from];
+                           }
+                         });
   }
   void AddTo(float* y, const float* x, int64_t n) {
     context_.pool->Split(n, 4096, [&](int64_t begin, int64_t end) {
@@ -273,9 +280,9 @@ class Convolution : public AffineOp {
     to_panel_ = turned_ && from_panel_ > 0 && spec_.input == Dtype::kF32 ? other.Panel() : 0;
     if (to_panel_ > 0) return;
     EachWeight(spec_, [&](int64_t o, int64_t i, int64_t h, int64_t v, int64_t) {
-      to_input_gradient_.push_back(
-          {layout.At(o, i, h, v), turned_ ? other.At(i, o, w.kernel_h - 1 - h, w.kernel_w - 1 - v)
-                                          : other.At(o, i, h, v)});
+      to_input_gradient_.emplace_back(
+          layout.At(o, i, h, v),
+          turned_ ? other.At(i, o, w.kernel_h - 1 - h, w.kernel_w - 1 - v) : other.At(o, i, h, v));
     });
   }
 
