@@ -5,7 +5,8 @@
 // of two buffers while the worker computes on the other. A device that reads host memory gets the
 // batch itself, without a copy.
 //
-// Threading: a BatchSource; the threads are its own.
+// Threading: a BatchSource; the threads are its own. A device with memory of its own must allow
+// Upload from one thread beside its trainer's, into memory that no queued work uses.
 #pragma once
 
 #include <cstdint>

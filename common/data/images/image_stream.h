@@ -80,7 +80,7 @@ struct ImageStreamOptions {
   int64_t shuffle_window = 1 << 14;  // images shuffled together
   bool shuffle = true;               // false: the source's own order, for evaluation
   int io_threads = 1, cpu_threads = 1;
-  int prefetch = 4;        // batches
+  int prefetch = 3;        // batches
   Clock* clock = nullptr;  // null: Clock::Real()
 };
 

@@ -90,9 +90,13 @@ bool IsWebP(const uint8_t* p, size_t size) {
 Header ReadWebP(const uint8_t* p, size_t size) {
   Header h;
   const uint8_t* data = p + 20;
-  if (p[15] == ' ') {
+  const bool lossy = p[15] == ' ', lossless = p[15] == 'L';
+  if ((lossy && !Is(data + 3, "\x9D\x01\x2A")) || (lossless && data[0] != 0x2F)) {
+    throw Error(ExitCode::kBadData, "a damaged WebP image");
+  }
+  if (lossy) {
     h.size = {LittleEndian(data + 6, 2) & 0x3FFF, LittleEndian(data + 8, 2) & 0x3FFF};
-  } else if (p[15] == 'L') {
+  } else if (lossless) {
     const uint32_t bits = LittleEndian(data + 1);
     h.size = {(bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1};
   } else {
@@ -100,9 +104,11 @@ Header ReadWebP(const uint8_t* p, size_t size) {
   }
   if (LittleEndian(p + 4) > size - 8) Truncated("WebP");
   // Chunks: name, length, data, filled up to an even length.
+  bool pixels = lossy || lossless;
   for (size_t at = 12; size > at && size - at >= 8;) {
     const size_t length = LittleEndian(p + at + 4);
     if (length > size - at - 8) break;
+    if (Is(p + at, "VP8 ") || Is(p + at, "VP8L")) pixels = true;
     if (Is(p + at, "EXIF")) {
       const uint8_t* exif = p + at + 8;
       const size_t name = length >= 6 && Is(exif, std::string_view("Exif\0\0", 6)) ? 6 : 0;
@@ -110,6 +116,7 @@ Header ReadWebP(const uint8_t* p, size_t size) {
     }
     at += 8 + length + length % 2;
   }
+  if (!pixels) throw Error(ExitCode::kBadData, "a WebP image without a still picture");
   return h;
 }
 
