@@ -32,8 +32,8 @@ void MakeTaps(const AxisSpec& axis, Taps* taps) {
     if (result < 0 || result >= axis.full) continue;
     const Triangle triangle{axis.begin + (static_cast<double>(result) + 0.5) * scale, reach};
     // Pillow's rounding; pixels of no weight are left out.
-    auto first = std::max(static_cast<int64_t>(triangle.centre - reach + 0.5), low);
-    auto last = std::min(static_cast<int64_t>(triangle.centre + reach + 0.5), high);
+    auto first = std::max(static_cast<int64_t>(std::floor(triangle.centre - reach + 0.5)), low);
+    auto last = std::min(static_cast<int64_t>(std::floor(triangle.centre + reach + 0.5)), high);
     while (last - first > 1 && triangle(first) <= 0) ++first;
     while (last - first > 1 && (triangle(last - 1) <= 0 || last - first > taps->width)) --last;
     double sum = 0;
