@@ -130,7 +130,7 @@ TEST_CASE("A graph's file is byte for byte what onnx.proto says") {
   const std::string k = graph.Floats("k", {1}, {1});
   graph.Finish(graph.Node("Pad", "z", {"x", k}, {{"i", int64_t{300}}}));
   graph.Write({"p", "v", "t", {{"a", "b"}}}, scratch / "m.onnx");
-  const std::string node = std::string("\x0a\x01x\x0a\x01k\x12\x01y\x1a\x01y\x22\x03Pad", 20) +
+  const std::string node = std::string("\x0a\x01x\x0a\x01k\x12\x01y\x1a\x01y\x22\x03Pad", 17) +
                            std::string("\x2a\x09\x0a\x01i\x18\xac\x02\xa0\x01\x02", 11);
   const std::string constant("\x08\x01\x10\x01\x42\x01k\x4a\x04\0\0\x80\x3f", 13);
   const std::string in("\x0a\x01x\x12\x0f\x0a\x0d\x08\x02\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x02",
