@@ -44,16 +44,17 @@ class Residual(nn.Module):
 
 
 class Branch(nn.Module):
-    def __init__(self, branches, join):
+    def __init__(self, branches, join, names=None):
         super().__init__()
-        for i, children in enumerate(branches):
-            self.add_module(str(i), nn.Sequential())
+        self.names = names or [str(i) for i in range(len(branches))]
+        for scope, children in zip(self.names, branches):
+            self.add_module(scope, nn.Sequential())
             for name, child in children.items():
-                getattr(self, str(i)).add_module(name, child)
-        self.count, self.join = len(branches), join
+                getattr(self, scope).add_module(name, child)
+        self.join = join
 
     def forward(self, x):
-        ys = [getattr(self, str(i))(x) for i in range(self.count)]
+        ys = [getattr(self, scope)(x) for scope in self.names]
         return torch.cat(ys, 1) if self.join == "concat" else sum(ys)
 
 
@@ -70,6 +71,37 @@ class GroupedBatchNorm(nn.BatchNorm1d):
         return torch.cat([nn.BatchNorm1d.forward(self, part) for part in x.split(self.group)])
 
 
+class GroupedImageNorm(nn.BatchNorm2d):
+    """The same for images."""
+
+    def __init__(self, channels, group, **kwargs):
+        super().__init__(channels, **kwargs)
+        self.group = group
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        return torch.cat([nn.BatchNorm2d.forward(self, part) for part in x.split(self.group)])
+
+
+class ImageResidual(nn.Module):
+    """relu(shortcut(x) + layers(x)), with torchvision's names."""
+
+    def __init__(self, channels, out, stride, group):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.bn1 = GroupedImageNorm(out, group)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2 = GroupedImageNorm(out, group)
+        if stride > 1 or channels != out:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False),
+                                            GroupedImageNorm(out, group))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return (y + (self.downsample(x) if hasattr(self, "downsample") else x)).relu()
+
+
 def net(**children):
     n = nn.Sequential()
     for name, child in children.items():
@@ -80,15 +112,15 @@ def net(**children):
 def randomize(module):
     with torch.no_grad():
         for name, p in module.named_parameters():
-            width = p.shape[-1]
-            p.copy_(rounded(*p.shape, scale=1 / math.sqrt(width) if p.dim() == 2 else 0.3))
-            if "batch_norm" in name and name.endswith("weight"):
+            scale = 1 / math.sqrt(p[0].numel()) if p.dim() >= 2 else 0.3
+            p.copy_(rounded(*p.shape, scale=scale))
+            if p.dim() == 1 and name.endswith("weight"):  # of batch norm
                 p.add_(1)
 
 
-def loss_of(kind, y, labels):
+def loss_of(kind, y, labels, smoothing=0.0):
     if kind == "softmax_cross_entropy":
-        return nn.functional.cross_entropy(y, labels)
+        return nn.functional.cross_entropy(y, labels, label_smoothing=smoothing)
     if kind == "squared_error":
         return 0.5 * (y - labels).square().sum() / y.shape[0]
     return nn.functional.binary_cross_entropy_with_logits(y, labels, reduction="sum") / y.shape[0]
@@ -102,15 +134,22 @@ def make_labels(kind, rows, outputs):
     return torch.round(torch.rand(rows, outputs) * ROUND) / ROUND
 
 
-def layer_case(name, yaml, module, rows, inputs, outputs, loss="softmax_cross_entropy"):
+def layer_case(name, yaml, module, rows, inputs, outputs, loss="softmax_cross_entropy",
+               smoothing=0.0):
+    """`inputs`: columns, or [height, width, channels] of an image; x is written so, too."""
     randomize(module)
-    x, labels = rounded(rows, inputs), make_labels(loss, rows, outputs)
-    case = {"name": name, "net": yaml + f"loss: {loss}\n", "rows": rows, "inputs": inputs,
-            "outputs": outputs, "x": flat(x),
+    image = inputs if isinstance(inputs, list) else []
+    x, labels = rounded(rows, *(image or [inputs])), make_labels(loss, rows, outputs)
+    written = flat(x)
+    if image:
+        x = x.permute(0, 3, 1, 2)
+    case = {"name": name, "net": yaml + f"loss: {loss}\nlabel_smoothing: {smoothing}\n",
+            "rows": rows, "inputs": math.prod(image) if image else inputs, "image": image,
+            "outputs": outputs, "x": written,
             "labels": labels.tolist() if labels.dim() == 1 else flat(labels),
             "params": {n: flat(p) for n, p in module.named_parameters()}}
     y = module(x)
-    value = loss_of(loss, y, labels)
+    value = loss_of(loss, y, labels, smoothing)
     value.backward()
     case.update(y=flat(y), loss=value.item(),
                 grads={n: flat(p.grad) for n, p in module.named_parameters()},
@@ -171,6 +210,71 @@ def layer_cases():
                 branch1=Branch([{"linear1": nn.Linear(6, 6), "a": nn.Tanh()}, {},
                                 {"linear1": nn.Linear(6, 6), "a": nn.Sigmoid()}], join),
                 linear2=nn.Linear(width, 3)), 6, 5, 3))
+    return cases + image_cases()
+
+
+def image_cases():
+    conv, linear = nn.Conv2d, nn.Linear
+    cases = []
+    cases.append(layer_case(
+        "convolutions and poolings",
+        "layers: [{type: conv, channels: 4, padding: 1, activation: relu}, {type: max_pool, kernel:"
+        " 3, stride: 2, padding: 1, ceil_mode: true}, {type: conv, channels: 6, padding: [2, 1], "
+        "dilation: [2, 1], stride: [1, 2], groups: 2}, {type: tanh}, {type: avg_pool, kernel: 2, "
+        "stride: 2, padding: 1, ceil_mode: true, count_include_pad: false}, {type: avg_pool, "
+        "kernel: 3, stride: 2, padding: 1, ceil_mode: true}, {type: flatten}, {type: linear}]\n",
+        net(conv1=conv(3, 4, 3, padding=1), a=nn.ReLU(),
+            b=nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+            conv2=conv(4, 6, 3, padding=(2, 1), dilation=(2, 1), stride=(1, 2), groups=2),
+            c=nn.Tanh(), d=nn.AvgPool2d(2, 2, 1, ceil_mode=True, count_include_pad=False),
+            e=nn.AvgPool2d(3, 2, 1, ceil_mode=True), f=nn.Flatten(), linear1=linear(24, 5)),
+        3, [8, 9, 3], 5))
+    cases.append(layer_case(
+        "padding on one side, same with a stride",
+        "layers: [{type: conv, channels: 3, kernel: [2, 3], padding: [1, 0, 2, 1]}, {type: conv, "
+        "channels: 2, padding: same, stride: 2, bias: false}, {type: max_pool, kernel: 2}, "
+        "{type: linear}]\n",
+        net(a=nn.ZeroPad2d((2, 1, 1, 0)), conv1=conv(2, 3, (2, 3)), b=nn.ZeroPad2d((0, 1, 1, 1)),
+            conv2=conv(3, 2, 3, stride=2, bias=False), c=nn.MaxPool2d(2), d=nn.Flatten(),
+            linear1=linear(2, 3)),
+        2, [5, 5, 2], 3))
+    cases.append(layer_case(
+        "local response normalisation, leaky relu, gelu and a global pool",
+        "layers: [{type: conv, channels: 7, kernel: 1}, {type: lrn, size: 5, alpha: 0.7, beta: "
+        "0.6, k: 1.5}, {type: leaky_relu, slope: 0.1}, {type: conv, channels: 4, kernel: 2}, "
+        "{type: gelu}, {type: lrn, size: 4, alpha: 0.3}, {type: global_pool}, {type: linear}]\n",
+        net(conv1=conv(3, 7, 1), a=nn.LocalResponseNorm(5, 0.7, 0.6, 1.5), b=nn.LeakyReLU(0.1),
+            conv2=conv(7, 4, 2), c=nn.GELU(), d=nn.LocalResponseNorm(4, 0.3),
+            e=nn.AdaptiveAvgPool2d(1), f=nn.Flatten(), linear1=linear(4, 3)),
+        3, [4, 3, 3], 3))
+    bn = "{type: batch_norm, name: bn%d}"
+    three = "{type: conv, name: conv%d, channels: %d, stride: %d, padding: 1, bias: false}"
+
+    def block(name, width, stride, shortcut=""):
+        return ("{type: residual, name: %d, activation: relu, layers: [%s, %s, {type: relu}, %s, %s"
+                "]%s}" % (name, three % (1, width, stride), bn % 1, three % (2, width, 1), bn % 2,
+                          shortcut))
+    shortcut = (", shortcut_name: downsample, shortcut: [{type: conv, name: 0, channels: 6, kernel: "
+                "1, stride: 2, bias: false}, {type: batch_norm, name: 1}]")
+    cases.append(layer_case(
+        "a residual net with batch norm on groups of 2 of 5 images, and label smoothing",
+        "group: 2\nlayers: [%s, %s, {type: relu}, {type: sequence, name: layer1, layers: [%s, %s]}, "
+        "{type: global_pool}, {type: linear, name: fc}]\n"
+        % (three % (1, 4, 1), bn % 1, block(0, 4, 1), block(1, 6, 2, shortcut)),
+        net(conv1=conv(3, 4, 3, padding=1, bias=False), bn1=GroupedImageNorm(4, 2), a=nn.ReLU(),
+            layer1=nn.Sequential(ImageResidual(4, 4, 1, 2), ImageResidual(4, 6, 2, 2)),
+            b=nn.AdaptiveAvgPool2d(1), c=nn.Flatten(), fc=linear(6, 4)),
+        5, [6, 5, 3], 4, smoothing=0.1))
+    cases.append(layer_case(
+        "branches of images joined by concat",
+        "layers: [{type: branch, branches: [{layers: [{type: conv, channels: 2, kernel: 1}]}, "
+        "{name: b, layers: [{type: max_pool, kernel: 3, stride: 1, padding: 1}]}, {name: c, layers:"
+        " [{type: conv, channels: 3, padding: same, activation: tanh}]}]}, {type: flatten}, {type: "
+        "linear}]\n",
+        net(branch1=Branch([{"conv1": conv(2, 2, 1)}, {"m": nn.MaxPool2d(3, 1, 1)},
+                            {"conv1": conv(2, 3, 3, padding=1), "a": nn.Tanh()}], "concat",
+                           names=["0", "b", "c"]),
+            a=nn.Flatten(), linear1=linear(7 * 12, 3)), 3, [3, 4, 2], 3))
     return cases
 
 

@@ -47,11 +47,13 @@ TEST_CASE("Nets compute what PyTorch computes") {
   nlohmann::json golden;
   std::ifstream("tests/golden/nets.json") >> golden;
   const auto device = MakeCpuDevice(0, 1, -1);
-  REQUIRE(golden["layers"].size() >= 11);
+  REQUIRE(golden["layers"].size() >= 16);
   for (const auto& c : golden["layers"]) {
     INFO(c["name"].get<std::string>());
     const int64_t rows = c["rows"];
-    NetRig rig(device.get(), c["net"], {rows, c["inputs"], c["outputs"], Dtype::kF32, true});
+    NetRig rig(device.get(), c["net"],
+               {rows, c["inputs"], c["outputs"], Dtype::kF32, true,
+                Shape(c["image"].get<std::vector<int64_t>>())});
     REQUIRE(rig->params().size() == c["params"].size());
     for (const auto& [name, values] : c["params"].items()) {
       rig.SetParam(rig.Find(name), values.get<Floats>());

@@ -40,7 +40,8 @@ void Update(Device* device, Net* net, const TrainingSpec& spec, int64_t step, in
   const double scale = clip > 0 && norm > clip ? clip / norm : 1;
   for (const ParamInfo& p : net->params()) {
     const OptimizerStep s = MakeOptimizerStep(
-        spec.optimizer, LearningRate(spec.schedule, step, epoch_steps), step + 1, scale, p.decay);
+        spec.optimizer, LearningRate(spec.schedule, step, epoch_steps), step + 1, scale,
+        FactorsOf(spec.optimizer, p.name, p.decay));
     float* slot[2] = {nullptr, nullptr};
     for (size_t i = 0; i < slots.size(); ++i) slot[i] = slots[i].f32() + p.offset;
     device->Update(s, net->grads() + p.offset, net->values() + p.offset, nullptr, slot[0], slot[1],
@@ -88,13 +89,52 @@ TEST_CASE("Penalties and decay spare biases") {
   OptimizerSpec spec;
   spec.type = OptimizerType::kAdamW;
   spec.l1 = 1, spec.l2 = 2, spec.weight_decay = 3;
-  const OptimizerStep weights = MakeOptimizerStep(spec, 0.1, 1, 0.5, true);
-  const OptimizerStep biases = MakeOptimizerStep(spec, 0.1, 1, 0.5, false);
+  const OptimizerStep weights =
+      MakeOptimizerStep(spec, 0.1, 1, 0.5, FactorsOf(spec, "a.weight", true));
+  const OptimizerStep biases =
+      MakeOptimizerStep(spec, 0.1, 1, 0.5, FactorsOf(spec, "a.bias", false));
   CHECK((weights.l1 == 1 && weights.l2 == 2 && weights.weight_decay == 3));
   CHECK((biases.l1 == 0 && biases.l2 == 0 && biases.weight_decay == 0));
   CHECK(weights.gradient_scale == 0.5f);
   CHECK(biases.bias1 == Approx(0.1));
-  CHECK(MakeOptimizerStep(spec, 0.1, 2, 1, true).bias2 == Approx(1 - 0.999 * 0.999));
+  CHECK(MakeOptimizerStep(spec, 0.1, 2, 1, {}).bias2 == Approx(1 - 0.999 * 0.999));
+}
+
+TEST_CASE("Of groups of parameters the first that matches counts") {
+  const OptimizerSpec spec =
+      Parse("optimizer: {type: adamw, l2: 2, weight_decay: 3, groups: [{match: '*.bias', decay: 1}, "
+            "{match: 'features.?.*', decay: 0.5, learning_rate: 0.1}, {match: 'f*', learning_rate: "
+            "0}]}")
+          .optimizer;
+  CHECK(FactorsOf(spec, "features.0.bias", false) == Factors{1, 1});
+  CHECK(FactorsOf(spec, "features.0.weight", true) == Factors{0.5, 0.1});
+  CHECK(FactorsOf(spec, "features.10.weight", true) == Factors{1, 0});
+  CHECK(FactorsOf(spec, "conv1.weight", true) == Factors{1, 1});
+  CHECK(FactorsOf(spec, "bn1.weight", false) == Factors{0, 1});
+  const OptimizerStep step = MakeOptimizerStep(spec, 2, 1, 1, Factors{0.5, 0.1});
+  CHECK((step.l2 == 1 && step.weight_decay == 1.5f && step.learning_rate == 0.2f));
+
+  CheckGroups(spec, {"features.0.weight", "a.bias"});
+  CHECK_THROWS_WITH(CheckGroups(spec, {"conv1.weight", "conv1.bias"}),
+                    Catch::Contains("features.?.*") && Catch::Contains("conv1.weight"));
+  CheckRefused("optimizer: {groups: [{decay: 0}]}", "match");
+  CheckRefused("optimizer: {groups: [{match: a, decay: -1}]}", "decay");
+}
+
+TEST_CASE("The step of an average takes its share of the values") {
+  const auto device = MakeCpuDevice(0, 1, -1);
+  Tensor average(device.get(), Dtype::kF32, Shape{32}), value(device.get(), Dtype::kF32, Shape{32});
+  device->Fill(value.f32(), 4, 32);
+  device->Fill(average.f32(), 8, 32);
+  const auto next = [&](double decay, int64_t t) {
+    device->Update(MakeAverageStep(decay, t), value.f32(), average.f32(), nullptr, nullptr, nullptr,
+                   32);
+    Floats host(32);
+    average.Download(host.data());
+    return host[31];
+  };
+  CHECK(next(0.75, 1000000) == Approx(0.75 * 8 + 0.25 * 4));
+  CHECK(next(0.75, 2) == Approx(0.25 * 7 + 0.75 * 4));  // (1 + 2) / (10 + 2) in the second step
 }
 
 TEST_CASE("Optimizers say what state they keep") {

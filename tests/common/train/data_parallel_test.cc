@@ -18,7 +18,8 @@ constexpr int64_t kInputs = 7, kClasses = 5, kBatch = 26, kLastBatch = 11, kStep
 // Two clusters of points a class; sample i of step s is a pure function of (s, i).
 class Blobs : public BatchSource {
  public:
-  explicit Blobs(int64_t last_batch = kLastBatch) : last_batch_(last_batch) {}
+  explicit Blobs(int64_t last_batch = kLastBatch, Shape input = {kInputs})
+      : last_batch_(last_batch), input_(std::move(input)) {}
   int64_t Rows(int64_t step) override { return step % 10 == 9 ? last_batch_ : kBatch; }
   DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override {
     if (step == fail_step && worker == fail_worker) {
@@ -27,20 +28,23 @@ class Blobs : public BatchSource {
     const auto memory = std::make_shared<Samples>();  // lives as long as the tensors
     std::vector<float>& x = memory->x;
     std::vector<int32_t>& y = memory->y;
-    x.resize(static_cast<size_t>(rows * kInputs));
+    const int64_t inputs = input_.elements();
+    x.resize(static_cast<size_t>(rows * inputs));
     y.resize(static_cast<size_t>(rows));
     for (int64_t r = 0; r < rows; ++r) {
       RandomSequence random(99, static_cast<uint64_t>(step * kBatch + begin + r));
       const int64_t label = static_cast<int64_t>(random.Below(kClasses));
       y[static_cast<size_t>(r)] = static_cast<int32_t>(label);
-      for (int64_t j = 0; j < kInputs; ++j) {
+      for (int64_t j = 0; j < inputs; ++j) {
         const float center = ((label >> (j % 3)) & 1) != 0 ? 1.0f : -1.0f;
         float value = center + 0.5f * random.Normal();
         if (step == nan_step && begin + r == 3) value = std::nanf("");
-        x[static_cast<size_t>(r * kInputs + j)] = value;
+        x[static_cast<size_t>(r * inputs + j)] = value;
       }
     }
-    return {Tensor(nullptr, Dtype::kF32, {rows, kInputs}, {memory, x.data()}),
+    std::vector<int64_t> dims{rows};
+    dims.insert(dims.end(), input_.dims().begin(), input_.dims().end());
+    return {Tensor(nullptr, Dtype::kF32, Shape(dims), {memory, x.data()}),
             Tensor(nullptr, Dtype::kI32, {rows}, {memory, y.data()})};
   }
   int64_t fail_step = -1, nan_step = -1;
@@ -52,6 +56,7 @@ class Blobs : public BatchSource {
     std::vector<int32_t> y;
   };
   int64_t last_batch_;
+  Shape input_;  // of one sample
 };
 
 struct Job {
@@ -60,6 +65,8 @@ struct Job {
   Topology topology = Topology::kLinear;
   int64_t accumulate = 1;
   int64_t bucket_bytes = 1024;  // several buckets even in this small net
+  Shape input{kInputs};
+  double ema = 0;
 };
 
 Job MakeJob(const std::string& layers, const std::string& optimizer) {
@@ -86,7 +93,8 @@ class Trainer {
       o.devices.push_back(devices_.back().get());
     }
     o.net = &job.net;
-    o.input = {kInputs};
+    o.input = job.input;
+    o.ema = job.ema;
     o.outputs = kClasses;
     o.batch_size = kBatch;
     o.accumulate = job.accumulate;
@@ -182,6 +190,78 @@ TEST_CASE(
                              Flatten(many.parallel->SaveOptimizer())) < 1e-3);
     }
   }
+}
+
+// Images of 4 x 3 with 2 channels.
+Job MakeImageJob() {
+  Job job = MakeJob(
+      "[{type: conv, channels: 8, padding: 1, bias: false}, {type: batch_norm}, {type: relu}, "
+      "{type: residual, name: block, activation: relu, layers: [{type: conv, channels: 8, padding: "
+      "1, bias: false}, {type: batch_norm}]}, {type: max_pool}, {type: dropout, rate: 0.25}, "
+      "{type: "
+      "linear, units: 0}]",
+      "{type: sgd, momentum: 0.9, l2: 0.01, groups: [{match: 'block.*', decay: 0, learning_rate: "
+      "0.5}]}");
+  job.input = {4, 3, 2};
+  job.ema = 0.9;
+  return job;
+}
+
+TEST_CASE("N workers train what one trains: images, batch norm, dropout, averages of the values") {
+  Job job = MakeImageJob();
+  Blobs source(kLastBatch, job.input);
+  Trainer one(job, 1);
+  const std::vector<double> losses = one.Run(&source, 0, kSteps);
+  CHECK(losses.back() < 0.8 * losses.front());
+  for (int workers : {2, 3, 5}) {
+    INFO(workers << " workers");
+    Trainer many(job, workers);
+    many.Run(&source, 0, kSteps);
+    CHECK(RelativeDistance(Flatten(one.parallel->SaveModel()),
+                           Flatten(many.parallel->SaveModel())) < 1e-4);
+    CHECK(RelativeDistance(Flatten(one.parallel->SaveOptimizer()),
+                           Flatten(many.parallel->SaveOptimizer())) < 1e-3);
+  }
+}
+
+TEST_CASE("with averages, the model is the average of the values, and a resumed run has its bits") {
+  Job job = MakeImageJob();
+  Blobs source(kLastBatch, job.input);
+  Trainer whole(job, 2), stopped(job, 2);
+  whole.Run(&source, 0, 20);
+  stopped.Run(&source, 0, 12);
+  Trainer resumed(job, 2);
+  resumed.parallel->LoadModel(stopped.parallel->SaveModel(), "memory");
+  resumed.parallel->LoadOptimizer(stopped.parallel->SaveOptimizer(), "memory");
+  resumed.parallel->set_steps_done(12);
+  resumed.Run(&source, 12, 20);
+  const std::vector<float> model = Flatten(whole.parallel->SaveModel());
+  CHECK(model == Flatten(resumed.parallel->SaveModel()));
+  CHECK(Flatten(whole.parallel->SaveOptimizer()) == Flatten(resumed.parallel->SaveOptimizer()));
+
+  // Averages change no step; they are another model than the values.
+  job.ema = 0;
+  Trainer plain(job, 2);
+  plain.Run(&source, 0, 20);
+  const auto of_worker = [&](const Trainer& t, int w) {
+    return Flatten(SaveNetValues(t.parallel->net(w)));
+  };
+  const std::vector<float> values = of_worker(whole, 0);
+  CHECK(values == Flatten(plain.parallel->SaveModel()));
+  CHECK(RelativeDistance(values, model) > 0.01);
+  CHECK(RelativeDistance(values, model) < 0.5);
+  int calls = 0;
+  whole.parallel->WithAverages([&] {
+    ++calls;
+    for (int w : {0, 1}) CHECK(of_worker(whole, w) == model);
+  });
+  CHECK(calls == 1);
+  for (int w : {0, 1}) CHECK(of_worker(whole, w) == values);
+}
+
+TEST_CASE("a group of parameters that matches none is refused") {
+  const Job job = MakeJob("[{type: linear}]", "{groups: [{match: 'conv*'}]}");
+  CHECK_THROWS_WITH(Trainer(job, 1), Catch::Contains("conv*") && Catch::Contains("linear1.weight"));
 }
 
 TEST_CASE("accumulating a share in parts gives the same step") {
