@@ -48,7 +48,7 @@ int CheckJob(const CommandLine& cl) {
   const Topology topology = ChooseTopology(spec.parallel, &why);
   NetOptions options;
   options.device = devices[0].get();
-  options.max_rows = DealOut(spec.train.batch_size, 1, n)[0].rows;
+  options.max_rows = RowsAtATime(spec.train, n);
   options.input = model.input();
   options.outputs = model.num_outputs;
   options.compute = spec.train.compute();

@@ -1,5 +1,5 @@
-// JobSpec: the whole of a mariana_cnn config (docs/CONFIG.md), and the parts of it that make two
-// runs the same job. Plain structs; thread-compatible.
+// JobSpec: the whole of a mariana_cnn config (docs/config/mariana_cnn.md), and the parts of it that
+// make two runs the same job. Plain structs; thread-compatible.
 #pragma once
 
 #include <string>

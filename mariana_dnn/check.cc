@@ -30,7 +30,7 @@ int CheckJob(const CommandLine& cl) {
   const int n = static_cast<int>(devices.size());
   NetOptions options;
   options.device = devices[0].get();
-  options.max_rows = DealOut(spec.train.batch_size, 1, n)[0].rows;
+  options.max_rows = RowsAtATime(spec.train, n);
   options.input = model.input();
   options.outputs = job.num_labels;
   options.compute = spec.train.compute();

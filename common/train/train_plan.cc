@@ -21,7 +21,7 @@ void PrintLayers(const NetPlan& net, int workers) {
               bytes / 1e6);
   std::printf(
       "(MFLOP: forward, one sample; a training step needs about 3 times that. Memory: "
-      "activations of one worker, beside parameters and gradients.)\n"
+      "activations of one worker, which share memory in part.)\n"
       "placement: every layer on each of %d worker%s\n",
       workers, workers == 1 ? "" : "s");
 }
@@ -30,8 +30,11 @@ void PrintExchange(const NetPlan& net, Topology topology, const std::string& why
                    const OptimizerSpec& optimizer) {
   const auto mega = [](int64_t bytes) { return static_cast<double>(bytes) / 1e6; };
   const int64_t arena = net.arena_elements * int64_t{sizeof(float)};
-  std::printf("memory of a worker: values %.1f MB, gradients %.1f MB, optimizer state %.1f MB\n",
-              mega(arena), mega(arena), mega(arena * OptimizerSlots(optimizer) / n));
+  std::printf(
+      "memory of a worker: values %.1f MB, gradients %.1f MB, optimizer state %.1f MB, activations "
+      "%.1f MB\n",
+      mega(arena), mega(arena), mega(arena * OptimizerSlots(optimizer) / n),
+      mega(net.activation_bytes));
   std::printf("topology: %s\n", why.c_str());
   const std::vector<Range> whole{{0, net.arena_elements}};
   for (int from = 0; from < n; ++from) {

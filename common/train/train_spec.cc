@@ -54,4 +54,9 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   return o;
 }
 
+int64_t RowsAtATime(const TrainSpec& train, int workers) {
+  const int64_t share = DealOut(train.batch_size, 1, workers)[0].rows;
+  return DealOut(share, 1, static_cast<int>(train.accumulate))[0].rows;
+}
+
 }  // namespace mariana

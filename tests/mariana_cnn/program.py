@@ -117,7 +117,7 @@ class Scratch(e2e.Scratch):
         "net.layers=[{type: conv, channels: 16, kernel: 3, padding: 1, bias: false}, "
         "{type: batch_norm}, {type: relu}, {type: max_pool}, {type: linear, units: 512, "
         "activation: relu}, {type: dropout, rate: 0.2}, {type: linear, units: 0}]",
-        "train.epochs=3",
+        "train.epochs=3", "train.ema=0.9",
     ]
 
     def make(self):

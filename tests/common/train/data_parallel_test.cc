@@ -18,7 +18,8 @@ constexpr int64_t kInputs = 7, kClasses = 5, kBatch = 26, kLastBatch = 11, kStep
 // Two clusters of points a class; sample i of step s is a pure function of (s, i).
 class Blobs : public BatchSource {
  public:
-  explicit Blobs(int64_t last_batch = kLastBatch) : last_batch_(last_batch) {}
+  explicit Blobs(int64_t last_batch = kLastBatch, Shape input = {kInputs})
+      : last_batch_(last_batch), input_(std::move(input)) {}
   int64_t Rows(int64_t step) override { return step % 10 == 9 ? last_batch_ : kBatch; }
   DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override {
     if (step == fail_step && worker == fail_worker) {
@@ -27,6 +28,7 @@ class Blobs : public BatchSource {
     const auto memory = std::make_shared<Samples>();  // lives as long as the tensors
     std::vector<float>& x = memory->x;
     std::vector<int32_t>& y = memory->y;
+    const int64_t inputs = input_.elements();
     x.resize(static_cast<size_t>(rows * inputs));
     y.resize(static_cast<size_t>(rows));
     for (int64_t r = 0; r < rows; ++r) {
@@ -40,10 +42,11 @@ class Blobs : public BatchSource {
         x[static_cast<size_t>(r * inputs + j)] = value;
       }
     }
-    return {Tensor(nullptr, Dtype::kF32, {rows, inputs}, {memory, x.data()}),
+    std::vector<int64_t> dims{rows};
+    dims.insert(dims.end(), input_.dims().begin(), input_.dims().end());
+    return {Tensor(nullptr, Dtype::kF32, Shape(dims), {memory, x.data()}),
             Tensor(nullptr, Dtype::kI32, {rows}, {memory, y.data()})};
   }
-  int64_t inputs = kInputs;
   int64_t fail_step = -1, nan_step = -1;
   int fail_worker = 0;
 
@@ -53,6 +56,7 @@ class Blobs : public BatchSource {
     std::vector<int32_t> y;
   };
   int64_t last_batch_;
+  Shape input_;  // of one sample
 };
 
 struct Job {
@@ -193,7 +197,8 @@ Job MakeImageJob() {
   Job job = MakeJob(
       "[{type: conv, channels: 8, padding: 1, bias: false}, {type: batch_norm}, {type: relu}, "
       "{type: residual, name: block, activation: relu, layers: [{type: conv, channels: 8, padding: "
-      "1, bias: false}, {type: batch_norm}]}, {type: max_pool}, {type: dropout, rate: 0.25}, {type: "
+      "1, bias: false}, {type: batch_norm}]}, {type: max_pool}, {type: dropout, rate: 0.25}, "
+      "{type: "
       "linear, units: 0}]",
       "{type: sgd, momentum: 0.9, l2: 0.01, groups: [{match: 'block.*', decay: 0, learning_rate: "
       "0.5}]}");
@@ -204,8 +209,7 @@ Job MakeImageJob() {
 
 TEST_CASE("N workers train what one trains: images, batch norm, dropout, averages of the values") {
   Job job = MakeImageJob();
-  Blobs source;
-  source.inputs = job.input.elements();
+  Blobs source(kLastBatch, job.input);
   Trainer one(job, 1);
   const std::vector<double> losses = one.Run(&source, 0, kSteps);
   CHECK(losses.back() < 0.8 * losses.front());
@@ -222,8 +226,7 @@ TEST_CASE("N workers train what one trains: images, batch norm, dropout, average
 
 TEST_CASE("with averages, the model is the average of the values, and a resumed run has its bits") {
   Job job = MakeImageJob();
-  Blobs source;
-  source.inputs = job.input.elements();
+  Blobs source(kLastBatch, job.input);
   Trainer whole(job, 2), stopped(job, 2);
   whole.Run(&source, 0, 20);
   stopped.Run(&source, 0, 12);
