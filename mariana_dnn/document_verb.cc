@@ -1,6 +1,4 @@
-#include <cstdio>
-
-#include "common/base/error.h"
+#include "common/train/model_files.h"
 #include "mariana_dnn/job.h"
 #include "mariana_dnn/verbs.h"
 
@@ -8,16 +6,7 @@ namespace mariana {
 
 int DocumentVerb(const CommandLine& cl) {
   JobSpec spec;
-  const auto describe = [&spec](Fields* f) { spec.Describe(f); };
-  const std::string what = cl.arguments.empty() ? "" : cl.arguments[0];
-  if (what == "markdown") {
-    std::fputs(DocumentConfig("mariana_dnn", describe).c_str(), stdout);
-  } else if (what == "schema") {
-    std::fputs(ConfigJsonSchema("mariana_dnn", describe).c_str(), stdout);
-  } else {
-    throw Fail(ExitCode::kUsage, "document: say `markdown` or `schema`, not \"", what, "\"");
-  }
-  return 0;
+  return DocumentJob(cl, [&spec](Fields* f) { spec.Describe(f); });
 }
 
 }  // namespace mariana

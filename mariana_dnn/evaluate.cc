@@ -87,7 +87,7 @@ EvaluationResult EvaluateModel(const SpeechJob& job, const AcousticModel& model,
   EvaluationResult result;
   if (job.spec.data.texts.empty()) {
     ScoreFrames(*corpus, model.spec.context, job.labels, &scorer, &result.scores, progress);
-    result.values = result.scores.Values("", job.labels);
+    result.values = result.scores.Values(job.labels);
     return result;
   }
   const TextTask task(job);
@@ -100,7 +100,7 @@ EvaluationResult EvaluateModel(const SpeechJob& job, const AcousticModel& model,
                      done += corpus->frames(u);
                      return progress(done, corpus->total_frames());
                    });
-  result.values = result.scores.Values("", job.labels);
+  result.values = result.scores.Values(job.labels);
   result.values.emplace_back("text_accuracy",
                              static_cast<double>(result.TextsRight()) /
                                  static_cast<double>(std::max<size_t>(result.texts.size(), 1)));

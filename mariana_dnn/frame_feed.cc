@@ -2,8 +2,6 @@
 
 #include <glog/logging.h>
 
-#include "common/base/error.h"
-
 namespace mariana {
 
 FrameStreamOptions InOrder(const ContextSpec& context, int64_t batch_rows) {
@@ -53,52 +51,34 @@ const float* FrameFeeder::BlockOnDevice(const std::shared_ptr<const FrameBlock>&
   return block_frames_.f32();
 }
 
-FrameSource::FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options,
-                         int64_t first_step, std::vector<std::unique_ptr<FrameFeeder>>* feeders)
-    : stream_(corpus, options),
-      first_step_(first_step),
-      feeders_(feeders),
-      arrived_(options.clock ? options.clock : Clock::Real()) {}
-
-int64_t FrameSource::Rows(int64_t step) { return Get(step)->rows(); }
-
-void FrameSource::Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
-                       const Tensor& labels) {
-  (*feeders_)[static_cast<size_t>(worker)]->Feed(*Get(step), begin, input, labels);
+WorkerFrames::WorkerFrames(const Net& net, const ContextSpec& context)
+    : feeder_(net.options().device, context, net.options().max_rows) {
+  const NetOptions& o = net.options();
+  std::vector<int64_t> input{o.max_rows};
+  input.insert(input.end(), o.input.dims().begin(), o.input.dims().end());
+  all_ = {Tensor(o.device, o.compute, Shape(input)), Tensor(o.device, Dtype::kI32, {o.max_rows})};
 }
 
-// The first worker that asks for a new step takes it from the stream; the others wait for it.
-std::shared_ptr<const FrameBatch> FrameSource::Get(int64_t step) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    for (const auto& batch : batches_) {
-      if (batch->step == step - first_step_) return batch;
-    }
-    if (error_) std::rethrow_exception(error_);
-    if (fetching_) {
-      arrived_.Wait(&lock, [this] { return !fetching_; });
-      continue;
-    }
-    fetching_ = true;
-    lock.unlock();
-    auto batch = std::make_shared<FrameBatch>();
-    std::exception_ptr error;
-    try {
-      if (!stream_.Next(batch.get())) {
-        throw Fail(ExitCode::kInternal, "no batch for step ", step, ": the epoch has ended");
-      }
-    } catch (...) {
-      error = std::current_exception();
-    }
-    lock.lock();
-    fetching_ = false;
-    error_ = error;
-    if (!error) {
-      batches_.push_back(std::move(batch));
-      if (batches_.size() > 2) batches_.pop_front();
-    }
-    arrived_.NotifyAll();
-  }
+DeviceBatch WorkerFrames::Take(const FrameBatch& batch, int64_t begin, int64_t rows) {
+  const DeviceBatch part{all_.input.Rows(0, rows), all_.labels.Rows(0, rows)};
+  feeder_.Feed(batch, begin, part.input, part.labels);
+  return part;
+}
+
+FrameSource::FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options,
+                         int64_t first_step, std::vector<std::unique_ptr<WorkerFrames>>* frames)
+    : stream_(corpus, options),
+      batches_(options.clock ? options.clock : Clock::Real(), first_step + options.first_step,
+               [this] {
+                 auto batch = std::make_shared<FrameBatch>();
+                 return stream_.Next(batch.get()) ? batch : nullptr;
+               }),
+      frames_(frames) {}
+
+int64_t FrameSource::Rows(int64_t step) { return batches_.Get(step)->rows(); }
+
+DeviceBatch FrameSource::Take(int worker, int64_t step, int64_t begin, int64_t rows) {
+  return (*frames_)[static_cast<size_t>(worker)]->Take(*batches_.Get(step), begin, rows);
 }
 
 }  // namespace mariana

@@ -2,15 +2,14 @@
 // batches between the workers of a job.
 #pragma once
 
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "common/data/frame_stream.h"
 #include "common/tensor/tensor.h"
 #include "common/train/data_parallel.h"
+#include "common/train/shared_batches.h"
 #include "mariana_dnn/job.h"
 
 namespace mariana {
@@ -38,32 +37,35 @@ class FrameFeeder {
   Tensor block_frames_;
 };
 
+// A worker's samples in its device's memory. Used by one thread at a time.
+class WorkerFrames {
+ public:
+  // `net` is the one that the worker trains.
+  WorkerFrames(const Net& net, const ContextSpec& context);
+  // Valid until the next call.
+  DeviceBatch Take(const FrameBatch& batch, int64_t begin, int64_t rows);
+
+ private:
+  FrameFeeder feeder_;
+  DeviceBatch all_;  // max_rows of the net
+};
+
 // The training batches of one epoch for all workers. Step s of the run is batch
 // s - first_step of the stream. Thread-safe.
 class FrameSource : public BatchSource {
  public:
   FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options, int64_t first_step,
-              std::vector<std::unique_ptr<FrameFeeder>>* feeders);
+              std::vector<std::unique_ptr<WorkerFrames>>* frames);
 
   int64_t steps_in_epoch() const { return stream_.steps(); }
   int64_t Rows(int64_t step) override;
-  void Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
-            const Tensor& labels) override;
+  DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override;
   std::vector<StageSeconds> Seconds() const { return stream_.Seconds(); }
 
  private:
-  std::shared_ptr<const FrameBatch> Get(int64_t step);
-
   FrameStream stream_;
-  const int64_t first_step_;
-  std::vector<std::unique_ptr<FrameFeeder>>* feeders_;
-
-  std::mutex mutex_;
-  CondVar arrived_;
-  bool fetching_ = false;
-  // The last two: a worker is at most one step ahead of another (Exchange::Commit).
-  std::deque<std::shared_ptr<const FrameBatch>> batches_;
-  std::exception_ptr error_;
+  SharedBatches<FrameBatch> batches_;
+  std::vector<std::unique_ptr<WorkerFrames>>* frames_;
 };
 
 }  // namespace mariana

@@ -1,9 +1,5 @@
 #include "mariana_dnn/job.h"
 
-#include <map>
-#include <sstream>
-#include <utility>
-
 namespace mariana {
 
 void ContextSpec::Describe(Fields* f) {
@@ -53,37 +49,6 @@ void DataSpec::Describe(Fields* f) {
              "needs `states` and `silence_phones`");
 }
 
-void CheckpointSpec::Describe(Fields* f) {
-  f->Int("every_steps", &every_steps, "Save every so many steps; 0: only at ends of epochs.",
-         Rule().Min(0));
-  f->Int("every_epochs", &every_epochs, "Save at the end of every so many epochs.", Rule().Min(1));
-  f->Int("keep", &keep, "Newest checkpoints to keep, beside the best one.", Rule().Min(1));
-}
-
-void TrainSpec::Describe(Fields* f) {
-  f->Int("epochs", &epochs, "Passes over the training set.", Rule().Min(1).Max(1000000));
-  f->Int("max_steps", &max_steps, "End after so many steps in all; 0: no such end.", Rule().Min(0));
-  f->Int("batch_size", &batch_size, "Samples per step, over all devices.",
-         Rule().Min(1).Max(1 << 24));
-  f->Int("accumulate", &accumulate,
-         "Parts that each device computes its share in, to need less memory; the step is the same.",
-         Rule().Min(1).Max(4096));
-  f->Choice("precision", &precision, {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}},
-            "Of activations and matrix products; parameters and gradients are fp32.");
-  f->Section("optimizer", &optimizer, "How values follow gradients.");
-  f->Section("schedule", &schedule, "The learning rate over time.");
-  f->Section("checkpoint", &checkpoint, "When to save.");
-  f->Int("patience", &patience,
-         "Stop after so many epochs without a better held-out loss; 0: never.", Rule().Min(0));
-  f->Path("start_from", &start_from, PathKind::kInput,
-          "Model (run directory, checkpoint or .safetensors) whose values a new run starts with.");
-}
-
-void LogSpec::Describe(Fields* f) {
-  f->Int("every_steps", &every_steps, "A line of metrics every so many steps.", Rule().Min(1));
-  f->Bool("profile", &profile, "Time every layer, for the report (costs about a percent).");
-}
-
 void OutputSpec::Describe(Fields* f) {
   f->Choice("set", &set, {{"train", DataSet::kTrain}, {"valid", DataSet::kValid}},
             "Which utterances `forward` and `features` go over.");
@@ -91,7 +56,8 @@ void OutputSpec::Describe(Fields* f) {
             {{"posteriors", ForwardKind::kPosteriors},
              {"log_posteriors", ForwardKind::kLogPosteriors},
              {"log_likelihoods", ForwardKind::kLogLikelihoods}},
-            "What `forward` writes; log-likelihoods are log posterior - log class prior.");
+            "What `forward` and an exported .onnx give; log-likelihoods are log posterior - log "
+            "class prior.");
   f->Path("ark", &ark, PathKind::kOutput,
           "Kaldi archive to write, with an .scp beside it; needed by `forward` and `features`.");
 }
@@ -111,12 +77,12 @@ void JobSpec::Describe(Fields* f) {
   f->Section("log", &log, "What is written while training.");
   f->Section("output", &output, "What `forward` and `features` write.");
   f->Path("export_path", &export_path, PathKind::kOutput,
-          "The .safetensors file that `export` writes.");
+          "The file that `export` writes: .onnx (which gives `output.kind`), or .safetensors.");
 }
 
 namespace {
 
-// The parts of `data:` and `train:` that belong to a run's identity.
+// The part of `data:` that belongs to a run's identity.
 struct DataIdentity {
   DataSpec* data;
   void Describe(Fields* f) {
@@ -131,50 +97,8 @@ struct DataIdentity {
 
 struct TrainIdentity {
   TrainSpec* train;
-  void Describe(Fields* f) {
-    f->Int("batch_size", &train->batch_size, "");
-    f->Choice("precision", &train->precision,
-              {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}}, "");
-    f->Section("optimizer", &train->optimizer, "");
-    f->Section("schedule", &train->schedule, "");
-  }
+  void Describe(Fields* f) { train->DescribeIdentity(f); }
 };
-
-// One value of a printed config.
-struct PrintedValue {
-  std::string path, text;  // "net.layers.0.units", "32"
-};
-
-// The values of what PrintConfig prints: two spaces a level, "- " before the first key of an item.
-std::vector<PrintedValue> PrintedValues(const std::string& yaml) {
-  std::vector<PrintedValue> out;
-  std::vector<std::pair<size_t, std::string>> open;  // indentation and name of what we are in
-  std::istringstream lines(yaml);
-  for (std::string line; std::getline(lines, line);) {
-    size_t indent = line.find_first_not_of(' ');
-    if (indent == std::string::npos) continue;
-    const bool starts_item = line.compare(indent, 2, "- ") == 0;
-    while (!open.empty() && open.back().first > indent) open.pop_back();
-    if (starts_item) {
-      int item = 0;
-      if (!open.empty() && open.back().first == indent) {
-        item = std::stoi(open.back().second) + 1;
-        open.pop_back();
-      }
-      open.emplace_back(indent, std::to_string(item));
-      indent += 2;
-    } else {
-      while (!open.empty() && open.back().first >= indent) open.pop_back();
-    }
-    const size_t colon = line.find(':', indent);
-    open.emplace_back(indent, line.substr(indent, colon - indent));
-    if (colon == std::string::npos || colon + 1 >= line.size()) continue;
-    PrintedValue value{"", line.substr(colon + 2)};
-    for (const auto& [_, name] : open) value.path += (value.path.empty() ? "" : ".") + name;
-    out.push_back(value);
-  }
-  return out;
-}
 
 }  // namespace
 
@@ -187,18 +111,6 @@ std::string JobIdentity(JobSpec* job) {
     f->Section("net", &job->net, "");
     f->Section("train", &train, "");
   });
-}
-
-std::string FirstChange(const std::string& before, const std::string& now) {
-  std::map<std::string, std::string> was;
-  for (const PrintedValue& v : PrintedValues(before)) was[v.path] = v.text;
-  for (const PrintedValue& v : PrintedValues(now)) {
-    const auto it = was.find(v.path);
-    if (it == was.end()) return v.path + " is new";
-    if (it->second != v.text) return v.path + " was " + it->second + " and is now " + v.text;
-    was.erase(it);
-  }
-  return was.empty() ? "its form" : was.begin()->first + " is gone";
 }
 
 }  // namespace mariana

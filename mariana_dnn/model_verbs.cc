@@ -1,33 +1,22 @@
 // export, inspect: models as files.
 #include <cstdio>
-#include <filesystem>
 
 #include "common/base/error.h"
-#include "common/base/files.h"
+#include "common/train/model_files.h"
 #include "mariana_dnn/evaluate.h"
+#include "mariana_dnn/onnx_model.h"
 #include "mariana_dnn/verbs.h"
 
 namespace mariana {
 namespace {
 
-bool EndsWith(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
-void InspectModel(const std::string& path) {
-  const LoadedModel model = LoadModel(path);
-  int64_t elements = 0;
-  std::printf("%s\n", model.path.c_str());
-  for (const HostTensor& t : model.tensors) {
-    std::printf("  %-40s %-5s %s\n", t.name.c_str(), Name(t.dtype), t.shape.ToString().c_str());
-    elements += t.shape.elements();
-  }
-  std::printf("  %zu tensors, %lld elements\n", model.tensors.size(),
-              static_cast<long long>(elements));
-  for (const auto& [key, value] : model.metadata) {
-    const bool long_text = value.find('\n') != std::string::npos;
-    std::printf("%s:%s%s\n", key.c_str(), long_text ? "\n" : " ", value.c_str());
-  }
+// Writes to export_path; returns the path of the model it read.
+std::string ExportOnnx(const SpeechJob& job) {
+  const std::unique_ptr<AcousticModel> model = job.Model();
+  const std::unique_ptr<Device> device = job.InferenceDevice();
+  const std::unique_ptr<Net> net = MakeInferenceNet(*model, device.get(), 1);
+  ExportAcousticModel(*model, job.spec.output.kind, net.get(), job.spec.export_path);
+  return model->path;
 }
 
 void InspectArchive(const std::string& path) {
@@ -66,30 +55,23 @@ int ExportVerb(const CommandLine& cl) {
     throw Fail(ExitCode::kUsage, cl.config,
                ": export_path: needed by `export`, e.g. export_path=model.safetensors");
   }
-  const LoadedModel model = LoadModel(job.spec.model.empty() ? job.run_path() : job.spec.model);
-  FileWriter writer(path);
-  WriteSafetensors(&writer, model.tensors, model.metadata);
-  writer.Finish();
-  std::printf("%s -> %s\n", model.path.c_str(), path.c_str());
+  const std::string from =
+      EndsWith(path, ".onnx")
+          ? ExportOnnx(job)
+          : ExportSafetensors(job.spec.model.empty() ? job.run_path() : job.spec.model, path);
+  std::printf("%s -> %s\n", from.c_str(), path.c_str());
   return 0;
 }
 
 int InspectVerb(const CommandLine& cl) {
-  if (cl.arguments.size() != 1) {
-    throw Fail(ExitCode::kUsage,
-               "inspect: give one PATH: a run directory, checkpoint, "
-               ".safetensors, .scp or .ark");
-  }
-  const std::string& path = cl.arguments[0];
-  if (!std::filesystem::exists(path)) {
-    throw Fail(ExitCode::kBadData, path, ": no such file or folder");
-  }
+  const std::string path =
+      PathArgument(cl, "a run directory, checkpoint, .safetensors, .scp or .ark");
   if (EndsWith(path, ".scp")) {
     InspectScp(path);
   } else if (EndsWith(path, ".ark") || EndsWith(path, ".ark.gz")) {
     InspectArchive(path);
   } else {
-    InspectModel(path);
+    PrintModel(path);
   }
   return 0;
 }

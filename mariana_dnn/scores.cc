@@ -14,22 +14,20 @@ void FrameScores::Add(const FrameScores& o) {
   speech_phone_correct += o.speech_phone_correct;
 }
 
-std::vector<std::pair<std::string, double>> FrameScores::Values(const std::string& prefix,
-                                                                const LabelInfo& labels) const {
+std::vector<std::pair<std::string, double>> FrameScores::Values(const LabelInfo& labels) const {
   const auto share = [](int64_t part, int64_t whole) {
     return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(whole, 1));
   };
   std::vector<std::pair<std::string, double>> out;
-  out.emplace_back(prefix + "loss", loss / static_cast<double>(std::max<int64_t>(frames, 1)));
-  out.emplace_back(prefix + "accuracy", share(correct, frames));
+  out.emplace_back("loss", loss / static_cast<double>(std::max<int64_t>(frames, 1)));
+  out.emplace_back("accuracy", share(correct, frames));
   if (labels.phone.empty()) return out;
   const bool has_silence =
       std::find(labels.silence.begin(), labels.silence.end(), true) != labels.silence.end();
-  out.emplace_back(prefix + "phone_accuracy", share(phone_correct, frames));
+  out.emplace_back("phone_accuracy", share(phone_correct, frames));
   if (has_silence) {
-    out.emplace_back(prefix + "accuracy_no_silence", share(speech_correct, speech_frames));
-    out.emplace_back(prefix + "phone_accuracy_no_silence",
-                     share(speech_phone_correct, speech_frames));
+    out.emplace_back("accuracy_no_silence", share(speech_correct, speech_frames));
+    out.emplace_back("phone_accuracy_no_silence", share(speech_phone_correct, speech_frames));
   }
   return out;
 }

@@ -27,9 +27,8 @@ struct FrameScores {
 
   void Add(const FrameScores& other);
   // "loss", "accuracy" and, with a states file, "accuracy_no_silence", "phone_accuracy",
-  // "phone_accuracy_no_silence"; each behind `prefix`.
-  std::vector<std::pair<std::string, double>> Values(const std::string& prefix,
-                                                     const LabelInfo& labels) const;
+  // "phone_accuracy_no_silence".
+  std::vector<std::pair<std::string, double>> Values(const LabelInfo& labels) const;
 };
 
 // Scores samples with one net. Used by one thread at a time.

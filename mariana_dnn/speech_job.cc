@@ -31,10 +31,6 @@ SpeechJob::SpeechJob(const CommandLine& cl) : command_line(cl) {
   }
 }
 
-std::string SpeechJob::run_path() const {
-  return command_line.run_dir.empty() ? "runs/" + spec.name : command_line.run_dir;
-}
-
 bool SpeechJob::has_valid() const {
   return !spec.data.valid.feats.empty() || !spec.data.valid.wav.empty();
 }
@@ -57,9 +53,7 @@ std::unique_ptr<SpeechCorpus> SpeechJob::Open(DataSet set, const FeatureSpec& fe
 }
 
 std::unique_ptr<Device> SpeechJob::InferenceDevice() const {
-  ParallelSpec one;
-  one.threads = spec.parallel.threads;
-  return std::move(MakeDevices(command_line.device, one, Precision::kFp32)[0]);
+  return mariana::InferenceDevice(command_line.device, spec.parallel);
 }
 
 std::unique_ptr<AcousticModel> SpeechJob::Model() const {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "common/train/command_line.h"
+#include "common/train/train_run.h"
 #include "mariana_dnn/job.h"
 #include "mariana_dnn/model.h"
 #include "mariana_dnn/phones.h"
@@ -27,7 +27,7 @@ class SpeechJob {
   int64_t num_labels = 0;
 
   // runs/<name>, or --run_dir.
-  std::string run_path() const;
+  std::string run_path() const { return RunPath(command_line, spec.name); }
   // The corpus of one set under `features`; its warnings go to stderr. Throws Error(kUsage) when
   // the config does not give the set.
   std::unique_ptr<SpeechCorpus> Open(DataSet set, const FeatureSpec& features) const;

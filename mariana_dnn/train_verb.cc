@@ -1,7 +1,6 @@
 #include <cstdio>
 
-#include "common/base/error.h"
-#include "common/train/run_log.h"
+#include "common/train/train_run.h"
 #include "mariana_dnn/trainer.h"
 #include "mariana_dnn/verbs.h"
 
@@ -14,16 +13,10 @@ int TrainVerb(const CommandLine& cl) {
     std::fputs(job.effective.yaml.c_str(), stdout);
     return 0;
   }
-  const RunDirectory run(job.run_path(), cl.resume);
-  LogToFolder(run.log_path(), 0);
-  Summary summary;
-  summary.program = cl.program;
-  summary.verb = cl.verb;
-  summary.config_hash = job.effective.hash;
-  int code = 0;
-  RunWithSummary(run.summary_path(), &summary, Clock::Real(),
-                 [&] { code = Trainer(&job, &run, &summary).Run(); });
-  return code;
+  return RunInDirectory(cl, job.run_path(), job.effective,
+                        [&](const RunDirectory& run, Summary* summary) {
+                          return Trainer(&job, &run, summary).Run();
+                        });
 }
 
 }  // namespace mariana

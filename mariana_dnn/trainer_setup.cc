@@ -1,6 +1,5 @@
 // How a run begins: data, workers, and the values it starts or goes on with.
 #include <algorithm>
-#include <optional>
 
 #include "common/base/error.h"
 #include "mariana_dnn/trainer.h"
@@ -33,10 +32,10 @@ void Trainer::OpenData() {
   model_.context = data.context;
   model_.net = &job_->spec.net;
   const int64_t batch = job_->spec.train.batch_size;
-  steps_in_epoch_ = (train_->total_frames() + batch - 1) / batch;
+  state_.steps_in_epoch = (train_->total_frames() + batch - 1) / batch;
   Say(StrCat("training set: ", train_->num_utterances(), " utterances, ", train_->total_frames(),
              " frames of ", train_->dim(), " values, ", job_->num_labels, " labels, ",
-             steps_in_epoch_, " steps an epoch",
+             state_.steps_in_epoch, " steps an epoch",
              valid_ ? StrCat("; held out: ", valid_->num_utterances(), " utterances, ",
                              valid_->total_frames(), " frames")
                     : std::string()));
@@ -47,24 +46,15 @@ void Trainer::OpenData() {
 void Trainer::MakeWorkers() {
   const JobSpec& spec = job_->spec;
   topology_ = ChooseTopology(spec.parallel, &topology_reason_);
-  DataParallelOptions o;
-  for (auto& d : devices_) o.devices.push_back(d.get());
+  DataParallelOptions o = WorkerOptions(spec.train, spec.parallel, topology_, devices_);
   o.net = &spec.net;
   o.input = model_.input();
   o.outputs = model_.num_labels;
-  o.compute = spec.train.precision == Precision::kBf16 ? Dtype::kBF16 : Dtype::kF32;
-  o.batch_size = spec.train.batch_size;
-  o.accumulate = spec.train.accumulate;
   o.seed = static_cast<uint64_t>(spec.seed);
-  o.optimizer = spec.train.optimizer;
-  o.topology = topology_;
-  o.bucket_bytes = spec.parallel.bucket_bytes;
   workers_ = std::make_unique<DataParallel>(o);
   workers_->EnableProfile(spec.log.profile);
   for (int w = 0; w < workers_->workers(); ++w) {
-    const int64_t rows = workers_->net(w)->options().max_rows;
-    feeders_.push_back(
-        std::make_unique<FrameFeeder>(o.devices[static_cast<size_t>(w)], spec.data.context, rows));
+    frames_.push_back(std::make_unique<WorkerFrames>(*workers_->net(w), spec.data.context));
     scorers_.push_back(std::make_unique<FrameScorer>(workers_->net(w), spec.data.context));
   }
   int64_t parameters = 0;
@@ -74,39 +64,18 @@ void Trainer::MakeWorkers() {
 }
 
 void Trainer::StartOrResume() {
-  const TrainSpec& train = job_->spec.train;
-  std::string line;
-  std::optional<Checkpoint> checkpoint;
-  if (run_->resumed()) checkpoint = LoadNewestCheckpoint(*run_, &line);
-  if (checkpoint) {
-    Say(line);
-    const std::string where = run_->checkpoint_path(checkpoint->step);
-    CheckIdentity(checkpoint->state, where);
-    state_ = TrainState::FromJson(checkpoint->state, where);
-    workers_->LoadModel(checkpoint->model, where);
-    workers_->LoadOptimizer(checkpoint->optimizer, where);
-    workers_->set_steps_done(state_.step);
-  } else {
+  TrainSpec& train = job_->spec.train;
+  const auto say = [this](const std::string& line) { Say(line); };
+  if (!ResumeTraining(*run_, identity_, workers_.get(), &state_, summary_, say)) {
     workers_->Initialize();
     if (!train.start_from.empty()) {
-      const LoadedModel from = mariana::LoadModel(train.start_from);
+      const LoadedModel from = LoadModel(train.start_from);
       workers_->LoadModel(from.tensors, from.path);
     }
     state_.horizon_epochs = train.schedule.horizon_epochs > 0 ? train.schedule.horizon_epochs
                                                               : static_cast<double>(train.epochs);
   }
-  job_->spec.train.schedule.horizon_epochs = state_.horizon_epochs;
-}
-
-// The first value that differs says what must not change.
-void Trainer::CheckIdentity(const nlohmann::json& state, const std::string& checkpoint) const {
-  const std::string before = state.value("identity", "");
-  if (before == identity_) return;
-  summary_->keep = true;  // the run stays as it is
-  throw Fail(ExitCode::kUsage, checkpoint,
-             ": the config is not the one of this run: ", FirstChange(before, identity_),
-             "; net, data, seed, batch, optimizer and schedule stay as they are under "
-             "--resume: use another --run_dir (and train.start_from to begin with this model)");
+  train.schedule.horizon_epochs = state_.horizon_epochs;
 }
 
 }  // namespace mariana

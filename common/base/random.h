@@ -46,7 +46,8 @@ enum RandomStream : uint64_t {
   kInitStream = uint64_t{1} << 32,     // + parameter index
   kDropoutStream = uint64_t{2} << 32,  // + op index; index = sample * width + column
   kShuffleStream = uint64_t{3} << 32,  // data order
-  kNoiseStream = uint64_t{4} << 32,    // augmentation, dither
+  kNoiseStream = uint64_t{4} << 32,    // dither
+  kImageStream = uint64_t{5} << 32,    // + sample: crops, flips, colours
 };
 
 // Sequential draws from one (seed, stream); a value type. Not thread-safe.

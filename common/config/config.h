@@ -43,7 +43,7 @@ EffectiveConfig LoadConfigText(const std::string& text, const std::string& name,
 // The current values of a described struct as YAML, without origins (job.yaml of a model file).
 std::string PrintConfig(const std::function<void(Fields*)>& describe);
 
-// Markdown table of every field (docs/CONFIG.md), and JSON Schema (draft 2020-12).
+// Markdown table of every field (docs/config/), and JSON Schema (draft 2020-12).
 std::string DocumentConfig(const std::string& title, const std::function<void(Fields*)>& describe);
 std::string ConfigJsonSchema(const std::string& title,
                              const std::function<void(Fields*)>& describe);

@@ -1,4 +1,4 @@
-// DocumentConfig: the Fields visitor behind docs/CONFIG.md.
+// DocumentConfig: the Fields visitor behind docs/config.
 #include <set>
 
 #include "common/base/error.h"

@@ -1,6 +1,6 @@
 // Fields: the one description of a job spec. A spec struct names each of its fields once, in
 // Describe(Fields*); visitors behind this interface read YAML into it, print the effective
-// config, and generate docs/CONFIG.md and the JSON Schema from the same calls.
+// config, and generate docs/config/ and the JSON Schema from the same calls.
 //
 //   struct TrainSpec {
 //     int64_t batch_size = 256;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/base/error.h"
+#include "common/nn/export.h"
 #include "common/nn/net.h"
 
 namespace mariana {
@@ -117,6 +118,8 @@ class Layer {
   virtual LayerDecl Setup(const SetupArgs& args) = 0;
   virtual void Forward(const StepContext& step, const LayerArgs& a) = 0;
   virtual void Backward(const StepContext& step, const LayerArgs& a) = 0;
+  // Writes what Forward computes in evaluation; returns the name of the output.
+  virtual std::string Export(const ExportArgs& a, GraphWriter* graph) const = 0;
 };
 
 // throw LayerError("linear1", "units: ...");

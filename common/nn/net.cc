@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/nn/compile.h"
+#include "common/nn/export.h"
 #include "common/nn/memory_plan.h"
 #include "common/nn/parameters.h"
 
@@ -90,6 +91,10 @@ class CompiledNet : public Net {
   float* batch_stats() override { return batch_stats_.f32(); }
   void UpdateRunning(const float* stats, const std::vector<int32_t>& group_rows) override {
     parameters_.UpdateRunning(stats, plan_.batch_stats_elements, group_rows);
+  }
+
+  std::string Export(const std::string& input, GraphWriter* graph) override {
+    return ExportGraph(graph_, parameters_, device_, input, graph);
   }
 
   void EnableProfile(bool on) override { profile_.assign(on ? graph_.ops.size() : 0, {0.0, 0.0}); }

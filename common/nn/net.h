@@ -17,6 +17,8 @@
 
 namespace mariana {
 
+class GraphWriter;  // nn/export.h
+
 struct NetOptions {
   Device* device = nullptr;
   int64_t max_rows = 0;         // largest number of samples this worker sees in a step
@@ -132,6 +134,10 @@ class Net {
   // to the running averages, as PyTorch does for batches of group_rows[g] samples (which refuses
   // groups of one sample; here they are passed over).
   virtual void UpdateRunning(const float* stats, const std::vector<int32_t>& group_rows) = 0;
+
+  // Writes what the net computes in evaluation, with its present values, over the value `input`
+  // ([N, columns], images [N, channels, height, width]); returns the name of its outputs.
+  virtual std::string Export(const std::string& input, GraphWriter* graph) = 0;
 
   // Per-op wall seconds since the last call, forward and backward; empty unless enabled.
   virtual void EnableProfile(bool on) = 0;

@@ -71,6 +71,7 @@ struct ScheduleSpec {
   std::vector<double> step_epochs;  // step: multiply by step_factor at each of these epochs
   double step_factor = 0.1;
   int64_t warmup_steps = 0;    // linear from 0
+  double warmup_epochs = 0;    // likewise; one of the two
   double newbob_factor = 0.5;  // newbob: multiply by this ...
   double newbob_halve_gain =
       0.01;  // ... once an epoch's relative gain in held-out loss is below this

@@ -24,6 +24,10 @@ void ScheduleSpec::Describe(Fields* f) {
   f->Real("step_factor", &step_factor, "step: what the rate is multiplied by.", Rule().Above(0));
   f->Int("warmup_steps", &warmup_steps, "Steps over which the rate rises from 0 in a line.",
          Rule().Min(0));
+  f->Real("warmup_epochs", &warmup_epochs, "The same in epochs, in place of warmup_steps.",
+          Rule().Min(0));
+  f->Require(warmup_steps == 0 || warmup_epochs == 0, "warmup_epochs",
+             "and `warmup_steps` exclude each other");
   f->Real("newbob_factor", &newbob_factor, "newbob: what the rate is multiplied by ...",
           Rule().Above(0).Below(1));
   f->Real(
@@ -38,8 +42,10 @@ void ScheduleSpec::Describe(Fields* f) {
 }
 
 double LearningRate(const ScheduleSpec& spec, int64_t step, int64_t epoch_steps) {
-  const auto warmup = static_cast<double>(spec.warmup_steps);
-  if (step < spec.warmup_steps) {
+  const double warmup = spec.warmup_epochs > 0
+                            ? std::round(spec.warmup_epochs * static_cast<double>(epoch_steps))
+                            : static_cast<double>(spec.warmup_steps);
+  if (static_cast<double>(step) < warmup) {
     return spec.learning_rate * static_cast<double>(step + 1) / warmup;
   }
   // From the end of the warm-up (0) to the horizon (1) and after.

@@ -10,6 +10,9 @@ Tensor::Tensor(Device* device, Dtype dtype, Shape shape)
       std::shared_ptr<void>(device->Allocate(bytes()), [device](void* p) { device->Free(p); });
 }
 
+Tensor::Tensor(Device* device, Dtype dtype, Shape shape, std::shared_ptr<void> memory)
+    : device_(device), storage_(std::move(memory)), dtype_(dtype), shape_(std::move(shape)) {}
+
 float* Tensor::f32() const {
   CHECK(dtype_ == Dtype::kF32) << "tensor is " << Name(dtype_);
   return static_cast<float*>(data());

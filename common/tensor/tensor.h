@@ -15,6 +15,8 @@ class Tensor {
   Tensor() = default;
   // Zeroed device memory.
   Tensor(Device* device, Dtype dtype, Shape shape);
+  // Memory that `device` can read, shared with its owner.
+  Tensor(Device* device, Dtype dtype, Shape shape, std::shared_ptr<void> memory);
 
   bool empty() const { return storage_ == nullptr; }
   const Shape& shape() const { return shape_; }

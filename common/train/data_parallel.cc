@@ -107,6 +107,7 @@ DataParallel::~DataParallel() {
   workers_.clear();
 }
 
+const DataParallelOptions& DataParallel::options() const { return shared_->options; }
 int DataParallel::workers() const { return static_cast<int>(workers_.size()); }
 Net* DataParallel::net(int worker) { return workers_[static_cast<size_t>(worker)]->sync.net(); }
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }

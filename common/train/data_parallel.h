@@ -35,15 +35,21 @@ struct Share {
 // counts differ by at most one, the last group may be short.
 std::vector<Share> DealOut(int64_t rows, int64_t group, int workers);
 
+// Samples in a device's memory.
+struct DeviceBatch {
+  Tensor input, labels;  // [rows, ...] each
+};
+
 // Where batches come from. Thread-safe: workers ask for the same steps, each for its own rows.
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
   // Samples in the global batch of `step`; waits until it is there.
   virtual int64_t Rows(int64_t step) = 0;
-  // Writes samples [begin, begin + rows) of that batch into device memory of `worker`.
-  virtual void Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
-                    const Tensor& labels) = 0;
+  // Samples [begin, begin + rows) of that batch, rows > 0, in memory of `worker`'s device: valid
+  // until the worker's next Take. A worker takes all its samples of a step, in order, before any
+  // of the next.
+  virtual DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) = 0;
 };
 
 struct DataParallelOptions {
@@ -92,6 +98,7 @@ class DataParallel {
   DataParallel(const DataParallel&) = delete;
   DataParallel& operator=(const DataParallel&) = delete;
 
+  const DataParallelOptions& options() const;
   int workers() const;
   Net* net(int worker);  // while no Run is under way
   void Initialize();     // fresh values from the seed, zero optimizer state

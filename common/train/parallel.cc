@@ -42,6 +42,12 @@ std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
   return devices;
 }
 
+std::unique_ptr<Device> InferenceDevice(const std::string& choice, const ParallelSpec& spec) {
+  ParallelSpec one;
+  one.threads = spec.threads;
+  return std::move(MakeDevices(choice, one, Precision::kFp32)[0]);
+}
+
 Topology ChooseTopology(const ParallelSpec& spec, std::string* why) {
   if (spec.topology == TopologyChoice::kRing) {
     *why = "ring: the config says so";

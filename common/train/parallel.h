@@ -29,6 +29,9 @@ enum class Precision { kFp32, kBf16 };
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                                                  const ParallelSpec& spec, Precision precision);
 
+// The one device, with all its threads, that the verbs besides train compute on.
+std::unique_ptr<Device> InferenceDevice(const std::string& choice, const ParallelSpec& spec);
+
 // The topology to use and, in *why, one line that says why.
 Topology ChooseTopology(const ParallelSpec& spec, std::string* why);
 

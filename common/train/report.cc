@@ -110,6 +110,20 @@ std::string Render(const ConfusionMatrix& matrix) {
   return out + "</tbody></table></div></section>\n";
 }
 
+std::string Render(const PictureGrid& grid) {
+  static constexpr const char* kMarks[] = {"", " class=\"good\"", " class=\"bad\""};
+  std::string out = "<section><h2>" + EscapeHtml(grid.title) +
+                    (grid.note.empty() ? "" : "<small>" + EscapeHtml(grid.note) + "</small>") +
+                    "</h2><div class=\"pictures\">\n";
+  for (const ReportPicture& p : grid.pictures) {
+    const std::string caption = EscapeHtml(p.caption), note = EscapeHtml(p.note);
+    out += StrCat("<figure", kMarks[p.mark], "><img alt=\"", caption, "\" src=\"",
+                  EscapeHtml(p.uri), "\"><figcaption title=\"", caption, "\">", caption,
+                  "</figcaption><small title=\"", note, "\">", note, "</small></figure>\n");
+  }
+  return out + "</div></section>\n";
+}
+
 std::string Render(const ReportText& text) {
   return "<section>" + Heading(text.title) + "<p class=\"text\">" + EscapeHtml(text.text) +
          "</p></section>\n";

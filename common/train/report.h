@@ -49,6 +49,17 @@ struct ConfusionMatrix {
   std::vector<std::vector<double>> counts;  // labels x labels
 };
 
+// Pictures in a row as long as the page is wide, then in the next, each with its caption.
+struct ReportPicture {
+  std::string uri;            // PngUri
+  std::string caption, note;  // a line each
+  enum Mark { kNone, kGood, kBad } mark = kNone;
+};
+struct PictureGrid {
+  std::string title, note;
+  std::vector<ReportPicture> pictures;
+};
+
 struct ReportText {
   std::string title, text;
 };
@@ -59,7 +70,8 @@ struct Preformatted {
 };
 
 using ReportSection =
-    std::variant<LineChart, ReportTable, StackedBar, ConfusionMatrix, ReportText, Preformatted>;
+    std::variant<LineChart, ReportTable, StackedBar, ConfusionMatrix, PictureGrid, ReportText,
+                 Preformatted>;
 
 struct Report {
   std::string title;     // the job's name

@@ -57,6 +57,17 @@ section.chart { grid-column: auto; }
 section.chart.wide { grid-column: 1 / -1; }
 section.chart.wide svg { max-width: 640px; }
 @media (max-width: 800px) { .sections { grid-template-columns: minmax(0, 1fr); } }
+.pictures { display: grid; gap: 14px 12px;
+            grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); }
+.pictures figure { margin: 0; min-width: 0; }
+.pictures img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain;
+                image-rendering: pixelated; background: var(--grid); border-radius: 8px; }
+.pictures figcaption, .pictures small { display: block; white-space: nowrap; overflow: hidden;
+                                        text-overflow: ellipsis; }
+.pictures figcaption { margin-top: 5px; font-size: 13px; line-height: 1.35; font-weight: 550; }
+.pictures small { font-size: 12px; line-height: 1.35; color: var(--faint); }
+.pictures .good figcaption { color: var(--good); }
+.pictures .bad figcaption { color: var(--bad); }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: -4px 0 8px; font-size: 13px;
           color: var(--soft); }
 .legend b { color: var(--text); font-weight: 600; font-variant-numeric: tabular-nums; }

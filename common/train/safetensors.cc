@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "common/base/error.h"
@@ -37,6 +38,34 @@ std::string PrintHeader(const std::vector<const HostTensor*>& order, const Metad
     offset += bytes;
   }
   return PrintSafetensorsHeader(header);
+}
+
+float FromHalf(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  const uint32_t exponent = half >> 10 & 31, fraction = half & 1023;
+  if (exponent == 0) {
+    const float value = std::ldexp(static_cast<float>(fraction), -24);
+    return sign != 0 ? -value : value;
+  }
+  const uint32_t wide = exponent == 31 ? 255 : exponent + 112;
+  const uint32_t bits = sign | wide << 23 | fraction << 13;
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+// F16 and F64 as f32.
+template <class T, class F>
+std::vector<char> ToF32(const std::vector<char>& from, F convert) {
+  const size_t n = from.size() / sizeof(T);
+  std::vector<char> to(n * sizeof(float));
+  for (size_t i = 0; i < n; ++i) {
+    T value;
+    std::memcpy(&value, from.data() + i * sizeof(T), sizeof(T));
+    const float f = convert(value);
+    std::memcpy(to.data() + i * sizeof(float), &f, sizeof(f));
+  }
+  return to;
 }
 
 }  // namespace
@@ -176,6 +205,10 @@ HostTensor SafetensorsFile::Read(const Entry& entry) const {
   HostTensor tensor{entry.name, entry.dtype, entry.shape,
                     std::vector<char>(static_cast<size_t>(entry.bytes))};
   source_->Read(data_begin_ + entry.offset, entry.bytes, tensor.bytes.data());
+  if (entry.stored == Stored::kF16) tensor.bytes = ToF32<uint16_t>(tensor.bytes, FromHalf);
+  if (entry.stored == Stored::kF64) {
+    tensor.bytes = ToF32<double>(tensor.bytes, [](double v) { return static_cast<float>(v); });
+  }
   return tensor;
 }
 

@@ -3,6 +3,8 @@
 // a JSON header {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {text: text}}, then
 // the tensors' bytes, row-major, with no hole and no overlap.
 //
+// F16 and F64, which other tools write, are read as f32.
+//
 // The reader trusts nothing: every mistake throws Error(kBadData) `file: tensor "x": what`.
 // Thread-safety: free functions share no state; SafetensorsFile's const methods may be called
 // from several threads.
@@ -46,12 +48,14 @@ int64_t SafetensorsBytes(const std::vector<HostTensor>& tensors, const Metadata&
 
 class SafetensorsFile {
  public:
+  enum class Stored : uint8_t { kAsRead, kF16, kF64 };
   struct Entry {
     std::string name;
-    Dtype dtype;
+    Dtype dtype;  // of what Read gives
     Shape shape;
     int64_t offset;  // from the first byte after the header
-    int64_t bytes;
+    int64_t bytes;   // in the file
+    Stored stored = Stored::kAsRead;
   };
 
   // Reads and validates the header; tensors' bytes are read on demand.

@@ -20,15 +20,21 @@ constexpr size_t kMaxTensors = 100'000;
 constexpr size_t kMaxRank = 32;
 constexpr char kMetadataKey[] = "__metadata__";
 
+using Stored = SafetensorsFile::Stored;
+
 struct DtypeName {
   const char* name;
   Dtype dtype;
+  Stored stored = Stored::kAsRead;
 };
+// Those that we write come first.
 constexpr DtypeName kDtypes[] = {{"F32", Dtype::kF32},
                                  {"BF16", Dtype::kBF16},
                                  {"I32", Dtype::kI32},
                                  {"I64", Dtype::kI64},
-                                 {"U8", Dtype::kU8}};
+                                 {"U8", Dtype::kU8},
+                                 {"F16", Dtype::kF32, Stored::kF16},
+                                 {"F64", Dtype::kF32, Stored::kF64}};
 
 std::string Quote(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -63,7 +69,9 @@ class HeaderEvents : public Json::json_sax_t {
     if (depth_ == 2 && in_metadata_) {
       out_->metadata[field_] = std::move(text);
     } else if (depth_ == 2 && field_ == "dtype") {
-      out_->tensors.back().dtype = ParseDtype(text);
+      const DtypeName& type = ParseDtype(text);
+      out_->tensors.back().dtype = type.dtype;
+      out_->tensors.back().stored = type.stored;
     } else {
       return Refuse("a text");
     }
@@ -141,11 +149,11 @@ class HeaderEvents : public Json::json_sax_t {
     if (depth_ == 1) throw Bad("must be an object, not ", what);
     throw Bad(Shown(field_), " cannot be ", what, depth_ == 3 ? ", nor hold it" : "");
   }
-  Dtype ParseDtype(const std::string& text) const {
+  const DtypeName& ParseDtype(const std::string& text) const {
     for (const DtypeName& d : kDtypes) {
-      if (text == d.name) return d.dtype;
+      if (text == d.name) return d;
     }
-    throw Bad("dtype ", Shown(text), " is not one of F32, BF16, I32, I64, U8");
+    throw Bad("dtype ", Shown(text), " is not one of F64, F32, F16, BF16, I64, I32, U8");
   }
 
   const std::string& file_;
@@ -158,9 +166,11 @@ class HeaderEvents : public Json::json_sax_t {
   std::set<std::string> fields_;
 };
 
-// shape * dtype, or -1 when it does not fit in 63 bits.
+// shape * width in the file, or -1 when it does not fit in 63 bits.
 int64_t BytesOf(const Entry& entry) {
-  int64_t bytes = SizeOf(entry.dtype);
+  int64_t bytes = entry.stored == Stored::kF16   ? 2
+                  : entry.stored == Stored::kF64 ? 8
+                                                 : SizeOf(entry.dtype);
   for (const int64_t extent : entry.shape.dims()) {
     if (__builtin_mul_overflow(bytes, extent, &bytes)) return -1;
   }

@@ -45,12 +45,6 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
   net.outputs = options.outputs;
   net.compute = options.compute;
   net_ = Net::Build(*options.net, net);
-
-  std::vector<int64_t> input{max_rows}, label{max_rows};
-  input.insert(input.end(), options.input.dims().begin(), options.input.dims().end());
-  label.insert(label.end(), options.label.dims().begin(), options.label.dims().end());
-  input_ = Tensor(device, options.compute, Shape(input));
-  labels_ = Tensor(device, options.label_dtype, Shape(label));
 }
 
 std::vector<Range> SyncWorker::PlanBuckets() const {
@@ -186,13 +180,13 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
     context.batch_rows = batch_rows;
     context.accumulate = i > 0;
     CHECK_LE(context.rows, max_rows_);
-    const Tensor input = input_.Rows(0, context.rows), labels = labels_.Rows(0, context.rows);
-    source->Fill(index_, step, share.begin + parts[i].begin, input, labels);
+    const DeviceBatch batch =
+        source->Take(index_, step, share.begin + parts[i].begin, context.rows);
     timer.Add(&seconds.data);
 
     phase_ = "forward";
-    net_->Forward(context, input, [this](int op) { AwaitValues(op); });
-    const LossSums sums = net_->Loss(context, labels);
+    net_->Forward(context, batch.input, [this](int op) { AwaitValues(op); });
+    const LossSums sums = net_->Loss(context, batch.labels);
     mine->loss += sums.loss;
     mine->correct += sums.correct;
     mine->samples += context.rows;
@@ -208,7 +202,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
 
     phase_ = "backward";
     const bool last = i + 1 == parts.size();
-    net_->Backward(context, input, [this, last](int op) {
+    net_->Backward(context, batch.input, [this, last](int op) {
       if (last) GradientsReady(op);
     });
     timer.Add(&seconds.backward);

@@ -73,7 +73,6 @@ class SyncWorker {
   Clock* const clock_;
   std::unique_ptr<Net> net_;
   Exchange* exchange_ = nullptr;
-  Tensor input_, labels_;
   std::vector<Range> buckets_;
   std::vector<std::vector<int>> op_buckets_;    // op -> buckets that hold its parameters
   std::vector<int> bucket_ops_;                 // bucket -> number of ops with parameters in it

@@ -7,6 +7,7 @@
 
 #include "common/base/error.h"
 #include "common/base/files.h"
+#include "common/base/protobuf.h"
 
 namespace mariana {
 namespace {
@@ -19,41 +20,15 @@ std::string Fixed(T value) {
   return bytes;
 }
 
-template <class Bits, class T>
-Bits BitsOf(T value) {
-  static_assert(sizeof(Bits) == sizeof(T));
-  Bits bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  return bits;
-}
-
 // A CRC over data that itself contains CRCs is weak, so TFRecord rotates and adds a constant.
 uint32_t MaskedCrc(const std::string& bytes) {
   const uint32_t crc = Crc32c(bytes.data(), bytes.size());
   return ((crc >> 15) | (crc << 17)) + 0xa282ead8u;
 }
 
-// Protocol buffers: a field is a varint of (number << 3 | wire type) and its value.
-enum WireType { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-
-std::string Varint(uint64_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes += static_cast<char>(value | 0x80);
-  return bytes + static_cast<char>(value);
-}
-
-std::string Field(int number, WireType type, const std::string& value) {
-  return Varint(static_cast<uint64_t>(number) << 3 | type) + value;
-}
-
-std::string BytesField(int number, const std::string& value) {
-  return Field(number, kBytes, Varint(value.size()) + value);
-}
-
 // Event: wall_time = 1, step = 2.
-std::string EventHead(double wall_time, int64_t step) {
-  return Field(1, kFixed64, Fixed(BitsOf<uint64_t>(wall_time))) +
-         Field(2, kVarint, Varint(static_cast<uint64_t>(step)));
+ProtoMessage EventHead(double wall_time, int64_t step) {
+  return ProtoMessage().Double(1, wall_time).Int(2, step);
 }
 
 }  // namespace
@@ -65,22 +40,21 @@ std::string TfRecord(const std::string& payload) {
 
 // Event.file_version = 3
 std::string FileVersionEvent(double wall_time) {
-  return EventHead(wall_time, 0) + BytesField(3, "brain.Event:2");
+  return EventHead(wall_time, 0).Bytes(3, "brain.Event:2").bytes();
 }
 
 // Event.session_log = 7 {status = 1: START = 1}
 std::string SessionStartEvent(double wall_time, int64_t step) {
-  return EventHead(wall_time, step) + BytesField(7, Field(1, kVarint, Varint(1)));
+  return EventHead(wall_time, step).Message(7, ProtoMessage().Int(1, 1)).bytes();
 }
 
 // Event.summary = 5 {repeated value = 1 {tag = 1, simple_value = 2 (float)}}
 std::string ScalarsEvent(double wall_time, int64_t step, const Scalars& scalars) {
-  std::string summary;
+  ProtoMessage summary;
   for (const auto& [tag, value] : scalars) {
-    const auto bits = BitsOf<uint32_t>(static_cast<float>(value));
-    summary += BytesField(1, BytesField(1, tag) + Field(2, kFixed32, Fixed(bits)));
+    summary.Message(1, ProtoMessage().Bytes(1, tag).Float(2, static_cast<float>(value)));
   }
-  return EventHead(wall_time, step) + BytesField(5, summary);
+  return EventHead(wall_time, step).Message(5, summary).bytes();
 }
 
 EventsWriter::EventsWriter(const std::string& folder, double wall_time, int64_t first_step) {

@@ -10,15 +10,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view contents(reinterpret_cast<const char*>(data), size);
   try {
     const auto file = mariana::SafetensorsFile::FromMemory(contents, "fuzz");
-    size_t bytes = 0;
+    int64_t bytes = 0;
+    for (const auto& entry : file.tensors()) bytes += entry.bytes;
+    if (bytes > static_cast<int64_t>(size)) std::abort();
     for (const mariana::HostTensor& tensor : file.ReadAll()) {
-      bytes += tensor.bytes.size();
       if (tensor.bytes.size() !=
           static_cast<size_t>(tensor.shape.elements() * mariana::SizeOf(tensor.dtype))) {
         std::abort();
       }
     }
-    if (bytes > size) std::abort();
   } catch (const mariana::Error&) {
   }
   return 0;

@@ -1,22 +1,14 @@
-"""What the end-to-end tests of mariana_dnn share: small generated data, a job, starting the built
-program, reading what it leaves behind. Standard library only.
-
-A test is run as `NAME_e2e_test.py PROGRAM`, in the root of the repository or of its runfiles.
+"""What the end-to-end tests of mariana_dnn share beside tests/e2e: small generated speech, a job, and
+Kaldi archives read again. Standard library only.
 """
-import array
-import collections
-import json
 import os
-import shutil
 import struct
 import subprocess
 import sys
-import tempfile
-import time
-import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TIMEOUT = 240  # seconds; only a program that hangs reaches it, sanitized ones included
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+import e2e  # noqa: E402
+from e2e import *  # noqa: E402,F401,F403
 
 JOB = """\
 name: e2e
@@ -41,184 +33,38 @@ parallel: {{devices: 2, threads: 1}}
 log: {{every_steps: 1}}
 """
 
-Result = collections.namedtuple("Result", "code out err")
-
-_program = None
-
-
-def program():
-    """The built program: the first argument of the test."""
-    return _program
-
-
-def use_program(path):
-    global _program
-    _program = os.path.abspath(path)
-
-
-def main():
-    """unittest.main, after the program's path is taken from the arguments."""
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        sys.exit("usage: %s PROGRAM [unittest arguments]" % sys.argv[0])
-    use_program(sys.argv.pop(1))
-    unittest.main(verbosity=2)
-
-
 def make_data(folder, utterances=12, states=20, seed=1):
-    maker = os.path.join(ROOT, "scripts", "data", "generated_speech")
+    maker = os.path.join(e2e.ROOT, "scripts", "data", "generated_speech")
     subprocess.run([sys.executable, maker, "--out", folder, "--utterances", str(utterances),
                     "--states", str(states), "--seed", str(seed)],
-                   check=True, stdout=subprocess.DEVNULL, timeout=TIMEOUT)
+                   check=True, stdout=subprocess.DEVNULL, timeout=e2e.TIMEOUT)
 
 
-class Scratch:
-    """A folder with data/ and job.yaml in it; removed in the end."""
+class Scratch(e2e.Scratch):
+    # Large enough that a save takes some ten ms: 1.5 MB of values and as much of momentum.
+    kill_overrides = [
+        "net.layers=[{type: linear, units: 512, activation: sigmoid, repeat: 2}, "
+        "{type: dropout, rate: 0.1}, {type: linear, units: 0}]",
+        "train.epochs=3", "train.checkpoint.every_steps=4",
+        "data.block_frames=400", "data.reader_threads=2",  # several shuffled blocks an epoch
+    ]
 
-    def __init__(self, utterances=12, states=20):
-        self.path = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"), prefix="e2e.")
+    def make(self, utterances=12, states=20):
         make_data(self("data"), utterances, states)
-        self.job = self("job.yaml")
-        write(self.job, JOB.format(data=self("data"), states=states))
-
-    def __call__(self, *names):
-        return os.path.join(self.path, *names)
-
-    def remove(self):
-        shutil.rmtree(self.path, ignore_errors=True)
+        e2e.write(self.job, JOB.format(data=self("data"), states=states))
 
 
-class ProgramTest(unittest.TestCase):
-    """Tests that share one Scratch; each has run directories of its own."""
+class ProgramTest(e2e.ProgramTest):
     utterances, states = 12, 20
 
     @classmethod
-    def setUpClass(cls):
-        cls.scratch = Scratch(cls.utterances, cls.states)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.scratch.remove()
-
-    def run_dir(self, name="run"):
-        return self.scratch("%s.%s" % (self.id().split(".")[-1], name))
-
-    def expect(self, code, *words, run_dir=None, cwd=None):
-        """Runs `PROGRAM words --config job.yaml` and checks its exit code."""
-        words = list(words) + ["--config", self.scratch.job]
-        if run_dir:
-            words += ["--run_dir", run_dir]
-        return self.expect_plain(code, *words, cwd=cwd)
-
-    def start(self, *words, **options):
-        """The program in the background; killed in the end if it still runs."""
-        process = start(*words, cwd=self.scratch.path, **options)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
-
-    def expect_plain(self, code, *words, cwd=None):
-        result = run(*words, cwd=cwd or self.scratch.path)
-        self.assertEqual(result.code, code, "%s\n%s%s" % (" ".join(words), result.out, result.err))
-        if code not in (0, 75):
-            last = result.err.splitlines()[-1]
-            self.assertTrue(last.startswith("mariana_dnn: "), last)
-        return result
-
-
-def run(*words, cwd=None):
-    done = subprocess.run([program(), *words], stdin=subprocess.DEVNULL, cwd=cwd, timeout=TIMEOUT,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
-def start(*words, **options):
-    """The program in the background, its output in pipes unless told otherwise."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.Popen([program(), *words], stdin=subprocess.DEVNULL, **options)
-
-
-def finish(process):
-    out, err = process.communicate(timeout=TIMEOUT)
-    return Result(process.returncode, (out or b"").decode(), (err or b"").decode())
-
-
-def wait_until(condition, process=None, pause=0.001):
-    """Waits for a condition; False when `process` ended before it came true."""
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        if process is not None and process.poll() is not None:
-            return bool(condition())
-        if time.monotonic() > deadline:
-            raise TimeoutError("waited %d s in vain" % TIMEOUT)
-        time.sleep(pause)
-    return True
-
-
-# ---- files ------------------------------------------------------------------------------------
-
-
-def write(path, text):
-    with open(path, "w") as f:
-        f.write(text)
-
-
-def read(path):
-    with open(path) as f:
-        return f.read()
-
-
-def read_bytes(path):
-    with open(path, "rb") as f:
-        return f.read()
-
-
-def read_json(path):
-    return json.loads(read(path))
-
-
-def lines_of(path):
-    """How many whole lines a file has; 0 where there is none yet."""
-    try:
-        return read_bytes(path).count(b"\n")
-    except FileNotFoundError:
-        return 0
-
-
-def read_metrics(run_dir):
-    return [json.loads(line) for line in read(os.path.join(run_dir, "metrics.jsonl")).splitlines()]
-
-
-def model_of(run_dir, link="latest"):
-    return read_bytes(os.path.join(run_dir, link, "model.safetensors"))
-
-
-def read_safetensors(path):
-    """(metadata, {name: (dtype, shape, bytes)}), by the format's description."""
-    data = read_bytes(path)
-    size = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8:8 + size])
-    metadata = header.pop("__metadata__", {})
-    tensors, end = {}, 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        begin, stop = entry["data_offsets"]
-        if begin != end:
-            raise ValueError("%s: a gap before %s" % (path, name))
-        end = stop
-        tensors[name] = (entry["dtype"], entry["shape"], data[8 + size + begin:8 + size + stop])
-    if 8 + size + end != len(data):
-        raise ValueError("%s: bytes after the last tensor" % path)
-    return metadata, tensors
-
-
-def floats(data):
-    values = array.array("f")
-    values.frombytes(data)
-    return values
+    def make_scratch(cls):
+        return Scratch(cls.utterances, cls.states)
 
 
 def read_ark(path):
     """{utterance: (rows, cols, floats)} of an archive of binary float matrices."""
-    data, at, out = read_bytes(path), 0, {}
+    data, at, out = e2e.read_bytes(path), 0, {}
     while at < len(data):
         end = data.index(b" ", at)
         key, at = data[at:end].decode(), end + 1
@@ -226,6 +72,6 @@ def read_ark(path):
             raise ValueError("%s: %s is no binary float matrix" % (path, key))
         rows, cols = struct.unpack("<xixi", data[at + 5:at + 15])
         at += 15
-        out[key] = (rows, cols, floats(data[at:at + 4 * rows * cols]))
+        out[key] = (rows, cols, e2e.floats(data[at:at + 4 * rows * cols]))
         at += 4 * rows * cols
     return out

@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 
-import kill_trials
 import program
+import kill_trials  # its folder is on the path now
 from program import ProgramTest, lines_of, model_of, read_json, read_metrics, wait_until
 
 # Hands out a feature archive; waits for the file GO as soon as the run has METRICS with as many

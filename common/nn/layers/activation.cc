@@ -35,6 +35,9 @@ class ActivationLayer : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     device_->ActivateBackward(activation_, a.y, a.dy, a.dx[0], step.rows * columns_, dtype_);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    return ExportActivation(activation_, a.name, a.x[0], graph);
+  }
 
  private:
   const Activation activation_;

@@ -70,6 +70,14 @@ class BatchNorm : public Layer {
         Groups(a), a.x[0], a.y, a.dy, a.w[0], static_cast<const float*>(a.saved), dx,
         residual_ ? a.dx[1] : nullptr, a.dw[0], a.dw[1], step.accumulate, dtype_);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    const bool relu = activation_ != Activation::kNone;
+    std::string y = graph->Node("BatchNormalization", residual_ || relu ? a.name + ".norm" : a.name,
+                                {a.x[0], a.w[0], a.w[1], a.states[0], a.states[1]},
+                                {{"epsilon", static_cast<float>(options_.epsilon)}});
+    if (residual_) y = graph->Node("Add", relu ? a.name + ".sum" : a.name, {y, a.x[1]});
+    return ExportActivation(activation_, a.name, y, graph);
+  }
 
  private:
   Device::BatchNormArgs Groups(const LayerArgs& a) const {

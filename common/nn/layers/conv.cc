@@ -82,6 +82,16 @@ class Conv : public Layer {
     op_->Backward(a.x[0], a.y, a.dy, a.w[0], a.w16[0], a.dx[0], a.dw[0],
                   options_.bias ? a.dw[1] : nullptr, step.rows, step.accumulate);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    std::vector<std::string> inputs = {a.x[0]};
+    inputs.insert(inputs.end(), a.w.begin(), a.w.end());
+    std::vector<OpAttribute> attributes = WindowAttributes(window_);
+    attributes.push_back({"dilations", OpAttribute::Ints{window_.dilation_h, window_.dilation_w}});
+    attributes.push_back({"group", options_.groups});
+    const bool last = options_.activation == Activation::kNone;
+    const std::string y = graph->Node("Conv", last ? a.name : a.name + ".sum", inputs, attributes);
+    return ExportActivation(options_.activation, a.name, y, graph);
+  }
 
  private:
   ConvOptions options_;

@@ -33,6 +33,7 @@ class Dropout : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     Apply(step, a.dy, a.dx[0]);
   }
+  std::string Export(const ExportArgs& a, GraphWriter*) const override { return a.x[0]; }
 
  private:
   void Apply(const StepContext& step, const void* x, void* y) {

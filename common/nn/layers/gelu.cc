@@ -1,4 +1,6 @@
 // GELU (Hendrycks and Gimpel 2016), exact: x times the normal distribution function of x.
+#include <cmath>
+
 #include "common/nn/compile.h"
 #include "common/nn/layers/layers.h"
 
@@ -23,6 +25,18 @@ class Gelu : public Layer {
   }
   void Backward(const StepContext& step, const LayerArgs& a) override {
     device_->GeluBackward(a.x[0], a.dy, a.dx[0], step.rows * columns_, dtype_);
+  }
+  // x / 2 * (1 + erf(x / sqrt(2))): opset 17 has no Gelu.
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    const auto number = [&](const char* what, float v) {
+      return graph->Floats(a.name + what, Shape{}, {v});
+    };
+    const std::string scaled =
+        graph->Node("Mul", a.name + ".scaled", {a.x[0], number(".scale", std::sqrt(0.5f))});
+    const std::string erf = graph->Node("Erf", a.name + ".erf", {scaled});
+    const std::string share = graph->Node("Add", a.name + ".share", {erf, number(".one", 1)});
+    const std::string twice = graph->Node("Mul", a.name + ".twice", {a.x[0], share});
+    return graph->Node("Mul", a.name, {twice, number(".half", 0.5f)});
   }
 
  private:

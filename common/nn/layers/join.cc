@@ -38,6 +38,14 @@ class AddLayer : public Layer {
       if (dx && dx != a.dy) device_->Copy(dx, a.dy, step.rows * columns_ * SizeOf(dtype_));
     }
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    std::string y = a.x[0];
+    for (size_t i = 1; i < a.x.size(); ++i) {
+      const bool last = i + 1 == a.x.size();
+      y = graph->Node("Add", last ? a.name : StrCat(a.name, ".sum", i), {y, a.x[i]});
+    }
+    return y;
+  }
 
  private:
   Device* device_ = nullptr;
@@ -82,6 +90,13 @@ class ConcatLayer : public Layer {
                            widths_[i], dtype_);
     }
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    std::vector<std::string> x;
+    for (size_t i = 0; i < a.x.size(); ++i) {
+      x.push_back(a.out.rank() > 1 ? a.x[i] : ExportFlat(a.in[i], a.name + ".flat", a.x[i], graph));
+    }
+    return graph->Node("Concat", a.name, x, {{"axis", int64_t{1}}});
+  }
 
  private:
   Device* device_ = nullptr;
@@ -108,6 +123,7 @@ class ConvertLayer : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     device_->Convert(a.dy, to_, a.dx[0], from_, step.rows * columns_);
   }
+  std::string Export(const ExportArgs& a, GraphWriter*) const override { return a.x[0]; }
 
  private:
   Device* device_ = nullptr;

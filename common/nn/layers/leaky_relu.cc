@@ -26,6 +26,9 @@ class LeakyRelu : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     device_->LeakyReluBackward(a.y, a.dy, a.dx[0], slope_, step.rows * columns_, dtype_);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    return graph->Node("LeakyRelu", a.name, {a.x[0]}, {{"alpha", slope_}});
+  }
 
  private:
   const float slope_;

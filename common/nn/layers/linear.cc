@@ -111,6 +111,14 @@ class Linear : public Layer {
     op_->Backward(a.x[0], a.y, a.dy, a.w[0], a.w16[0], a.dx[0], a.dw[0],
                   options_.bias ? a.dw[1] : nullptr, step.rows, step.accumulate);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    std::vector<std::string> inputs = {ExportFlat(a.in[0], a.name + ".flat", a.x[0], graph)};
+    inputs.insert(inputs.end(), a.w.begin(), a.w.end());
+    const bool last = options_.activation == Activation::kNone;
+    const std::string y =
+        graph->Node("Gemm", last ? a.name : a.name + ".sum", inputs, {{"transB", int64_t{1}}});
+    return ExportActivation(options_.activation, a.name, y, graph);
+  }
 
  private:
   LinearOptions options_;

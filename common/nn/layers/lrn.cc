@@ -28,6 +28,14 @@ class Lrn : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     device_->LrnBackward(spec_, a.x[0], a.dy, a.dx[0], step.rows * pixels_, channels_, dtype_);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
+    if (spec_.size % 2 == 0 || !IsImage(a.out)) {
+      throw LayerError(a.name, "ONNX's LRN takes images, and an odd size, not ", spec_.size);
+    }
+    return graph->Node(
+        "LRN", a.name, {a.x[0]},
+        {{"size", spec_.size}, {"alpha", spec_.alpha}, {"beta", spec_.beta}, {"bias", spec_.k}});
+  }
 
  private:
   const LrnSpec spec_;

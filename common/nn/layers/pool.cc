@@ -58,12 +58,54 @@ class Pool : public Layer {
   void Backward(const StepContext& step, const LayerArgs& a) override {
     op_->Backward(a.dy, a.saved, a.dx[0], step.rows);
   }
+  std::string Export(const ExportArgs& a, GraphWriter* graph) const override;
 
  private:
   const PoolOptions options_;
   PoolSpec spec_;
   std::unique_ptr<PoolOp> op_;
 };
+
+// ONNX's ceil_mode has changed its meaning over time, so what hangs over the end is written as
+// padding. Its mean then has to leave that out but count the padding, which comes in by a Pad.
+std::string Pool::Export(const ExportArgs& a, GraphWriter* graph) const {
+  if (options_.global) {
+    const std::string y = graph->Node("GlobalAveragePool", a.name + ".mean", {a.x[0]});
+    return ExportFlat(a.in[0], a.name, y, graph);
+  }
+  Window w = spec_.window;
+  const auto beyond = [](int64_t in, int64_t out, int64_t begin, int64_t stride, int64_t kernel) {
+    return (out - 1) * stride + kernel - in - begin;
+  };
+  const int64_t bottom =
+      std::max(w.bottom, beyond(spec_.in.height, spec_.out.height, w.top, w.stride_h, w.kernel_h));
+  const int64_t right =
+      std::max(w.right, beyond(spec_.in.width, spec_.out.width, w.left, w.stride_w, w.kernel_w));
+  const bool overhang = bottom > w.bottom || right > w.right;
+  if (options_.kind == PoolKind::kMax) {
+    w.bottom = bottom;
+    w.right = right;
+    return graph->Node("MaxPool", a.name, a.x, WindowAttributes(w));
+  }
+  std::string x = a.x[0];
+  const bool split = overhang && options_.count_padding;
+  if (split && w.top + w.bottom + w.left + w.right > 0) {
+    x = graph->Node("Pad", a.name + ".padded",
+                    {x, graph->Integers(a.name + ".pads", {8},
+                                        {0, 0, w.top, w.left, 0, 0, w.bottom, w.right})});
+  }
+  if (split) {
+    w.top = w.left = 0;
+    w.bottom = bottom - w.bottom;
+    w.right = right - w.right;
+  } else {
+    w.bottom = bottom;
+    w.right = right;
+  }
+  std::vector<OpAttribute> attributes = WindowAttributes(w);
+  attributes.push_back({"count_include_pad", int64_t{options_.count_padding && !overhang}});
+  return graph->Node("AveragePool", a.name, {x}, attributes);
+}
 
 struct PoolLayerSpec : LayerSpec {
   explicit PoolLayerSpec(PoolKind kind, bool global = false) {

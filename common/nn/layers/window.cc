@@ -91,4 +91,11 @@ void SetExtent(const Window& w, const ImageSize& in, bool ceil_mode, ImageSize* 
       Extent(in.width, w.kernel_w, w.stride_w, w.dilation_w, w.left, w.right, ceil_mode, "width");
 }
 
+std::vector<OpAttribute> WindowAttributes(const Window& w) {
+  using Ints = OpAttribute::Ints;
+  return {{"kernel_shape", Ints{w.kernel_h, w.kernel_w}},
+          {"strides", Ints{w.stride_h, w.stride_w}},
+          {"pads", Ints{w.top, w.left, w.bottom, w.right}}};
+}
+
 }  // namespace mariana

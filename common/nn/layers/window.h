@@ -25,6 +25,9 @@ struct WindowOptions {
   Window Over(const ImageSize& in) const;
 };
 
+// kernel_shape, strides and pads of an ONNX operator.
+std::vector<OpAttribute> WindowAttributes(const Window& window);
+
 // Of an image's shape; throws Error(kUsage) when it is none.
 ImageSize ImageOf(const Shape& shape);
 inline Shape ShapeOf(const ImageSize& s) { return {s.height, s.width, s.channels}; }

@@ -18,16 +18,19 @@ constexpr int64_t kInputs = 7, kClasses = 5, kBatch = 26, kLastBatch = 11, kStep
 // Two clusters of points a class; sample i of step s is a pure function of (s, i).
 class Blobs : public BatchSource {
  public:
-  explicit Blobs(int64_t last_batch = kLastBatch) : last_batch_(last_batch) {}
+  explicit Blobs(int64_t last_batch = kLastBatch, Shape input = {kInputs})
+      : last_batch_(last_batch), input_(std::move(input)) {}
   int64_t Rows(int64_t step) override { return step % 10 == 9 ? last_batch_ : kBatch; }
-  void Fill(int worker, int64_t step, int64_t begin, const Tensor& input,
-            const Tensor& labels) override {
+  DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override {
     if (step == fail_step && worker == fail_worker) {
       throw Error(ExitCode::kBadData, "feats.ark: utterance \"u7\": truncated");
     }
-    const int64_t rows = input.shape()[0], inputs = input.elements() / rows;
-    std::vector<float> x(static_cast<size_t>(rows * inputs));
-    std::vector<int32_t> y(static_cast<size_t>(rows));
+    const auto memory = std::make_shared<Samples>();  // lives as long as the tensors
+    std::vector<float>& x = memory->x;
+    std::vector<int32_t>& y = memory->y;
+    const int64_t inputs = input_.elements();
+    x.resize(static_cast<size_t>(rows * inputs));
+    y.resize(static_cast<size_t>(rows));
     for (int64_t r = 0; r < rows; ++r) {
       RandomSequence random(99, static_cast<uint64_t>(step * kBatch + begin + r));
       const int64_t label = static_cast<int64_t>(random.Below(kClasses));
@@ -39,14 +42,21 @@ class Blobs : public BatchSource {
         x[static_cast<size_t>(r * inputs + j)] = value;
       }
     }
-    input.Upload(x.data());
-    labels.Upload(y.data());
+    std::vector<int64_t> dims{rows};
+    dims.insert(dims.end(), input_.dims().begin(), input_.dims().end());
+    return {Tensor(nullptr, Dtype::kF32, Shape(dims), {memory, x.data()}),
+            Tensor(nullptr, Dtype::kI32, {rows}, {memory, y.data()})};
   }
   int64_t fail_step = -1, nan_step = -1;
   int fail_worker = 0;
 
  private:
+  struct Samples {
+    std::vector<float> x;
+    std::vector<int32_t> y;
+  };
   int64_t last_batch_;
+  Shape input_;  // of one sample
 };
 
 struct Job {
@@ -199,7 +209,7 @@ Job MakeImageJob() {
 
 TEST_CASE("N workers train what one trains: images, batch norm, dropout, averages of the values") {
   Job job = MakeImageJob();
-  Blobs source;
+  Blobs source(kLastBatch, job.input);
   Trainer one(job, 1);
   const std::vector<double> losses = one.Run(&source, 0, kSteps);
   CHECK(losses.back() < 0.8 * losses.front());
@@ -216,7 +226,7 @@ TEST_CASE("N workers train what one trains: images, batch norm, dropout, average
 
 TEST_CASE("with averages, the model is the average of the values, and a resumed run has its bits") {
   Job job = MakeImageJob();
-  Blobs source;
+  Blobs source(kLastBatch, job.input);
   Trainer whole(job, 2), stopped(job, 2);
   whole.Run(&source, 0, 20);
   stopped.Run(&source, 0, 12);

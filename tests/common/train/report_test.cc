@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "common/train/report_parts.h"
+#include "common/train/report_picture.h"
 
 namespace mariana {
 namespace {
@@ -23,6 +24,7 @@ Report Whole(const std::string& text) {
                 ReportTable{text, {text}, {{text}}, true},
                 StackedBar{text, text, {{text, 1}}},
                 ConfusionMatrix{text, {text}, {{3}}},
+                PictureGrid{text, text, {{text, text, text, ReportPicture::kBad}}},
                 ReportText{text, text},
                 Preformatted{text, text}};
   return r;
@@ -32,7 +34,8 @@ TEST_CASE("Every text is escaped, and the page needs nothing from elsewhere") {
   const std::string page = RenderReport(Whole("<b>\"x\" & 'y'</b>"));
   CHECK(Count(page, "<b>\"x\"") == 0);
   CHECK(Count(page, "&lt;b&gt;&quot;x&quot; &amp; &#39;y&#39;&lt;/b&gt;") >= 15);
-  for (const char* outside : {"<script", "http:", "https:", "@import", "url(", "<link", "src="}) {
+  for (const char* outside :
+       {"<script", "http:", "https:", "@import", "url(", "<link", "src=\"<"}) {
     CHECK(Count(page, outside) == 0);
   }
   for (const char* tag :
@@ -122,6 +125,30 @@ TEST_CASE("Tables set numbers flush right and names left") {
               "<td>hidden1</td><td class=\"number\">512</td><td class=\"number\">1.3 ms</td>") ==
         1);
   CHECK(Count(page, "<tr class=\"total\">") == 1);
+}
+
+TEST_CASE("Pictures are inside the page, each with its caption and mark") {
+  Report report;
+  report.sections = {PictureGrid{"Samples",
+                                 "of ten",
+                                 {{PngUri({0x89, 'P'}), "cat", "dog", ReportPicture::kBad},
+                                  {PngUri({1, 2, 3}), "owl", "owl", ReportPicture::kGood}}}};
+  const std::string page = RenderReport(report);
+  CHECK(Count(page, "<figure class=\"bad\"><img alt=\"cat\" src=\"data:image/png;base64,iVA=\">") ==
+        1);
+  CHECK(Count(page, "src=\"data:image/png;base64,AQID\"") == 1);
+  CHECK(Count(page, "<figure class=\"good\">") == 1);
+}
+
+TEST_CASE("Base64 pads to whole groups") {
+  const auto of = [](const std::string& text) {
+    return Base64(std::vector<uint8_t>(text.begin(), text.end()));
+  };
+  CHECK(of("") == "");
+  CHECK(of("f") == "Zg==");
+  CHECK(of("fo") == "Zm8=");
+  CHECK(of("foo") == "Zm9v");
+  CHECK(of("\xff\xfe\xfd") == "//79");
 }
 
 }  // namespace

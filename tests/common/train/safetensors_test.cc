@@ -1,6 +1,8 @@
 #include "common/train/safetensors.h"
 
 #include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
 
 #include "common/base/error.h"
 #include "tests/common/train/scratch_folder.h"
@@ -79,6 +81,27 @@ TEST_CASE("A file's bytes are the format's: length, padded JSON header, data") {
   CHECK(Bytes({}, {}) == std::string("\x08\0\0\0\0\0\0\0{}      ", 16));
 }
 
+TEST_CASE("Half and double precision are read as f32") {
+  const uint16_t half[] = {0x3c00, 0xc100, 0x0001, 0x83ff, 0x7bff, 0x7c00, 0xfe00, 0x8000};
+  const double wide[] = {1.0 / 3, -1e30};
+  std::string file = File(R"({"half":{"dtype":"F16","shape":[2,4],"data_offsets":[0,16]},)"
+                          R"("wide":{"dtype":"F64","shape":[2],"data_offsets":[16,32]}})");
+  file.append(reinterpret_cast<const char*>(half), sizeof(half));
+  file.append(reinterpret_cast<const char*>(wide), sizeof(wide));
+  const SafetensorsFile read = SafetensorsFile::FromMemory(file, "m");
+  const HostTensor h = read.Read("half"), w = read.Read("wide");
+  REQUIRE(h.bytes.size() == 8 * sizeof(float));
+  const float expected[] = {1, -2.5f, 5.9604645e-8f, -6.0975552e-5f, 65504};
+  for (int i = 0; i < 5; ++i) CHECK(h.f32()[i] == expected[i]);
+  CHECK(h.f32()[5] == std::numeric_limits<float>::infinity());
+  CHECK(std::isnan(h.f32()[6]));
+  CHECK((h.f32()[7] == 0 && std::signbit(h.f32()[7])));
+  CHECK(w.f32()[0] == 1.0f / 3);
+  CHECK(w.f32()[1] == -1e30f);
+  CHECK_THAT(WhyRefused(File(R"({"x":{"dtype":"F16","shape":[2],"data_offsets":[0,8]}})", 8)),
+             Catch::Contains("takes 4 bytes"));
+}
+
 TEST_CASE("A file on disk is read on demand, and its mistakes name it") {
   const ScratchFolder scratch;
   const std::string path = scratch / "m.safetensors";
@@ -113,7 +136,8 @@ TEST_CASE("A file whose length or header is wrong is refused with what is wrong"
       {R"({"x":{}})", "dtype is missing"},
       {R"({"x":{"dtype":"F32","shape":[]}})", "data_offsets is missing"},
       {R"({"x":{"dtype":"F32","offset":1}})", "unknown field \"offset\""},
-      {R"({"x":{"dtype":"F99"}})", R"(dtype "F99" is not one of F32, BF16, I32, I64, U8)"},
+      {R"({"x":{"dtype":"F99"}})",
+       R"(dtype "F99" is not one of F64, F32, F16, BF16, I64, I32, U8)"},
       {R"({"x":{"dtype":["F32"]}})", R"("dtype" cannot be a list)"},
       {R"({"x":{"shape":"2"}})", R"("shape" cannot be a text)"},
       {R"({"x":{"shape":[-1]}})", R"("shape" cannot be -1)"},

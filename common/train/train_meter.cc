@@ -1,0 +1,114 @@
+#include "common/train/train_meter.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace mariana {
+namespace {
+
+// Of all threads of the process, since it started.
+double CpuSeconds() {
+  timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+}  // namespace
+
+TrainMeter::TrainMeter(Clock* clock, TrainState* state, const LogSpec& log, bool accuracy,
+                       bool gradient_norm)
+    : clock_(clock), state_(state), log_(log), accuracy_(accuracy), gradient_norm_(gradient_norm) {}
+
+void TrainMeter::Open(const RunDirectory& run) {
+  metrics_ = std::make_unique<MetricsLog>(run, state_->step);
+}
+
+void TrainMeter::OnStep(const StepResult& r) {
+  ++state_->step;
+  ++state_->step_in_epoch;
+  state_->samples += r.samples;
+  run_samples_ += r.samples;
+  const int64_t now = clock_->NowNs();
+  const double seconds = static_cast<double>(now - last_ns_) * 1e-9;
+  last_ns_ = now;
+  state_->seconds += seconds;
+  run_seconds_ += seconds;
+  window_.loss += r.loss * static_cast<double>(r.samples);
+  window_.correct += r.correct;
+  window_.samples += r.samples;
+  window_.gradient_norm += r.gradient_norm;
+  window_.learning_rate = r.learning_rate;
+  ++window_.steps;
+  if (state_->step % log_.every_steps == 0) WriteWindow();
+}
+
+void TrainMeter::WriteWindow() {
+  if (window_.samples == 0) return;
+  const auto samples = static_cast<double>(window_.samples);
+  MetricsRow row{state_->step, state_->Epochs(), state_->samples, state_->seconds, {}};
+  row.values.emplace_back("train/loss", window_.loss / samples);
+  if (accuracy_) {
+    row.values.emplace_back("train/accuracy", static_cast<double>(window_.correct) / samples);
+  }
+  row.values.emplace_back("train/learning_rate", window_.learning_rate);
+  row.values.emplace_back("train/cpu_seconds", CpuSeconds());
+  if (gradient_norm_) {
+    row.values.emplace_back("train/gradient_norm",
+                            window_.gradient_norm / static_cast<double>(window_.steps));
+  }
+  metrics_->Write(row);
+  window_ = Window();
+}
+
+void TrainMeter::WriteHeldOut(const std::vector<std::pair<std::string, double>>& values) {
+  MetricsRow row{state_->step, state_->Epochs(), state_->samples, state_->seconds, {}};
+  for (const auto& [name, value] : values) row.values.emplace_back("valid/" + name, value);
+  metrics_->Write(row);
+}
+
+void TrainMeter::AddSeconds(const std::string& stage, int64_t begin_ns) {
+  stage_seconds_[stage] += static_cast<double>(clock_->NowNs() - begin_ns) * 1e-9;
+}
+
+void TrainMeter::TakeTimes(DataParallel* workers) {
+  const PhaseSeconds s = workers->TakePhaseSeconds();
+  for (const auto& [name, seconds] : {std::pair<const char*, double>{"data", s.data},
+                                      {"forward", s.forward},
+                                      {"backward", s.backward},
+                                      {"collect", s.collect},
+                                      {"commit", s.commit},
+                                      {"update", s.update}}) {
+    stage_seconds_[name] += seconds;
+  }
+  const auto profile = workers->TakeProfile();
+  profile_.resize(std::max(profile_.size(), profile.size()));
+  for (size_t i = 0; i < profile.size(); ++i) {
+    profile_[i].first += profile[i].first;
+    profile_[i].second += profile[i].second;
+  }
+}
+
+void TrainMeter::Fill(Summary* summary) const {
+  summary->steps = state_->step;
+  summary->samples = state_->samples;
+  summary->samples_per_second =
+      run_seconds_ > 0 ? static_cast<double>(run_samples_) / run_seconds_ : 0;
+  summary->stage_seconds = stage_seconds_;
+  summary->final = state_->last;
+  summary->best = state_->best;
+  summary->best_step = state_->best_step;
+}
+
+std::string MetricsText(const std::vector<std::pair<std::string, double>>& values) {
+  std::string text;
+  for (const auto& [name, value] : values) {
+    char number[64];
+    std::snprintf(number, sizeof number, " %.4f", value);
+    text += "  " + name + number;
+  }
+  return text;
+}
+
+}  // namespace mariana

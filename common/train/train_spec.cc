@@ -1,0 +1,62 @@
+#include "common/train/train_spec.h"
+
+namespace mariana {
+
+void CheckpointSpec::Describe(Fields* f) {
+  f->Int("every_steps", &every_steps, "Save every so many steps; 0: only at ends of epochs.",
+         Rule().Min(0));
+  f->Int("every_epochs", &every_epochs, "Save at the end of every so many epochs.", Rule().Min(1));
+  f->Int("keep", &keep, "Newest checkpoints to keep, beside the best one.", Rule().Min(1));
+}
+
+void TrainSpec::Describe(Fields* f) {
+  f->Int("epochs", &epochs, "Passes over the training set.", Rule().Min(1).Max(1000000));
+  f->Int("max_steps", &max_steps, "End after so many steps in all; 0: no such end.", Rule().Min(0));
+  f->Int("batch_size", &batch_size, "Samples per step, over all devices.",
+         Rule().Min(1).Max(1 << 24));
+  f->Int("accumulate", &accumulate,
+         "Parts that each device computes its share in, to need less memory; the step is the same.",
+         Rule().Min(1).Max(4096));
+  f->Choice("precision", &precision, {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}},
+            "Of activations and matrix products; parameters and gradients are fp32.");
+  f->Section("optimizer", &optimizer, "How values follow gradients.");
+  f->Section("schedule", &schedule, "The learning rate over time.");
+  f->Section("checkpoint", &checkpoint, "When to save.");
+  f->Int("patience", &patience,
+         "Stop after so many epochs without a better held-out result; 0: never.", Rule().Min(0));
+  f->Path("start_from", &start_from, PathKind::kInput,
+          "Model (run directory, checkpoint or .safetensors) whose values a new run starts with.");
+}
+
+void TrainSpec::DescribeIdentity(Fields* f) {
+  f->Int("batch_size", &batch_size, "");
+  f->Choice("precision", &precision, {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}}, "");
+  f->Section("optimizer", &optimizer, "");
+  f->Section("schedule", &schedule, "");
+}
+
+void LogSpec::Describe(Fields* f) {
+  f->Int("every_steps", &every_steps, "A line of metrics every so many steps.", Rule().Min(1));
+  f->Bool("profile", &profile, "Time every layer, for the report (costs about a percent).");
+}
+
+DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& parallel,
+                                  Topology topology,
+                                  const std::vector<std::unique_ptr<Device>>& devices) {
+  DataParallelOptions o;
+  for (const auto& device : devices) o.devices.push_back(device.get());
+  o.compute = train.compute();
+  o.batch_size = train.batch_size;
+  o.accumulate = train.accumulate;
+  o.optimizer = train.optimizer;
+  o.topology = topology;
+  o.bucket_bytes = parallel.bucket_bytes;
+  return o;
+}
+
+int64_t RowsAtATime(const TrainSpec& train, int workers) {
+  const int64_t share = DealOut(train.batch_size, 1, workers)[0].rows;
+  return DealOut(share, 1, static_cast<int>(train.accumulate))[0].rows;
+}
+
+}  // namespace mariana

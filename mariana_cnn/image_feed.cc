@@ -1,0 +1,39 @@
+#include "mariana_cnn/image_feed.h"
+
+#include <glog/logging.h>
+
+namespace mariana {
+
+void FeedPixels(const uint8_t* pixels, int64_t begin, const Tensor& input) {
+  const int64_t image_bytes = input.bytes() / input.shape()[0];
+  input.Upload(pixels + begin * image_bytes);
+}
+
+ImageFeed::ImageFeed(const ImageSource* images, const ImageStreamOptions& options,
+                     int64_t epoch_begin, DataParallel* workers)
+    : stream_(images, options),
+      batches_(workers->options(),
+               {epoch_begin + options.first_step, epoch_begin + stream_.steps(),
+                workers->net(0)->group(), false},
+               [this] { return Next(); }) {}
+
+std::shared_ptr<HostBatch> ImageFeed::Next() {
+  auto images = std::make_shared<ImageBatch>();
+  if (!stream_.Next(images.get())) return nullptr;
+  auto batch = std::make_shared<HostBatch>();
+  batch->rows = images->rows();
+  batch->input = images->pixels.data();
+  batch->labels = images->target.empty() ? static_cast<const void*>(images->label.data())
+                                         : images->target.data();
+  batch->keep = std::move(images);
+  return batch;
+}
+
+std::vector<StageSeconds> ImageFeed::Seconds() const {
+  std::vector<StageSeconds> all = stream_.Seconds();
+  all.pop_back();  // "consume" is told by the stages that follow
+  for (const StageSeconds& stage : batches_.Seconds()) all.push_back(stage);
+  return all;
+}
+
+}  // namespace mariana
