@@ -8,7 +8,7 @@
 namespace mariana {
 namespace {
 
-constexpr int64_t kPiece = int64_t{1} << 20;
+constexpr int64_t kPiece = int64_t{1} << 16;
 constexpr int64_t kMost = int64_t{1} << 40;  // bytes of values; extents stay below it
 
 int64_t ReadBigEndian(ByteSource* in, const std::string& path) {
