@@ -64,6 +64,15 @@ def program(path):
     return str(path)
 
 
+def built(path, target):
+    """The program at `path`, or without one the target, built now."""
+    if not path:
+        run(["bazel", "build", "--config=opt", target], cwd=ROOT)
+        folder, _, name = target[2:].partition(":")
+        path = ROOT / "bazel-out/k8-opt/bin" / folder / (name or folder)
+    return str(Path(path).resolve())
+
+
 def run(command, **options):
     """Runs a command; one that fails ends the script with what it said."""
     done = subprocess.run([str(part) for part in command], text=True, capture_output=True, **options)

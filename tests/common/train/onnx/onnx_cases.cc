@@ -1,7 +1,7 @@
-// onnx_cases NET.yaml HEIGHT WIDTH CHANNELS nchw|nhwc float|uint8 OUT: builds an image net, draws
-// its values and writes OUT.onnx and, as OUT.safetensors, some images ("pixels", uint8 [N, height,
-// width, channels]), what the net makes of them ("logits"), and its values. For
-// scripts/reference/onnx.
+// onnx_cases NET.yaml HEIGHT WIDTH CHANNELS OUTPUTS nchw|nhwc float|uint8 OUT [MODEL.safetensors]:
+// builds an image net, draws its values or imports those of another tool's model, and writes
+// OUT.onnx and, as OUT.safetensors, some images ("pixels", uint8 [N, height, width, channels]) and
+// what the net makes of them ("logits"). For scripts/reference/onnx and resnet18.
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -9,6 +9,7 @@
 #include "common/base/error.h"
 #include "common/base/random.h"
 #include "common/config/config.h"
+#include "common/train/import_model.h"
 #include "common/train/net_values.h"
 #include "common/train/onnx/image_model.h"
 
@@ -32,8 +33,17 @@ void Draw(Net* net) {
   LoadNetValues(net, values, "drawn");
 }
 
-int Run(char** argv) {
-  const std::string out = argv[7];
+void Import(const std::string& file, Net* net) {
+  ImportSpec spec;
+  spec.file = file;
+  net->Initialize(1);
+  const ImportedModel model = ImportValues(LoadModel(file), spec, SaveNetValues(net), HeadOf(*net));
+  LoadNetValues(net, model.tensors, file);
+  std::printf("%s\n", model.line.c_str());
+}
+
+int Run(int argc, char** argv) {
+  const std::string out = argv[8];
   NetSpec spec;
   LoadConfig({argv[1], {}}, [&](Fields* f) { spec.Describe(f); });
   const auto device = MakeCpuDevice(0, 1, -1);
@@ -41,10 +51,14 @@ int Run(char** argv) {
   options.device = device.get();
   options.max_rows = kImages;
   options.input = Shape{std::stol(argv[2]), std::stol(argv[3]), std::stol(argv[4])};
-  options.outputs = 7;
+  options.outputs = std::stol(argv[5]);
   options.train = false;
   const std::unique_ptr<Net> net = Net::Build(spec, options);
-  Draw(net.get());
+  if (argc > 9) {
+    Import(argv[9], net.get());
+  } else {
+    Draw(net.get());
+  }
 
   const int64_t channels = options.input[2], n = options.input.elements();
   ImageModelInfo info;
@@ -54,8 +68,8 @@ int Run(char** argv) {
     info.std.push_back(0.2 + 0.02 * static_cast<double>(c));
   }
   OnnxImageSpec file;
-  file.layout = std::string(argv[5]) == "nhwc" ? PixelLayout::kNhwc : PixelLayout::kNchw;
-  file.pixels = std::string(argv[6]) == "uint8" ? Dtype::kU8 : Dtype::kF32;
+  file.layout = std::string(argv[6]) == "nhwc" ? PixelLayout::kNhwc : PixelLayout::kNchw;
+  file.pixels = std::string(argv[7]) == "uint8" ? Dtype::kU8 : Dtype::kF32;
   ExportImageModel(net.get(), file, info, out + ".onnx");
 
   RandomSequence random(3, 0);
@@ -79,9 +93,8 @@ int Run(char** argv) {
   std::vector<float> logits(static_cast<size_t>(net->outputs().elements()));
   net->outputs().Download(logits.data());
 
-  std::vector<HostTensor> tensors = SaveNetValues(net.get());
-  tensors.push_back(HostTensor::F32("logits", net->outputs().shape(), logits.data()));
-  tensors.push_back(std::move(pixels));
+  const std::vector<HostTensor> tensors = {
+      HostTensor::F32("logits", net->outputs().shape(), logits.data()), std::move(pixels)};
   FileWriter writer(out + ".safetensors");
   WriteSafetensors(&writer, tensors, {});
   writer.Finish();
@@ -92,12 +105,12 @@ int Run(char** argv) {
 }  // namespace mariana
 
 int main(int argc, char** argv) {
-  if (argc != 8) {
+  if (argc != 9 && argc != 10) {
     std::fprintf(stderr, "see the head of this file\n");
     return 64;
   }
   try {
-    return mariana::Run(argv);
+    return mariana::Run(argc, argv);
   } catch (const mariana::Error& e) {
     std::fprintf(stderr, "onnx_cases: %s\n", e.what());
     return static_cast<int>(e.code());
