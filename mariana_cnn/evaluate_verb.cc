@@ -71,7 +71,7 @@ void Print(const InferenceJob& job, const EvaluationResult& result) {
 
 int EvaluateVerb(const CommandLine& cl) {
   const ImageJob job(cl);
-  const InferenceJob inference = OpenForInference(job);
+  const InferenceJob inference = OpenForInference(job, Labels::kNeeded);
   Progress progress(cl.progress, Clock::Real(), stderr);
   progress.Begin("evaluate", inference.set.images->size(), "images");
   const EvaluationResult result =

@@ -85,7 +85,7 @@ int FeaturesVerb(const CommandLine& cl) {
   const ImageJob job(cl);
   CheckSpec(job);
   const FeaturesSpec& spec = job.spec.features;
-  const InferenceJob in = OpenForInference(job);
+  const InferenceJob in = OpenForInference(job, Labels::kIgnored);
   const auto net = MakeInferenceNet(*in.model, in.device.get(), kInferenceRows, spec.layer);
   Activations out;
   out.sample = net->output_shape();

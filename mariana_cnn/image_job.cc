@@ -81,7 +81,7 @@ ModelSpec ModelOf(ImageJob* job, const ImageSource& train) {
   return model;
 }
 
-InferenceJob OpenForInference(const ImageJob& job) {
+InferenceJob OpenForInference(const ImageJob& job, Labels labels) {
   InferenceJob out;
   out.device = job.InferenceDevice();
   out.model = job.Model();
@@ -92,7 +92,7 @@ InferenceJob OpenForInference(const ImageJob& job) {
                ", while the config's net.loss is of ",
                job.spec.has_classes() ? "classes" : "numbers");
   }
-  out.set = job.Open(job.spec.set, &model.classes);
+  out.set = job.Open(job.spec.set, labels == Labels::kNeeded ? &model.classes : nullptr);
   out.stream = job.StreamOptions(out.set, model.image, model.transform, Dtype::kF32);
   out.stream.batch_size = kInferenceRows;
   return out;

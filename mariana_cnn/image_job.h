@@ -54,15 +54,17 @@ TrainingData OpenForTraining(const ImageJob& job);
 // The model that these images make of the job; `net` stays the job's.
 ModelSpec ModelOf(ImageJob* job, const ImageSource& train);
 
-// What a verb besides train works on: a model, `spec.set` opened with the model's classes, and how
-// to read it in order as the model needs it.
+// What a verb besides train works on: a model, `spec.set`, and how to read it in order as the model
+// needs it.
+enum class Labels { kNeeded, kIgnored };
 struct InferenceJob {
   std::unique_ptr<Device> device;
   std::unique_ptr<ImageModel> model;
   OpenedImages set;
   ImageStreamOptions stream;
 };
+// Where labels are needed they are the model's classes; where not, folders may have any names.
 // Throws Error(kUsage) when model and config differ in what outputs are.
-InferenceJob OpenForInference(const ImageJob& job);
+InferenceJob OpenForInference(const ImageJob& job, Labels labels);
 
 }  // namespace mariana

@@ -102,7 +102,7 @@ class LineOutput {
 
 int PredictVerb(const CommandLine& cl) {
   const ImageJob job(cl);
-  const InferenceJob in = OpenForInference(job);
+  const InferenceJob in = OpenForInference(job, Labels::kIgnored);
   const auto net = MakeInferenceNet(*in.model, in.device.get(), kInferenceRows);
   ImageScorer scorer(net.get(), in.model->net.loss, job.spec.evaluate.flip);
   const LineMaker lines(job.spec.predict, in.model->spec);

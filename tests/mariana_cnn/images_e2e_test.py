@@ -54,6 +54,17 @@ class Folders(ProgramTest):
         lines = self.expect(0, "predict", *words, run_dir=run_dir).out.splitlines()
         self.assertEqual(len(lines), 1 + 23)
 
+    def test_images_of_no_class_can_be_predicted_not_evaluated(self):
+        run_dir = self.run_dir()
+        self.expect(0, *self.words, "train.epochs=1", run_dir=run_dir)
+        os.makedirs(self.file("new"))
+        shutil.copytree(self.file("valid", "top"), self.file("new", "holiday"))
+        words = [*self.words, "data.test={type: folder, path: %s}" % self.file("new"), "set=test"]
+        lines = self.expect(0, "predict", *words, run_dir=run_dir).out.splitlines()
+        self.assertEqual(len(lines), 1 + 6)
+        self.assertTrue(lines[1].startswith("holiday/000.bmp\t"), lines[1])
+        self.assertIn("holiday", self.expect(65, "evaluate", *words, run_dir=run_dir).err)
+
     def test_too_many_broken_images_end_the_run(self):
         for name in ("001.bmp", "002.bmp", "003.bmp", "004.bmp"):
             self.cut("train", "top", name)
