@@ -60,7 +60,7 @@ std::vector<std::string> ExpandBraces(const std::string& pattern) {
   for (const std::string& tail : ExpandBraces(pattern.substr(close + 1))) {
     if (all.size() * choices.size() > kMostFiles) break;
     for (const std::string& choice : choices) {
-      all.push_back(pattern.substr(0, open) + choice + tail);
+      all.push_back(StrCat(pattern.substr(0, open), choice, tail));
     }
   }
   if (all.size() > kMostFiles) {

@@ -125,7 +125,7 @@ std::string ImageFormat(const uint8_t* bytes, size_t size) {
   if (starts("\xFF\xD8\xFF", 3)) return "jpg";
   if (starts("\x89PNG\r\n\x1A\n", 8)) return "png";
   if (starts("RIFF", 4) && starts("WEBP", 4, 8)) return "webp";
-  if (starts("II*\0", 4) || starts("MM\0*", 4)) return "tif";
+  if (starts("II*", 4) || (starts("MM", 3) && starts("*", 1, 3))) return "tif";
   if (starts("BM", 2) && size > 54) return "bmp";
   if (starts("P4", 2) || starts("P5", 2) || starts("P6", 2)) return "ppm";
   return "";

@@ -60,7 +60,7 @@ bool ChecksumFits(const char* header) {
 }
 
 std::string NameOf(const char* header) {
-  const std::string name = Text(header, kName);
+  std::string name = Text(header, kName);
   if (std::memcmp(header + kMagic.begin, "ustar", kMagic.size) != 0) return name;
   // GNU's magic is "ustar  ": its prefix field means something else.
   if (header[kMagic.begin + kMagic.size] == ' ') return name;

@@ -24,7 +24,7 @@ std::string PaxPath(const std::string& name) {
 
 void TarWriter::Header(const std::string& name, size_t size, char type) {
   char h[kBlock] = {};
-  std::memcpy(h, name.data(), std::min(name.size(), kNameBytes));
+  std::copy_n(name.data(), std::min(name.size(), kNameBytes), h);
   const auto octal = [&](size_t at, size_t digits, size_t value) {
     std::snprintf(h + at, digits + 1, "%0*zo", static_cast<int>(digits), value);
   };
@@ -35,7 +35,8 @@ void TarWriter::Header(const std::string& name, size_t size, char type) {
   octal(136, 11, 0);  // time
   std::memset(h + 148, ' ', 8);
   h[156] = type;
-  std::memcpy(h + 257, "ustar\00000", 8);
+  std::copy_n("ustar", 6, h + 257);
+  std::copy_n("00", 2, h + 263);
   size_t sum = 0;
   for (char c : h) sum += static_cast<unsigned char>(c);
   octal(148, 6, sum);
