@@ -60,7 +60,7 @@ WorkerFrames::WorkerFrames(const Net& net, const ContextSpec& context)
 }
 
 DeviceBatch WorkerFrames::Take(const FrameBatch& batch, int64_t begin, int64_t rows) {
-  const DeviceBatch part{all_.input.Rows(0, rows), all_.labels.Rows(0, rows)};
+  DeviceBatch part{all_.input.Rows(0, rows), all_.labels.Rows(0, rows)};
   feeder_.Feed(batch, begin, part.input, part.labels);
   return part;
 }
