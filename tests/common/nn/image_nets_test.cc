@@ -22,7 +22,7 @@ NetPlan PlanZoo(Device* device, const std::string& name, int64_t size, int64_t o
   return PlanNet(spec, options);
 }
 
-int64_t Parameters(const NetPlan& plan) {
+int64_t CountParameters(const NetPlan& plan) {
   int64_t n = 0;
   for (const OpInfo& op : plan.ops) n += op.parameters;
   return n;
@@ -78,7 +78,7 @@ TEST_CASE("Nets of the zoo have torchvision's parameters, by name and shape") {
   for (const auto& [name, net] : golden["nets"].items()) {
     INFO(name);
     const NetPlan plan = PlanZoo(device.get(), name, 224, 1000);
-    CHECK(Parameters(plan) == net["parameters"].get<int64_t>());
+    CHECK(CountParameters(plan) == net["parameters"].get<int64_t>());
     CHECK(ShapesOf(plan.params) ==
           net["params"].get<std::map<std::string, std::vector<int64_t>>>());
     CHECK(ShapesOf(plan.states) ==
@@ -90,7 +90,7 @@ TEST_CASE("Nets of the zoo have torchvision's parameters, by name and shape") {
 TEST_CASE("The zoo's ResNet-20 and its net of the 2014 size have the published sizes") {
   const auto device = MakeCpuDevice(0, 1, -1);
   const NetPlan resnet = PlanZoo(device.get(), "resnet20_cifar", 32, 10);
-  CHECK(Parameters(resnet) == 272474);  // 269,722 and two projections
+  CHECK(CountParameters(resnet) == 272474);  // 269,722 and two projections
   // A convolution in its layer of 16 x 16 images: 2 * 16 * 16 * 32 * 32 * 9.
   const auto conv = std::find_if(resnet.ops.begin(), resnet.ops.end(),
                                  [](const OpInfo& op) { return op.name == "layer2.1.conv1"; });
@@ -99,7 +99,7 @@ TEST_CASE("The zoo's ResNet-20 and its net of the 2014 size have the published s
   CHECK(conv->flops == 4718592);
 
   const NetPlan large = PlanZoo(device.get(), "seed_large", 224, 2500);
-  CHECK(Parameters(large) == 67110724);
+  CHECK(CountParameters(large) == 67110724);
   CHECK(large.output_shape == Shape{2500});
 }
 
