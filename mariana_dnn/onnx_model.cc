@@ -61,7 +61,7 @@ std::string Output(ForwardKind kind, const std::vector<float>& prior, const std:
   if (kind == ForwardKind::kPosteriors) {
     return graph->Node("Softmax", "output.softmax", {y}, columns);
   }
-  const std::string log = graph->Node("LogSoftmax", "output.log_softmax", {y}, columns);
+  std::string log = graph->Node("LogSoftmax", "output.log_softmax", {y}, columns);
   if (kind == ForwardKind::kLogPosteriors) return log;
   const Shape row{static_cast<int64_t>(prior.size())};
   return graph->Node("Sub", "output.scaled",

@@ -69,9 +69,8 @@ struct Preformatted {
   std::string title, text;
 };
 
-using ReportSection =
-    std::variant<LineChart, ReportTable, StackedBar, ConfusionMatrix, PictureGrid, ReportText,
-                 Preformatted>;
+using ReportSection = std::variant<LineChart, ReportTable, StackedBar, ConfusionMatrix, PictureGrid,
+                                   ReportText, Preformatted>;
 
 struct Report {
   std::string title;     // the job's name

@@ -32,9 +32,9 @@ TrainState::Verdict TrainState::Observe(const TrainSpec& train,
   Verdict verdict;
   last = metrics;
   const double loss = last["loss"];
-  verdict.better = best_step == 0 || (accuracy_metric.empty()
-                                          ? loss < best["loss"]
-                                          : last[accuracy_metric] > best[accuracy_metric]);
+  verdict.better =
+      best_step == 0 || (accuracy_metric.empty() ? loss < best["loss"]
+                                                 : last[accuracy_metric] > best[accuracy_metric]);
   epochs_without_gain = verdict.better ? 0 : epochs_without_gain + 1;
   if (verdict.better) {
     best = last;
@@ -51,9 +51,9 @@ TrainState::Verdict TrainState::Observe(const TrainSpec& train,
   }
   if (train.patience > 0 && epochs_without_gain >= train.patience) {
     finished = true;
-    verdict.messages.push_back(
-        StrCat("no better held-out ", accuracy_metric.empty() ? "loss" : accuracy_metric, " for ",
-               train.patience, " epochs: stopping"));
+    verdict.messages.push_back(StrCat("no better held-out ",
+                                      accuracy_metric.empty() ? "loss" : accuracy_metric, " for ",
+                                      train.patience, " epochs: stopping"));
   }
   return verdict;
 }

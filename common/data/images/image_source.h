@@ -1,5 +1,5 @@
-// ImageSource: a set of labelled images that can be read in any order, whatever holds them: a folder
-// a class, LMDB, tar shards, IDX or CIFAR files, a list with targets.
+// ImageSource: a set of labelled images that can be read in any order, whatever holds them: a
+// folder a class, LMDB, tar shards, IDX or CIFAR files, a list with targets.
 //
 // Threading: const methods are thread-safe. Opening reads names, labels and places, no pixels.
 #pragma once
