@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 
 #include "common/base/error.h"
 
@@ -33,7 +32,7 @@ void TarWriter::Header(const std::string& name, size_t size, char type) {
   octal(116, 7, 0);     // group
   octal(124, 11, size);
   octal(136, 11, 0);  // time
-  std::memset(h + 148, ' ', 8);
+  std::fill_n(h + 148, 8, ' ');
   h[156] = type;
   std::copy_n("ustar", 6, h + 257);
   std::copy_n("00", 2, h + 263);
