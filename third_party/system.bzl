@@ -13,23 +13,54 @@ _LIBS = {
     "zlib": ("zlib", "zlib.h", ["-lz"]),
 }
 
+# Needed by some programs only: where one is missing, what depends on it does not build.
+_OPTIONAL_LIBS = {
+    "jpeg": ("libjpeg", "jpeglib.h", ["-ljpeg"]),
+    "lmdb": ("lmdb", "lmdb.h", ["-llmdb"]),
+    "opencv": (None, "opencv4/opencv2/imgcodecs.hpp", ["-lopencv_imgcodecs", "-lopencv_core"]),
+    "zstd": ("libzstd", "zstd.h", ["-lzstd"]),
+}
+
 _APT = "scripts/setup installs them all"
 
 def _pkg_config(rctx, pkg, what):
     r = rctx.execute(["pkg-config", what, pkg])
     return [w for w in r.stdout.strip().split(" ") if w] if r.return_code == 0 else None
 
+_INCLUDE = ["/usr/include", "/usr/include/x86_64-linux-gnu", "/usr/local/include"]
+
+def _header_folder(rctx, header):
+    found = [d for d in _INCLUDE if rctx.path(d + "/" + header).exists]
+    return found[0] if found else None
+
+def _optional_lib(rctx, name):
+    pkg, header, libs = _OPTIONAL_LIBS[name]
+    folder = _header_folder(rctx, header)
+    if not folder:
+        why = "%s: %s is not installed; %s" % (name, header, _APT)
+        return """genrule(name = "{0}_missing", outs = ["{0}_missing.h"], cmd = "echo '{1}' >&2; exit 1")
+cc_library(name = "{0}", hdrs = [":{0}_missing.h"])
+""".format(name, why)
+    flags = (_pkg_config(rctx, pkg, "--libs") if pkg else None) or libs
+    if "/" not in header:
+        return 'cc_library(name = "{}", linkopts = {})\n'.format(name, repr(flags))
+
+    # Its headers name each other from a folder that compilers do not search.
+    rctx.symlink(folder + "/" + header.split("/")[0], name)
+    return 'cc_library(name = "{0}", hdrs = glob(["{0}/**"]), includes = ["{0}"], linkopts = {1})\n'.format(name, repr(flags))
+
 def _system_libs_impl(rctx):
     build = _VIS
-    inc = ["/usr/include", "/usr/include/x86_64-linux-gnu", "/usr/local/include"]
     missing = []
     for name, (pkg, header, libs) in _LIBS.items():
-        if not [d for d in inc if rctx.path(d + "/" + header).exists]:
+        if not _header_folder(rctx, header):
             missing.append(name)
         flags = (_pkg_config(rctx, pkg, "--libs") if pkg else None) or libs
         build += 'cc_library(name = "{}", linkopts = {})\n'.format(name, repr(flags))
     if missing:
         fail("missing system libraries: %s\n  %s" % (", ".join(missing), _APT))
+    for name in _OPTIONAL_LIBS:
+        build += _optional_lib(rctx, name)
 
     # Catch2: v3 (bookworm-backports libcatch2-dev) if there, else v2 (catch2)
     pre = rctx.os.environ.get("CATCH2_PREFIX", "/usr")
