@@ -85,9 +85,9 @@ void ChunkReader::Fill(size_t want, TextChunk* chunk) {
 size_t ChunkReader::LastLineEnd(const TextChunk& chunk) const {
   if (!options_.quoted_breaks) {
     const void* found = memrchr(chunk.text.data(), '\n', chunk.size);
-    return found == nullptr ? 0
-                            : static_cast<size_t>(static_cast<const char*>(found) -
-                                                  chunk.text.data()) + 1;
+    return found == nullptr
+               ? 0
+               : static_cast<size_t>(static_cast<const char*>(found) - chunk.text.data()) + 1;
   }
   size_t end = 0;
   bool quoted = false;

@@ -21,14 +21,14 @@ class CriteoParser : public RowParser {
  private:
   bool ParseRow(const RowLine& line, RowMarks* marks, std::string* what) override {
     if (line.count != kTabs) {
-      *what = StrCat(line.count + 1, " columns; expected 40 between tabs: label, 13 whole numbers, "
+      *what = StrCat(line.count + 1,
+                     " columns; expected 40 between tabs: label, 13 whole numbers, "
                      "26 hexadecimal values");
       return false;
     }
     const char label = line.text[line.begin];
     if (line.at[0] - line.begin != 1 || (label != '0' && label != '1')) {
-      *what = StrCat("the label is ",
-                     ShownText(line.text + line.begin, line.at[0] - line.begin),
+      *what = StrCat("the label is ", ShownText(line.text + line.begin, line.at[0] - line.begin),
                      "; expected 0 or 1");
       return false;
     }

@@ -10,8 +10,8 @@
 namespace mariana {
 namespace {
 
-constexpr int kShards = 64;     // the sample is the beginning of each
-constexpr size_t kExact = 64;   // distinct values below which each is a bucket
+constexpr int kShards = 64;    // the sample is the beginning of each
+constexpr size_t kExact = 64;  // distinct values below which each is a bucket
 
 bool NeedsFit(const RowFieldSpec& f) {
   return f.kind == RowFieldKind::kNumeric &&
@@ -100,7 +100,8 @@ std::vector<double> QuantileBoundaries(std::vector<float> values, int64_t parts)
     values.erase(zeros.first, zeros.second);
   }
   for (int64_t q = 1; q < parts; ++q) {
-    boundaries.push_back(values[values.size() * static_cast<size_t>(q) / static_cast<size_t>(parts)]);
+    boundaries.push_back(
+        values[values.size() * static_cast<size_t>(q) / static_cast<size_t>(parts)]);
   }
   std::sort(boundaries.begin(), boundaries.end());
   boundaries.erase(std::unique(boundaries.begin(), boundaries.end()), boundaries.end());

@@ -15,7 +15,7 @@ class LibffmParser : public RowParser {
  public:
   explicit LibffmParser(const RowParserInputs& in)
       : RowParser(in.plan, in.files, in.part, in.bad), rows_(plan(), encoder()) {
-    delimiters_ = {{' ', '\t', ':', ':'}};
+    delimiters_ = {{' ', '\t', ':'}};
   }
 
  private:

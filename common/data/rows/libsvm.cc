@@ -19,7 +19,7 @@ class LibsvmParser : public RowParser {
  public:
   explicit LibsvmParser(const RowParserInputs& in)
       : RowParser(in.plan, in.files, in.part, in.bad), rows_(plan(), encoder()) {
-    delimiters_ = {{' ', '\t', ':', ':'}};
+    delimiters_ = {{' ', '\t', ':'}};
   }
 
  private:
@@ -51,9 +51,9 @@ class LibsvmParser : public RowParser {
     if (token.colons > 1 || (token.colons == 1 && !Value(token, &value))) return Bad(token, what);
     if (rows_.names_columns()) {
       const char* equals = static_cast<const char*>(memchr(token.p, '=', name));
-      const auto column =
-          equals == nullptr ? SparseRows::Targets{}
-                            : rows_.Find(token.p, static_cast<size_t>(equals - token.p));
+      const auto column = equals == nullptr
+                              ? SparseRows::Targets{}
+                              : rows_.Find(token.p, static_cast<size_t>(equals - token.p));
       if (column) {
         const size_t n = static_cast<size_t>(token.p + name - equals) - 1;
         return rows_.Text(column, equals + 1, n, value, marks, what);

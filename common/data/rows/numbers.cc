@@ -64,7 +64,8 @@ bool ParseReal(const char* p, size_t n, float* value) {
   if (n > 0 && (p[0] == '-' || p[0] == '+')) i = 1;
   uint64_t digits = 0;
   size_t count = 0, after_point = 0;
-  for (; i < n && IsDigit(p[i]); ++i, ++count) digits = digits * 10 + static_cast<uint64_t>(p[i] - '0');
+  for (; i < n && IsDigit(p[i]); ++i, ++count)
+    digits = digits * 10 + static_cast<uint64_t>(p[i] - '0');
   if (i < n && p[i] == '.') {
     const size_t point = ++i;
     for (; i < n && IsDigit(p[i]); ++i) digits = digits * 10 + static_cast<uint64_t>(p[i] - '0');

@@ -8,8 +8,8 @@
 
 namespace mariana {
 
-// Decimal digits of a word whose n (0 to 8) low bytes are text: their value (0 for none), or a value
-// above 99999999 when one of them is not a digit. (Lemire, "Quickly parsing eight digits".)
+// Decimal digits of a word whose n (0 to 8) low bytes are text: their value (0 for none), or a
+// value above 99999999 when one of them is not a digit. (Lemire, "Quickly parsing eight digits".)
 inline uint64_t ParseDigits8(uint64_t word, size_t n) {
   const unsigned cut = static_cast<unsigned>(64 - 8 * n) / 2;
   uint64_t digits = (word ^ 0x3030303030303030ull) << cut << cut;

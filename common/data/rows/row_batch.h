@@ -14,7 +14,7 @@ struct RowBatch {
   std::vector<float> weight;  // [rows]: importance, 1 by default
   // Sparse features of row r: [begin[r], begin[r + 1]), in the order of the fields, within a field
   // in the order of the text. A missing field has none.
-  std::vector<uint32_t> begin;  // [rows + 1]
+  std::vector<uint32_t> begin;  // [rows + 1]; empty in a batch that never had rows
   std::vector<uint64_t> key;    // hash of (field, value): never 0
   std::vector<uint16_t> field;
   std::vector<float> value;  // 1 unless the format or a transform gives another
@@ -37,5 +37,8 @@ struct RowBatch {
     id.clear();
   }
 };
+
+// Appends rows [first, last) of `from`, with all that `from` has.
+void AppendRows(const RowBatch& from, int64_t first, int64_t last, RowBatch* to);
 
 }  // namespace mariana

@@ -12,10 +12,10 @@ namespace mariana {
 struct RowMarks {
   float label = 0, weight = 1;
   uint64_t group = 0, id = 0;
-  bool after = false;      // at or after held_out.after
+  bool after = false;  // at or after held_out.after
   int file = 0;
-  int64_t offset = 0;      // of its first byte
-  bool past_cut = false;   // behind the file's held_out_from
+  int64_t offset = 0;     // of its first byte
+  bool past_cut = false;  // behind the file's held_out_from
 };
 
 // Whether a row's time is `from` or later: as whole numbers where both are, else as text.
@@ -37,7 +37,7 @@ class RowChoice {
   const HeldOutSpec held_out_;
   const RowPart part_;
   const uint64_t held_out_seed_, negatives_seed_;
-  const double keep_;         // 1 where rows without a click are all kept
+  const double keep_;  // 1 where rows without a click are all kept
   const float kept_weight_;
 };
 

@@ -122,7 +122,7 @@ bool RowEncoder::AddCrosses(std::string* what) {
   for (const CrossPlan& cross : plan_->crosses()) {
     if (AddCross(cross)) continue;
     *what = "cross " + cross.name + " has more than " + std::to_string(kMostCombinations) +
-            " combinations of values; give fewer values";
+            " combinations of values, or their weights multiply to infinity; give fewer or smaller";
     return false;
   }
   return true;
@@ -144,6 +144,7 @@ bool RowEncoder::AddCross(const CrossPlan& cross) {
       all.hash = f == cross.of.rbegin() ? v.hash : CombineHashes(v.hash, all.hash);
       all.value *= v.value;
     }
+    if (!std::isfinite(all.value)) return false;
     Hash(cross.seed, cross.field, all.hash, all.value, true);
   }
   return true;

@@ -111,8 +111,8 @@ RowFiles::RowFiles(const std::vector<std::string>& patterns, const RowSpec& spec
   for (const std::string& pattern : patterns) Add(pattern);
   const bool table = spec.format == RowFormat::kCriteo || spec.format == RowFormat::kCsv;
   for (RowFile& file : files_) {
-    file.whole = file.packing != Packing::kPlain ||
-                 (spec.format == RowFormat::kCsv && spec.multiline);
+    file.whole =
+        file.packing != Packing::kPlain || (spec.format == RowFormat::kCsv && spec.multiline);
     file.begin = total_bytes_;
     total_bytes_ += file.size;
     if (table) {
@@ -144,8 +144,8 @@ void RowFiles::ReadColumns(const RowSpec& spec, RowFile* file) const {
                ": the header of a stream cannot be read beforehand; name its columns in `columns`");
   } else {
     const auto source = Open(static_cast<int>(file - files_.data()));
-    file->columns = SplitCsvLine(FirstLine(source.get(), spec.line_limit),
-                                 SingleByte(spec.delimiter));
+    file->columns =
+        SplitCsvLine(FirstLine(source.get(), spec.line_limit), SingleByte(spec.delimiter));
   }
 }
 

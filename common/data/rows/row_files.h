@@ -23,9 +23,9 @@ enum class Packing { kPlain, kGzip, kZstd, kStream };
 struct RowFile {
   std::string path;  // "-" is standard input
   Packing packing = Packing::kPlain;
-  int64_t size = 0;   // bytes as stored; 0 for streams
-  int64_t begin = 0;  // where it begins in all files put one behind the other
-  bool whole = false;  // cannot be entered in the middle
+  int64_t size = 0;                  // bytes as stored; 0 for streams
+  int64_t begin = 0;                 // where it begins in all files put one behind the other
+  bool whole = false;                // cannot be entered in the middle
   std::vector<std::string> columns;  // of tables
   // Rows from this byte on are held out (held_out.kind last).
   int64_t held_out_from = INT64_MAX;
@@ -51,7 +51,7 @@ class RowFiles {
   int64_t total_bytes() const { return total_bytes_; }
 
   std::vector<RowShard> Shards(int count) const;
-  std::unique_ptr<ByteSource> Open(int file) const;               // from its start
+  std::unique_ptr<ByteSource> Open(int file) const;                    // from its start
   std::unique_ptr<ByteSource> OpenAt(int file, int64_t offset) const;  // plain files
   // The line (from 1) that byte `offset` of a plain file is in. Reads the file up to there.
   int64_t LineAt(int file, int64_t offset) const;

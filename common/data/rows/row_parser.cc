@@ -36,7 +36,8 @@ void RowParser::Parse(const TextChunk& chunk, RowBatch* batch) {
   const int64_t rows_before = batch->rows;
   encoder_.Attach(batch, expected_rows_);
   size_t begin = 0;
-  if (chunk.offset == 0 && chunk.size >= 3 && std::memcmp(chunk.text.data(), "\xEF\xBB\xBF", 3) == 0) {
+  if (chunk.offset == 0 && chunk.size >= 3 &&
+      std::memcmp(chunk.text.data(), "\xEF\xBB\xBF", 3) == 0) {
     begin = 3;  // a byte order mark
   }
   for (size_t slice = kSlice; begin < chunk.size;) {
@@ -53,7 +54,7 @@ void RowParser::Parse(const TextChunk& chunk, RowBatch* batch) {
 // Parses the records that end in [begin, begin + n); returns how many bytes they are.
 size_t RowParser::ParseSlice(const TextChunk& chunk, size_t begin, size_t n, bool last) {
   const char* text = chunk.text.data() + begin;
-  FindDelimiters(delimiters_, text, n, &positions_);
+  FindDelimiters(UsableScans().front(), delimiters_, text, n, &positions_);
   const uint32_t* at = positions_.delimiters();
   const bool header = skips_header_ && chunk.offset == 0;
   uint32_t first = 0;  // of the line's delimiters
@@ -99,8 +100,8 @@ void RowParser::Row(const RowLine& line, int64_t offset, int64_t index) {
 
 void RowParser::Report(int64_t offset, int64_t index, const std::string& what) {
   bad_->Add([&] {
-    const int64_t line = chunk_->first_line > 0 ? chunk_->first_line + index
-                                                : files_->LineAt(chunk_->file, offset);
+    const int64_t line =
+        chunk_->first_line > 0 ? chunk_->first_line + index : files_->LineAt(chunk_->file, offset);
     return StrCat((*files_)[chunk_->file].path, ":", line, ": ", what);
   });
 }

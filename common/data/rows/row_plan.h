@@ -30,14 +30,14 @@ struct FieldPlan {
 struct CrossPlan {
   std::string name;
   uint64_t seed = 0;
-  uint16_t field = 0;          // its own number
-  std::vector<uint16_t> of;    // the fields it combines
+  uint16_t field = 0;        // its own number
+  std::vector<uint16_t> of;  // the fields it combines
 };
 
 // Transforms of all numeric fields, by FieldPlan.number; padded to a multiple of kNumberPad.
 constexpr size_t kNumberPad = 8;
 struct NumberPlan {
-  std::vector<float> log;     // 1: take the logarithm
+  std::vector<float> log;           // 1: take the logarithm
   std::vector<float> shift, scale;  // then (x - shift) * scale
 };
 

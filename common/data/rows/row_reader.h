@@ -62,11 +62,11 @@ class RowReader {
 
   std::mutex mutex_;  // of all below
   CondVar changed_;
-  bool taking_ = false;         // a parse thread takes the next chunk
+  bool taking_ = false;  // a parse thread takes the next chunk
   std::vector<bool> lane_ended_;
-  size_t turn_ = 0;             // lane to take from
-  int64_t taken_ = 0;           // tickets given
-  int64_t wanted_ = 0;          // ticket that Next waits for
+  size_t turn_ = 0;     // lane to take from
+  int64_t taken_ = 0;   // tickets given
+  int64_t wanted_ = 0;  // ticket that Next waits for
   std::map<int64_t, BatchPtr> parsed_;
   int parsers_left_;
   bool stopped_ = false;

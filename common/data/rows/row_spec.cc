@@ -48,7 +48,8 @@ void CheckFields(const RowSpec& spec, Fields* f) {
   for (const CrossSpec& cross : spec.crosses) names.push_back(CrossName(cross));
   const std::string twice = FirstRepeated(names);
   f->Require(twice.empty(), "fields", StrCat("has two fields (or crosses) named ", Quoted(twice)));
-  f->Require(names.size() <= 65535, "fields", StrCat("has ", names.size(), " fields; 65535 is most"));
+  f->Require(names.size() <= 65535, "fields",
+             StrCat("has ", names.size(), " fields; 65535 is most"));
   f->Require(!fields.empty(), "fields", "must be given for format csv: which columns are features");
   const bool table = spec.format == RowFormat::kCriteo || spec.format == RowFormat::kCsv;
   const std::vector<std::string> known =
@@ -182,9 +183,9 @@ void RowSpec::Describe(Fields* f) {
   f->Bytes("line_limit", &line_limit, "Longer lines are malformed.", Rule().Min(64).Max(1 << 28));
   CheckTable(*this, f);
   CheckFields(*this, f);
-  f->Require(held_out.kind != HeldOutKind::kRandom || held_out.by != HeldOutBy::kGroup ||
-                 !group.empty(),
-             "group", "must be given: held_out.by is group");
+  f->Require(
+      held_out.kind != HeldOutKind::kRandom || held_out.by != HeldOutBy::kGroup || !group.empty(),
+      "group", "must be given: held_out.by is group");
   f->Require(held_out.kind != HeldOutKind::kRandom || held_out.by != HeldOutBy::kId || !id.empty(),
              "id", "must be given: held_out.by is id");
 }

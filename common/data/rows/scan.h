@@ -13,9 +13,9 @@
 
 namespace mariana {
 
-// Which bytes separate: up to four of them, and '\n' always. Unused ones repeat '\n'.
+// Which bytes separate: up to three of them, and '\n' always. Unused ones repeat '\n'.
 struct Delimiters {
-  char c[4] = {'\n', '\n', '\n', '\n'};
+  char c[3] = {'\n', '\n', '\n'};
 };
 
 // Positions of delimiters, and which of them end lines. Reuse it: it keeps its memory.
@@ -28,14 +28,19 @@ struct Positions {
   const uint32_t* delimiters() const { return at.data() + 1; }
 };
 
-// `text` must have 64 readable bytes behind it; n is below 2^31.
-void FindDelimiters(const Delimiters& delimiters, const char* text, size_t n, Positions* found);
+// Returns how many delimiters were found. `text` must have 64 readable bytes behind it, at and
+// line_end room for n + 64 values; n is below 2^31.
+using DelimiterFinder = size_t (*)(const Delimiters& delimiters, const char* text, size_t n,
+                                   uint32_t* at, uint32_t* line_end, size_t* lines);
 
-// The ways this CPU can do it, the best first, for tests: each by its name.
+// The ways this CPU can do it, the best first, each by its name.
 struct DelimiterScan {
   const char* name;
-  void (*find)(const Delimiters& delimiters, const char* text, size_t n, Positions* found);
+  DelimiterFinder find;
 };
 const std::vector<DelimiterScan>& UsableScans();
+
+void FindDelimiters(const DelimiterScan& scan, const Delimiters& delimiters, const char* text,
+                    size_t n, Positions* found);
 
 }  // namespace mariana

@@ -34,7 +34,8 @@ void SparseRows::AddName(const std::string& name) {
   }
   if (name.empty()) return;
   names_.push_back(name);
-  slots_[i] = {hash, static_cast<uint32_t>(names_.size()), static_cast<uint32_t>(targets_.size()), 0};
+  slots_[i] = {hash, static_cast<uint32_t>(names_.size()), static_cast<uint32_t>(targets_.size()),
+               0};
   const RowSpec& spec = plan_.spec();
   for (size_t f = 0; f < plan_.fields().size(); ++f) {
     if (plan_.fields()[f].column != name) continue;

@@ -55,8 +55,8 @@ class SparseRows {
     uint16_t field;
   };
   struct Slot {
-    uint64_t hash = 0;  // of the name
-    uint32_t name = 0;  // in names_, from 1; 0: free
+    uint64_t hash = 0;            // of the name
+    uint32_t name = 0;            // in names_, from 1; 0: free
     uint32_t begin = 0, end = 0;  // targets_
   };
 
@@ -72,8 +72,8 @@ class SparseRows {
   int other_ = -1;  // the field with column "*"
   std::vector<std::string> names_;
   std::vector<Target> targets_;
-  std::vector<Slot> slots_;  // open addressing, a power of two
-  std::vector<uint16_t> numbers_;   // fields with sparse features of numbers
+  std::vector<Slot> slots_;        // open addressing, a power of two
+  std::vector<uint16_t> numbers_;  // fields with sparse features of numbers
   std::vector<Item> items_;
 };
 

@@ -65,8 +65,8 @@ bool TableRows::IsAfter(const ColumnText& text) const {
 }
 
 std::string TableRows::BadNumber(const Step& step, const ColumnText& text, bool whole) const {
-  return StrCat("column ", step.column + 1, " (", names_[static_cast<size_t>(step.column)],
-                ") is ", ShownText(text.p, text.n), "; expected a ", whole ? "whole " : "",
+  return StrCat("column ", step.column + 1, " (", names_[static_cast<size_t>(step.column)], ") is ",
+                ShownText(text.p, text.n), "; expected a ", whole ? "whole " : "",
                 "number, or nothing");
 }
 

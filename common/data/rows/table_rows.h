@@ -146,7 +146,8 @@ template <bool kHex, class Column>
 void TableRows::DescribeBadValue(const Run& run, const Column& column, std::string* what) const {
   for (size_t i = run.begin; i < run.end; ++i) {
     const ColumnText text = column(steps_[i].column);
-    if (std::all_of(text.p, text.p + text.n, [](char c) { return NotHex8(static_cast<uint8_t>(c), 1) == 0; }) &&
+    if (std::all_of(text.p, text.p + text.n,
+                    [](char c) { return NotHex8(static_cast<uint8_t>(c), 1) == 0; }) &&
         text.n <= 16) {
       continue;
     }

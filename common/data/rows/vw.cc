@@ -6,6 +6,7 @@
 //   else FEATURE is one: `FEATURE:TEXT`, TEXT the field's value (of a numeric one, times SCALE);
 //   else it is a feature of column "*", if a field has it, known by namespace and name.
 // Source: github.com/VowpalWabbit/vowpal_wabbit/wiki/Input-format.
+#include <cmath>
 #include <cstring>
 
 #include "common/base/error.h"
@@ -21,7 +22,7 @@ class VwParser : public RowParser {
  public:
   explicit VwParser(const RowParserInputs& in)
       : RowParser(in.plan, in.files, in.part, in.bad), rows_(plan(), encoder()) {
-    delimiters_ = {{' ', '\t', ':', ':'}};
+    delimiters_ = {{' ', '\t', ':'}};
   }
 
  private:
@@ -125,6 +126,7 @@ class VwParser : public RowParser {
     float value = 1;
     if (token.colons > 0 && !ParseReal(value_text, value_n, &value)) return Bad(token, what);
     value *= ns.scale;
+    if (!std::isfinite(value)) return Bad(token, what);
     if (ns.targets) return rows_.Number(ns.targets, token.p, name, value, marks, what);
     if (rows_.has_other()) rows_.Other(CombineHashes(ns.hash, HashPadded(token.p, name)), value);
     return true;
@@ -136,7 +138,8 @@ class VwParser : public RowParser {
     for (const auto* t = targets.begin; t != targets.end; ++t) {
       const SparseRows::Targets one{t, t + 1};
       float x;
-      const bool scaled = t->kind == SparseRows::Target::kNumber && ParseReal(p, n, &x);
+      const bool scaled =
+          t->kind == SparseRows::Target::kNumber && ParseReal(p, n, &x) && std::isfinite(x * scale);
       if (scaled ? !rows_.Number(one, p, n, x * scale, marks, what)
                  : !rows_.Text(one, p, n, scale, marks, what)) {
         return false;
