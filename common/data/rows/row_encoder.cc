@@ -80,13 +80,12 @@ void RowEncoder::GrowRows(size_t rows) {
 
 void RowEncoder::CookNumbers() {
   const NumberPlan& plan = plan_->number_plan();
-  const float* raw = raw_.data();
+  const float* __restrict raw = raw_.data();
   const float* log = plan.log.data();
   const float* shift = plan.shift.data();
   const float* scale = plan.scale.data();
-  float* cooked = cooked_.data();
+  float* __restrict cooked = cooked_.data();
   for (size_t begin = 0; begin < raw_.size(); begin += kNumberPad) {
-#pragma GCC ivdep
     for (size_t i = begin; i < begin + kNumberPad; ++i) {
       const float x = raw[i];
       const float logarithm = std::copysign(Log1p(formulas::Abs(x)), x);

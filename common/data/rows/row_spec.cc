@@ -27,43 +27,69 @@ std::string CrossName(const CrossSpec& cross) {
   return name;
 }
 
-void CheckCrosses(const RowSpec& spec, const std::vector<RowFieldSpec>& fields, Fields* f) {
-  for (const CrossSpec& cross : spec.crosses) {
-    for (const std::string& name : cross.fields) {
-      const auto found = std::find_if(fields.begin(), fields.end(),
-                                      [&](const RowFieldSpec& s) { return s.name == name; });
-      f->Require(found != fields.end(), "crosses",
-                 StrCat("crosses ", Quoted(name), ", which is not among the fields"));
-      f->Require(found == fields.end() || found->kind != RowFieldKind::kNumeric || found->bucket,
-                 "crosses",
-                 StrCat("crosses the number ", Quoted(name), ", which needs bucket: true"));
+// Mistakes between the parts of a spec. All are said at once, in one message at the fields' place.
+class FieldMistakes {
+ public:
+  explicit FieldMistakes(const RowSpec& spec) : spec_(spec), fields_(EffectiveFields(spec)) {
+    CheckNames();
+    CheckColumns();
+    for (const CrossSpec& cross : spec.crosses) CheckCross(cross);
+    const bool random = spec.held_out.kind == HeldOutKind::kRandom;
+    Need(!random || spec.held_out.by != HeldOutBy::kGroup || !spec.group.empty(),
+         "held_out.by is group, but there is no group column");
+    Need(!random || spec.held_out.by != HeldOutBy::kId || !spec.id.empty(),
+         "held_out.by is id, but there is no id column");
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  void Need(bool right, const std::string& what) {
+    if (!right) text_ += (text_.empty() ? "" : "; ") + what;
+  }
+
+  void CheckNames() {
+    std::vector<std::string> names;
+    for (const RowFieldSpec& field : fields_) names.push_back(field.name);
+    for (const CrossSpec& cross : spec_.crosses) names.push_back(CrossName(cross));
+    const std::string twice = FirstRepeated(names);
+    Need(twice.empty(), StrCat("two fields (or crosses) are named ", Quoted(twice)));
+    Need(names.size() <= 65535, StrCat(names.size(), " fields are too many; 65535 is most"));
+    Need(!fields_.empty(), "format csv needs fields: which columns are features");
+  }
+
+  void CheckColumns() {
+    const bool criteo = spec_.format == RowFormat::kCriteo;
+    const std::vector<std::string> known = criteo ? CriteoColumns() : spec_.columns;
+    const bool table = criteo || spec_.format == RowFormat::kCsv;
+    for (const RowFieldSpec& field : fields_) {
+      if (!table) continue;
+      Need(field.column != "*",
+           StrCat("field ", Quoted(field.name), ": column \"*\" is for libsvm, libffm and vw"));
+      Need(known.empty() || Contains(known, field.column),
+           StrCat("field ", Quoted(field.name), ": there is no column ", Quoted(field.column)));
     }
   }
-}
 
-void CheckFields(const RowSpec& spec, Fields* f) {
-  const std::vector<RowFieldSpec> fields = EffectiveFields(spec);
-  std::vector<std::string> names;
-  for (const RowFieldSpec& field : fields) names.push_back(field.name);
-  for (const CrossSpec& cross : spec.crosses) names.push_back(CrossName(cross));
-  const std::string twice = FirstRepeated(names);
-  f->Require(twice.empty(), "fields", StrCat("has two fields (or crosses) named ", Quoted(twice)));
-  f->Require(names.size() <= 65535, "fields",
-             StrCat("has ", names.size(), " fields; 65535 is most"));
-  f->Require(!fields.empty(), "fields", "must be given for format csv: which columns are features");
-  const bool table = spec.format == RowFormat::kCriteo || spec.format == RowFormat::kCsv;
-  const std::vector<std::string> known =
-      spec.format == RowFormat::kCriteo ? CriteoColumns() : spec.columns;
-  for (const RowFieldSpec& field : fields) {
-    f->Require(!table || field.column != "*", "fields",
-               StrCat("field ", Quoted(field.name), ": column \"*\" is for libsvm, libffm and vw"));
-    f->Require(!table || known.empty() ||
-                   std::find(known.begin(), known.end(), field.column) != known.end(),
-               "fields",
-               StrCat("field ", Quoted(field.name), ": there is no column ", Quoted(field.column)));
+  void CheckCross(const CrossSpec& cross) {
+    for (const std::string& name : cross.fields) {
+      const auto found = std::find_if(fields_.begin(), fields_.end(),
+                                      [&](const RowFieldSpec& f) { return f.name == name; });
+      Need(found != fields_.end(),
+           StrCat("cross ", CrossName(cross), ": ", Quoted(name), " is not among the fields"));
+      Need(
+          found == fields_.end() || found->kind != RowFieldKind::kNumeric || found->bucket,
+          StrCat("cross ", CrossName(cross), ": the number ", Quoted(name), " needs bucket: true"));
+    }
   }
-  CheckCrosses(spec, fields, f);
-}
+
+  static bool Contains(const std::vector<std::string>& words, const std::string& word) {
+    return std::find(words.begin(), words.end(), word) != words.end();
+  }
+
+  const RowSpec& spec_;
+  const std::vector<RowFieldSpec> fields_;
+  std::string text_;
+};
 
 void CheckTable(const RowSpec& spec, Fields* f) {
   const char delimiter = SingleByte(spec.delimiter);
@@ -182,12 +208,8 @@ void RowSpec::Describe(Fields* f) {
           Rule().Min(0).Max(1));
   f->Bytes("line_limit", &line_limit, "Longer lines are malformed.", Rule().Min(64).Max(1 << 28));
   CheckTable(*this, f);
-  CheckFields(*this, f);
-  f->Require(
-      held_out.kind != HeldOutKind::kRandom || held_out.by != HeldOutBy::kGroup || !group.empty(),
-      "group", "must be given: held_out.by is group");
-  f->Require(held_out.kind != HeldOutKind::kRandom || held_out.by != HeldOutBy::kId || !id.empty(),
-             "id", "must be given: held_out.by is id");
+  const std::string mistakes = FieldMistakes(*this).text();
+  f->Require(mistakes.empty(), "fields", mistakes);
 }
 
 std::vector<std::string> CriteoColumns() {
