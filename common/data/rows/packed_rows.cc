@@ -200,6 +200,7 @@ void PackedRows::Append(int64_t r, RowBatch* batch) const {
 }
 
 void PackedRows::AppendKeys(const char* p, size_t n, uint64_t* to) const {
+  if (n == 0) return;  // `to` may be null
   if (key_bytes_ == 8) {
     std::memcpy(to, p, 8 * n);
     return;
@@ -237,6 +238,7 @@ void PackedRows::AppendRecord(const char* p, RowBatch* batch) const {
 
 void PackedRows::AppendRepeating(const char* p, RowBatch* batch) const {
   const size_t n = Load<uint32_t>(p), at = batch->key.size();
+  if (n == 0) return;
   batch->key.resize(at + n);
   batch->field.resize(at + n);
   batch->value.resize(at + n);

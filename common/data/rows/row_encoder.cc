@@ -8,12 +8,10 @@
 namespace mariana {
 namespace {
 
-// log(1 + x) for x >= 0, exact to a few ulps near 0 too (Kahan's correction of rounding in 1 + x).
-inline float Log1p(float x) {
-  const float u = 1.0f + x;
-  const float rest = u - 1.0f;
-  const float corrected = formulas::Log(u) * (x / (rest > 0 ? rest : 1.0f));
-  return rest > 0 ? corrected : x;
+// sign(x) log(1 + |x|).
+[[gnu::always_inline]] inline float SignedLog1p(float x) {
+  const float y = formulas::Log1p(formulas::Abs(x));
+  return formulas::FromBits(formulas::ToBits(y) | (formulas::ToBits(x) & 0x80000000u));
 }
 
 }  // namespace
@@ -81,15 +79,16 @@ void RowEncoder::GrowRows(size_t rows) {
 void RowEncoder::CookNumbers() {
   const NumberPlan& plan = plan_->number_plan();
   const float* __restrict raw = raw_.data();
-  const float* log = plan.log.data();
+  const uint32_t* log = plan.log.data();
   const float* shift = plan.shift.data();
   const float* scale = plan.scale.data();
   float* __restrict cooked = cooked_.data();
   for (size_t begin = 0; begin < raw_.size(); begin += kNumberPad) {
     for (size_t i = begin; i < begin + kNumberPad; ++i) {
       const float x = raw[i];
-      const float logarithm = std::copysign(Log1p(formulas::Abs(x)), x);
-      cooked[i] = ((log[i] != 0 ? logarithm : x) - shift[i]) * scale[i];
+      const uint32_t bits =
+          (formulas::ToBits(SignedLog1p(x)) & log[i]) | (formulas::ToBits(x) & ~log[i]);
+      cooked[i] = (formulas::FromBits(bits) - shift[i]) * scale[i];
     }
   }
   const size_t columns = dense_number_.size();
@@ -104,7 +103,9 @@ void RowEncoder::Number(const FieldPlan& plan, uint16_t field) {
   const float raw = raw_[static_cast<size_t>(plan.number)];
   if (raw != raw) return;
   if (plan.value) {
-    Hash(plan.seed, field, HashNumber(UINT64_MAX), cooked_[static_cast<size_t>(plan.number)], true);
+    key_[used_] = plan.value_key;
+    field_[used_] = field;
+    value_[used_++] = cooked_[static_cast<size_t>(plan.number)];
   }
   if (!plan.bucket) return;
   const auto above = std::upper_bound(plan.boundaries.begin(), plan.boundaries.end(), raw);

@@ -51,6 +51,15 @@ class RowEncoder {
     value_[used_] = value;
     used_ += there;
   }
+  // Where the next features go, to be kept in registers by loops that write many; Advance then
+  // says how many were written. There is room for as many as BeginRow was told.
+  struct Place {
+    uint64_t* key;
+    uint16_t* field;
+    float* value;
+  };
+  Place place() const { return {key_ + used_, field_ + used_, value_ + used_}; }
+  void Advance(size_t written) { used_ += written; }
   // The value is part of crosses too (FieldPlan.crossed).
   void Cross(uint16_t field, uint64_t value_hash, float value) {
     crossed_[field].push_back({value_hash, value});

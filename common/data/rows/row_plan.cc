@@ -31,10 +31,11 @@ void RowPlan::AddField(const RowFieldSpec& field) {
     }
     plan.bucket = field.bucket;
     plan.value = field.value;
+    plan.value_key = MakeKey(plan.seed, HashNumber(UINT64_MAX));
     plan.number = numbers_++;
     if (field.dense) plan.dense_column = dense_columns_++;
     plan.boundaries.assign(field.boundaries.begin(), field.boundaries.end());
-    number_plan_.log.push_back(field.log ? 1 : 0);
+    number_plan_.log.push_back(field.log ? ~0u : 0u);
     number_plan_.shift.push_back(field.standardise ? static_cast<float>(field.mean) : 0);
     number_plan_.scale.push_back(field.standardise ? static_cast<float>(1 / field.deviation) : 1);
     most_features_ += (field.bucket ? 1 : 0) + (field.value ? 1 : 0);

@@ -22,8 +22,9 @@ struct FieldPlan {
   bool crossed = false;
   // Of a numeric field.
   bool bucket = false, value = false;
-  int number = -1;        // which numeric field it is
-  int dense_column = -1;  // -1: none
+  uint64_t value_key = 0;  // of the sparse feature with `value`
+  int number = -1;         // which numeric field it is
+  int dense_column = -1;   // -1: none
   std::vector<float> boundaries;
 };
 
@@ -37,7 +38,7 @@ struct CrossPlan {
 // Transforms of all numeric fields, by FieldPlan.number; padded to a multiple of kNumberPad.
 constexpr size_t kNumberPad = 8;
 struct NumberPlan {
-  std::vector<float> log;           // 1: take the logarithm
+  std::vector<uint32_t> log;        // all bits set: take the logarithm; else 0
   std::vector<float> shift, scale;  // then (x - shift) * scale
 };
 

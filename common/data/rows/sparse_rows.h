@@ -31,7 +31,7 @@ class SparseRows {
   SparseRows(const RowPlan& plan, RowEncoder* encoder);
 
   // The name must have kTextPadding readable bytes behind it. Empty: nothing in the spec names it.
-  Targets Find(const char* name, size_t n) const;
+  Targets Find(const char* name, size_t n);
   bool names_columns() const { return !targets_.empty(); }
   bool has_other() const { return other_ >= 0; }
 
@@ -55,11 +55,17 @@ class SparseRows {
     uint16_t field;
   };
   struct Slot {
-    uint64_t hash = 0;            // of the name
+    uint64_t word = 0;  // its first 8 bytes
+    uint32_t length = 0;
     uint32_t name = 0;            // in names_, from 1; 0: free
     uint32_t begin = 0, end = 0;  // targets_
+    uint32_t next = 0;            // the slot that was asked for after this one last time
   };
 
+  bool Matches(const Slot& slot, const char* name, size_t n, uint64_t word) const {
+    return slot.name != 0 && slot.length == n && slot.word == word &&
+           (n <= 8 || names_[slot.name - 1].compare(8, n - 8, name + 8, n - 8) == 0);
+  }
   void AddName(const std::string& name);
   bool One(Target target, const char* p, size_t n, float weight, RowMarks* marks,
            std::string* what);
@@ -72,6 +78,7 @@ class SparseRows {
   int other_ = -1;  // the field with column "*"
   std::vector<std::string> names_;
   std::vector<Target> targets_;
+  size_t last_ = 0;          // the slot found last
   std::vector<Slot> slots_;        // open addressing, a power of two
   std::vector<uint16_t> numbers_;  // fields with sparse features of numbers
   std::vector<Item> items_;

@@ -70,7 +70,8 @@ class TableRows {
 template <bool kHex, class Column>
 bool TableRows::Encode(const Column& column, RowMarks* marks, std::string* what) {
   float* numbers = encoder_->numbers();
-  for (size_t i = 0; i < numbers_.size(); ++i) {
+  const size_t count = numbers_.size();
+  for (size_t i = 0; i < count; ++i) {
     const ColumnText text = column(numbers_[i].column);
     const uint64_t value = ParseDigits8(Load64(text.p), std::min<size_t>(text.n, 8));
     numbers[i] = text.n == 0 ? kMissing : static_cast<float>(value);
@@ -105,6 +106,8 @@ bool TableRows::Encode(const Column& column, RowMarks* marks, std::string* what)
 template <bool kHex, class Column>
 bool TableRows::EncodeCategorical(const Run& run, const Column& column) {
   uint64_t bad = 0;
+  const RowEncoder::Place to = encoder_->place();
+  size_t written = 0;
   for (size_t i = run.begin; i < run.end; ++i) {
     const Step& step = steps_[i];
     const ColumnText text = column(step.column);
@@ -121,9 +124,13 @@ bool TableRows::EncodeCategorical(const Run& run, const Column& column) {
       hash = HashPadded(text.p, text.n);
     }
     const bool there = text.n > 0 && !(!kHex && has_missing_words_ && IsMissing(text));
-    encoder_->Hash(step.seed, step.field, hash, 1, there);
+    to.key[written] = MakeKey(step.seed, hash);
+    to.field[written] = step.field;
+    to.value[written] = 1;
+    written += there;
     if (step.crossed && there) encoder_->Cross(step.field, hash, 1);
   }
+  encoder_->Advance(written);
   return bad == 0;
 }
 
