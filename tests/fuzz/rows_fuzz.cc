@@ -99,13 +99,21 @@ void Consume(Format* format, std::string_view text) {
     if (pieces.key != whole.key || pieces.label != whole.label) std::abort();
   }
   if (whole.rows == 0) return;
-  RowBatch unpacked;
   const int fields = static_cast<int>(format->plan->FieldNames().size());
   const std::vector<char> packed = PackRows(whole, 0, whole.rows, fields, 8);
   const PackedRows rows(packed.data());
-  for (int64_t r = 0; r < rows.rows(); ++r) rows.Append(r, &unpacked);
-  if (unpacked.key != whole.key || unpacked.value != whole.value || unpacked.field != whole.field ||
-      unpacked.begin != whole.begin) {
+  const size_t features = whole.key.size();
+  std::vector<uint64_t> key(features + 1);
+  std::vector<uint16_t> field(features + 1);
+  std::vector<float> value(features + 1);
+  size_t used = 0;
+  for (int64_t r = 0; r < rows.rows(); ++r) {
+    used += rows.ReadFeatures(r, &key[used], &field[used], &value[used]);
+  }
+  key.resize(features);
+  field.resize(features);
+  value.resize(features);
+  if (used != features || key != whole.key || field != whole.field || value != whole.value) {
     std::abort();
   }
 }

@@ -29,11 +29,18 @@ inline uint64_t Load64(const char* p) {
   return word;
 }
 
+constexpr uint64_t kByteMasks[9] = {0,
+                                    0xFF,
+                                    0xFFFF,
+                                    0xFFFFFF,
+                                    0xFFFFFFFF,
+                                    0xFFFFFFFFFF,
+                                    0xFFFFFFFFFFFF,
+                                    0xFFFFFFFFFFFFFF,
+                                    0xFFFFFFFFFFFFFFFF};
+
 // The low `bytes` (0 to 8) bytes of a word.
-inline uint64_t LowBytes(uint64_t word, size_t bytes) {
-  const unsigned cut = static_cast<unsigned>(64 - 8 * bytes) / 2;  // two shifts: 64 at once is none
-  return word << cut << cut >> cut >> cut;
-}
+inline uint64_t LowBytes(uint64_t word, size_t bytes) { return word & kByteMasks[bytes]; }
 
 namespace key_hash {
 

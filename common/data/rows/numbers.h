@@ -21,18 +21,6 @@ inline uint64_t ParseDigits8(uint64_t word, size_t n) {
   return static_cast<uint32_t>(digits) | (bad != 0 ? uint64_t{1} << 32 : 0);
 }
 
-// Non-zero bits when one of the word's n low bytes is not a hexadecimal digit.
-inline uint64_t NotHex8(uint64_t word, size_t n) {
-  constexpr uint64_t kHigh = 0x8080808080808080ull;
-  const uint64_t lower = word | 0x2020202020202020ull;
-  // In [lo, hi], bytes below 0x80: the high bit of (c + 0x80 - lo) set, of (c + 0x7F - hi) clear.
-  const uint64_t c = word & ~kHigh, l = lower & ~kHigh;
-  const uint64_t digit = (c + 0x5050505050505050ull) & ~(c + 0x4646464646464646ull);
-  const uint64_t letter = (l + 0x1F1F1F1F1F1F1F1Full) & ~(l + 0x1919191919191919ull);
-  const uint64_t bad = ~(digit | letter) | word;
-  return LowBytes(bad & kHigh, n);
-}
-
 // -5, 12, +7: any number of digits that fits.
 bool ParseWhole(const char* p, size_t n, int64_t* value);
 // 1, -0.5, +3e-7, .5: decimal and finite, correctly rounded.

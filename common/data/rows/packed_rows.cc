@@ -12,6 +12,7 @@ struct Header {
   uint32_t rows;
   uint32_t dense_columns;
   uint32_t fields;
+  uint32_t most_features;  // of a row
   uint8_t key_bytes;
   bool repeats, weights, groups, ids;
 };
@@ -120,6 +121,9 @@ std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, in
   header.dense_columns = static_cast<uint32_t>(batch.dense_columns);
   header.fields = static_cast<uint32_t>(fields);
   header.key_bytes = static_cast<uint8_t>(key_bytes);
+  for (size_t r = first; r < first + rows; ++r) {
+    header.most_features = std::max(header.most_features, batch.begin[r + 1] - batch.begin[r]);
+  }
   header.repeats = FieldsRepeat(batch, begin, end);
   header.weights = std::any_of(batch.weight.begin() + begin, batch.weight.begin() + end,
                                [](float w) { return w != 1; });
@@ -157,6 +161,7 @@ PackedRows::PackedRows(const char* block) {
   rows_ = header.rows;
   dense_columns_ = header.dense_columns;
   key_bytes_ = header.key_bytes;
+  most_features_ = header.most_features;
   mask_words_ = static_cast<int>(words);
   repeats_ = header.repeats;
   const char* p = block + (sizeof(Header) + 7) / 8 * 8;
@@ -177,29 +182,28 @@ PackedRows::PackedRows(const char* block) {
   records_ = p;
 }
 
-void PackedRows::Append(int64_t r, RowBatch* batch) const {
-  batch->label.push_back(Load<float>(label_ + 4 * r));
-  batch->weight.push_back(weight_ != nullptr ? Load<float>(weight_ + 4 * r) : 1);
-  if (group_ != nullptr) batch->group.push_back(Load<uint64_t>(group_ + 8 * r));
-  if (id_ != nullptr) batch->id.push_back(Load<uint64_t>(id_ + 8 * r));
-  if (dense_columns_ > 0) {
-    const size_t at = batch->dense.size();
-    batch->dense.resize(at + static_cast<size_t>(dense_columns_));
-    std::memcpy(batch->dense.data() + at, dense_ + 4 * dense_columns_ * r,
-                4 * static_cast<size_t>(dense_columns_));
-  }
-  if (batch->begin.empty()) batch->begin.push_back(0);
-  if (repeats_) {
-    AppendRepeating(records_ + offsets_[r], batch);
-  } else {
-    AppendRecord(records_ + offsets_[r], batch);
-  }
-  batch->begin.push_back(static_cast<uint32_t>(batch->key.size()));
+void PackedRows::MakeRoom(size_t rows, RowBatch* batch) const {
+  batch->label.resize(rows);
+  batch->weight.resize(rows);
+  batch->begin.resize(rows + 1);
   batch->dense_columns = dense_columns_;
-  ++batch->rows;
+  batch->dense.resize(rows * static_cast<size_t>(dense_columns_));
+  if (group_ != nullptr) batch->group.resize(rows);
+  if (id_ != nullptr) batch->id.resize(rows);
 }
 
-void PackedRows::AppendKeys(const char* p, size_t n, uint64_t* to) const {
+void PackedRows::ReadMarks(int64_t r, size_t to, RowBatch* batch) const {
+  batch->label[to] = Load<float>(label_ + 4 * r);
+  batch->weight[to] = weight_ != nullptr ? Load<float>(weight_ + 4 * r) : 1;
+  if (group_ != nullptr) batch->group[to] = Load<uint64_t>(group_ + 8 * r);
+  if (id_ != nullptr) batch->id[to] = Load<uint64_t>(id_ + 8 * r);
+  const auto columns = static_cast<size_t>(dense_columns_);
+  if (columns > 0) {
+    std::memcpy(&batch->dense[to * columns], dense_ + 4 * dense_columns_ * r, 4 * columns);
+  }
+}
+
+void PackedRows::ReadKeys(const char* p, size_t n, uint64_t* to) const {
   if (n == 0) return;  // `to` may be null
   if (key_bytes_ == 8) {
     std::memcpy(to, p, 8 * n);
@@ -209,43 +213,37 @@ void PackedRows::AppendKeys(const char* p, size_t n, uint64_t* to) const {
   for (size_t i = 0; i < n; ++i, p += key_bytes_) to[i] = Load<uint64_t>(p) & mask;
 }
 
-void PackedRows::AppendRecord(const char* p, RowBatch* batch) const {
+size_t PackedRows::ReadRecord(const char* p, uint64_t* key, uint16_t* field, float* value) const {
   size_t n = 0;
   for (int w = 0; w < mask_words_; ++w) {
     n += static_cast<size_t>(__builtin_popcountll(Load<uint64_t>(p + 8 * w)));
   }
-  const size_t at = batch->key.size();
-  batch->key.resize(at + n);
-  batch->field.resize(at + n);
-  batch->value.resize(at + n);
   const char* keys = p + 8 * mask_words_;
-  AppendKeys(keys, n, batch->key.data() + at);
+  ReadKeys(keys, n, key);
   const char* values = keys + static_cast<size_t>(key_bytes_) * n;
-  uint16_t* field = batch->field.data() + at;
-  float* value = batch->value.data() + at;
   for (int w = 0; w < mask_words_; ++w) {
+    const uint64_t valued = valued_[static_cast<size_t>(w)];
     for (uint64_t left = Load<uint64_t>(p + 8 * w); left != 0; left &= left - 1) {
       const int bit = __builtin_ctzll(left);
       *field++ = static_cast<uint16_t>(64 * w + bit);
-      const bool stored = (valued_[static_cast<size_t>(w)] >> bit & 1) != 0;
+      const bool stored = (valued >> bit & 1) != 0;
       // Reads (8 bytes follow a block), uses and advances without a branch.
       const auto v = Load<float>(values);
       *value++ = stored ? v : 1;
       values += stored ? 4 : 0;
     }
   }
+  return n;
 }
 
-void PackedRows::AppendRepeating(const char* p, RowBatch* batch) const {
-  const size_t n = Load<uint32_t>(p), at = batch->key.size();
-  if (n == 0) return;
-  batch->key.resize(at + n);
-  batch->field.resize(at + n);
-  batch->value.resize(at + n);
+size_t PackedRows::ReadRepeating(const char* p, uint64_t* key, uint16_t* field,
+                                 float* value) const {
+  const size_t n = Load<uint32_t>(p);
   p += 4;
-  std::memcpy(batch->field.data() + at, p, 2 * n);
-  AppendKeys(p + 2 * n, n, batch->key.data() + at);
-  std::memcpy(batch->value.data() + at, p + 2 * n + static_cast<size_t>(key_bytes_) * n, 4 * n);
+  std::memcpy(field, p, 2 * n);
+  ReadKeys(p + 2 * n, n, key);
+  std::memcpy(value, p + 2 * n + static_cast<size_t>(key_bytes_) * n, 4 * n);
+  return n;
 }
 
 }  // namespace mariana

@@ -32,8 +32,18 @@ class PackedRows {
   explicit PackedRows(const char* block);
 
   int64_t rows() const { return rows_; }
-  // Appends row r; the batch's features have been given room (ReserveRow).
-  void Append(int64_t r, RowBatch* batch) const;
+  // Features of a row at most.
+  size_t most_features() const { return most_features_; }
+  // Writes the features of row r, and returns how many.
+  size_t ReadFeatures(int64_t r, uint64_t* key, uint16_t* field, float* value) const {
+    const char* record = records_ + offsets_[r];
+    return repeats_ ? ReadRepeating(record, key, field, value)
+                    : ReadRecord(record, key, field, value);
+  }
+  // Writes everything else of row r as row `to` of the batch, which has room for it (MakeRoom).
+  void ReadMarks(int64_t r, size_t to, RowBatch* batch) const;
+  // Sizes all but features for so many rows of what this block holds.
+  void MakeRoom(size_t rows, RowBatch* batch) const;
   void PrefetchOffset(int64_t r) const { __builtin_prefetch(offsets_ + r); }
   void PrefetchRow(int64_t r) const {
     for (const char *p = records_ + offsets_[r], *end = records_ + offsets_[r + 1]; p < end;
@@ -43,11 +53,12 @@ class PackedRows {
   }
 
  private:
-  void AppendRecord(const char* p, RowBatch* batch) const;
-  void AppendRepeating(const char* p, RowBatch* batch) const;
-  void AppendKeys(const char* p, size_t n, uint64_t* to) const;
+  size_t ReadRecord(const char* p, uint64_t* key, uint16_t* field, float* value) const;
+  size_t ReadRepeating(const char* p, uint64_t* key, uint16_t* field, float* value) const;
+  void ReadKeys(const char* p, size_t n, uint64_t* to) const;
 
   int64_t rows_ = 0, dense_columns_ = 0;
+  size_t most_features_ = 0;
   int key_bytes_ = 8, mask_words_ = 0;
   bool repeats_ = false;
   const char *label_ = nullptr, *weight_ = nullptr, *group_ = nullptr, *id_ = nullptr;

@@ -134,6 +134,35 @@ bool SampleCache::Reader::NextWindow() {
   return true;
 }
 
+void SampleCache::Reader::ReadRows(size_t rows, RowBatch* batch) {
+  size_t most = 0, used = batch->key.size();
+  for (const PackedRows& block : window_) most = std::max(most, block.most_features());
+  const size_t room = used + rows * most;
+  batch->key.resize(room);
+  batch->field.resize(room);
+  batch->value.resize(room);
+  auto to = static_cast<size_t>(batch->rows);
+  window_.front().MakeRoom(to + rows, batch);
+  for (const size_t stop = next_ + rows; next_ < stop; ++next_, ++to) {
+    if (next_ + kOffsetsAhead < end_) {
+      At(rows_[next_ + kOffsetsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchOffset(r); });
+    }
+    if (next_ + kRowsAhead < end_) {
+      At(rows_[next_ + kRowsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchRow(r); });
+    }
+    At(rows_[next_], [&](const PackedRows& b, int64_t r) {
+      used += b.ReadFeatures(r, batch->key.data() + used, batch->field.data() + used,
+                             batch->value.data() + used);
+      b.ReadMarks(r, to, batch);
+    });
+    batch->begin[to + 1] = static_cast<uint32_t>(used);
+  }
+  batch->rows = static_cast<int64_t>(to);
+  batch->key.resize(used);
+  batch->field.resize(used);
+  batch->value.resize(used);
+}
+
 bool SampleCache::Reader::Next(int64_t rows, RowBatch* batch) {
   batch->Clear();
   while (batch->rows < rows) {
@@ -141,13 +170,7 @@ bool SampleCache::Reader::Next(int64_t rows, RowBatch* batch) {
       if (NextWindow()) continue;
       break;
     }
-    if (next_ + kOffsetsAhead < end_) {
-      At(rows_[next_ + kOffsetsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchOffset(r); });
-    }
-    if (next_ + kRowsAhead < end_) {
-      At(rows_[next_ + kRowsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchRow(r); });
-    }
-    At(rows_[next_++], [&](const PackedRows& b, int64_t r) { b.Append(r, batch); });
+    ReadRows(std::min(static_cast<size_t>(rows - batch->rows), end_ - next_), batch);
   }
   return batch->rows > 0;
 }

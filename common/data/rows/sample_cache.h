@@ -71,6 +71,8 @@ class SampleCache::Reader {
   friend class SampleCache;
   Reader(const SampleCache* cache, int64_t epoch, bool shuffle, int reader, int readers);
   bool NextWindow();
+  // Appends `rows` rows of the window.
+  void ReadRows(size_t rows, RowBatch* batch);
   // f(block, row of the block) for a row of the window.
   template <class F>
   void At(uint32_t row, F f) const {

@@ -78,7 +78,7 @@ class SparseRows {
   int other_ = -1;  // the field with column "*"
   std::vector<std::string> names_;
   std::vector<Target> targets_;
-  size_t last_ = 0;          // the slot found last
+  size_t last_ = 0;                // the slot found last
   std::vector<Slot> slots_;        // open addressing, a power of two
   std::vector<uint16_t> numbers_;  // fields with sparse features of numbers
   std::vector<Item> items_;

@@ -30,8 +30,8 @@ class TableRows {
   size_t Extra(size_t bytes) const { return has_multi_ ? bytes + 1 : 0; }
 
   // The features and marks (less label and weight) of a row; column(c) is the ColumnText of its
-  // column c. kHex: categorical values are up to 16 hexadecimal digits. False: malformed.
-  template <bool kHex, class Column>
+  // column c. kWhole: numbers are whole. False: malformed.
+  template <bool kWhole, class Column>
   bool Encode(const Column& column, RowMarks* marks, std::string* what);
 
  private:
@@ -47,15 +47,13 @@ class TableRows {
     size_t begin, end;  // steps_
   };
 
-  template <bool kHex, class Column>
-  bool EncodeCategorical(const Run& run, const Column& column);
+  template <class Column>
+  void EncodeCategorical(const Run& run, const Column& column);
   template <class Column>
   void EncodeMulti(const Step& step, const Column& column);
   bool SlowNumber(const ColumnText& text, float* x, bool whole) const;
   bool IsMissing(const ColumnText& text) const;
   bool IsAfter(const ColumnText& text) const;
-  template <bool kHex, class Column>
-  void DescribeBadValue(const Run& run, const Column& column, std::string* what) const;
   std::string BadNumber(const Step& step, const ColumnText& text, bool whole) const;
 
   const RowPlan& plan_;
@@ -67,7 +65,7 @@ class TableRows {
   int label_ = -1, weight_ = -1, group_ = -1, id_ = -1, time_ = -1;
 };
 
-template <bool kHex, class Column>
+template <bool kWhole, class Column>
 bool TableRows::Encode(const Column& column, RowMarks* marks, std::string* what) {
   float* numbers = encoder_->numbers();
   const size_t count = numbers_.size();
@@ -76,18 +74,15 @@ bool TableRows::Encode(const Column& column, RowMarks* marks, std::string* what)
     const uint64_t value = ParseDigits8(Load64(text.p), std::min<size_t>(text.n, 8));
     numbers[i] = text.n == 0 ? kMissing : static_cast<float>(value);
     if (__builtin_expect(text.n > 8 || value > 99999999, 0) &&
-        !SlowNumber(text, &numbers[i], kHex)) {
-      *what = BadNumber(numbers_[i], text, kHex);
+        !SlowNumber(text, &numbers[i], kWhole)) {
+      *what = BadNumber(numbers_[i], text, kWhole);
       return false;
     }
   }
   encoder_->CookNumbers();
   for (const Run& run : runs_) {
     if (run.kind == RowFieldKind::kCategorical) {
-      if (!EncodeCategorical<kHex>(run, column)) {
-        DescribeBadValue<kHex>(run, column, what);
-        return false;
-      }
+      EncodeCategorical(run, column);
     } else if (run.kind == RowFieldKind::kMulti) {
       for (size_t i = run.begin; i < run.end; ++i) EncodeMulti(steps_[i], column);
     } else {
@@ -103,35 +98,22 @@ bool TableRows::Encode(const Column& column, RowMarks* marks, std::string* what)
   return true;
 }
 
-template <bool kHex, class Column>
-bool TableRows::EncodeCategorical(const Run& run, const Column& column) {
-  uint64_t bad = 0;
+template <class Column>
+void TableRows::EncodeCategorical(const Run& run, const Column& column) {
   const RowEncoder::Place to = encoder_->place();
   size_t written = 0;
   for (size_t i = run.begin; i < run.end; ++i) {
     const Step& step = steps_[i];
     const ColumnText text = column(step.column);
-    uint64_t hash;
-    if (__builtin_expect(text.n <= 8, 1)) {
-      const uint64_t word = LowBytes(Load64(text.p), text.n);
-      if (kHex) bad |= NotHex8(word, text.n);
-      hash = key_hash::OfWord(word, text.n);
-    } else {
-      if (kHex) {
-        bad |= NotHex8(Load64(text.p), 8);
-        bad |= text.n > 16 ? 1 : NotHex8(Load64(text.p + text.n - 8), 8);
-      }
-      hash = HashPadded(text.p, text.n);
-    }
-    const bool there = text.n > 0 && !(!kHex && has_missing_words_ && IsMissing(text));
+    const uint64_t hash = HashPadded(text.p, text.n);
+    const bool there = text.n > 0 && !(has_missing_words_ && IsMissing(text));
     to.key[written] = MakeKey(step.seed, hash);
     to.field[written] = step.field;
     to.value[written] = 1;
     written += there;
-    if (step.crossed && there) encoder_->Cross(step.field, hash, 1);
+    if (__builtin_expect(step.crossed && there, 0)) encoder_->Cross(step.field, hash, 1);
   }
   encoder_->Advance(written);
-  return bad == 0;
 }
 
 template <class Column>
@@ -146,23 +128,6 @@ void TableRows::EncodeMulti(const Step& step, const Column& column) {
     encoder_->Hash(step.seed, step.field, hash, 1, stop != p);
     if (step.crossed && stop != p) encoder_->Cross(step.field, hash, 1);
     p = stop + 1;
-  }
-}
-
-template <bool kHex, class Column>
-void TableRows::DescribeBadValue(const Run& run, const Column& column, std::string* what) const {
-  for (size_t i = run.begin; i < run.end; ++i) {
-    const ColumnText text = column(steps_[i].column);
-    if (std::all_of(text.p, text.p + text.n,
-                    [](char c) { return NotHex8(static_cast<uint8_t>(c), 1) == 0; }) &&
-        text.n <= 16) {
-      continue;
-    }
-    *what = "column " + std::to_string(steps_[i].column + 1) + " (" +
-            names_[static_cast<size_t>(steps_[i].column)] + ") is \"" +
-            std::string(text.p, std::min<size_t>(text.n, 32)) +
-            "\"; expected up to 16 hexadecimal digits, or nothing";
-    return;
   }
 }
 

@@ -95,8 +95,6 @@ TEST_CASE("numbers are read as strtof reads them, or refused") {
     std::string s = "1234567";
     s.insert(static_cast<size_t>(c % 8), 1, static_cast<char>(c));
     CHECK((ParseDigits8(Load64(padded(s).data()), 8) <= 99999999) == (c >= '0' && c <= '9'));
-    CHECK((NotHex8(Load64(padded(s).data()), 8) == 0) == (isxdigit(c) != 0));
-    CHECK(NotHex8(Load64(padded(s).data()), static_cast<size_t>(c % 8)) == 0);
   }
 }
 
@@ -139,24 +137,23 @@ TEST_CASE("malformed criteo lines are told with their place, counted and left ou
       ParseText("format: criteo\n", good + "1\t2\n" + "\n" + CriteoLine("2", "3", "ab") +
                                         CriteoLine("1", "3x", "ab") + CriteoLine("1", "1.5", "") +
                                         CriteoLine("1", "3", "xyz") +
-                                        CriteoLine("0", "3", "00000000000000000") + good + "0");
+                                        CriteoLine("0", "3", "0000g0000000") + good + "0");
   CHECK(p.batch.rows == 2);
   CHECK(p.batch.key.size() == 52);
   CHECK(p.rows == 9);
   CHECK(p.bad == 7);
   CHECK(
       p.told ==
-      Strings{"rows.txt:2: 2 columns; expected 40 between tabs: label, 13 whole numbers, 26 "
-              "hexadecimal values",
-              "rows.txt:4: the label is \"2\"; expected 0 or 1",
-              "rows.txt:5: column 2 (I1) is \"3x\"; expected a whole number, or nothing",
-              "rows.txt:6: column 2 (I1) is \"1.5\"; expected a whole number, or nothing",
-              "rows.txt:7: column 15 (C1) is \"xyz\"; expected up to 16 hexadecimal digits, or "
-              "nothing",
-              "rows.txt:8: column 15 (C1) is \"00000000000000000\"; expected up to 16 hexadecimal "
-              "digits, or nothing",
-              "rows.txt:10: 1 columns; expected 40 between tabs: label, 13 whole numbers, 26 "
-              "hexadecimal values"});
+      Strings{
+          "rows.txt:2: 2 columns; expected 40 between tabs: label, 13 whole numbers, 26 "
+          "hexadecimal values",
+          "rows.txt:4: the label is \"2\"; expected 0 or 1",
+          "rows.txt:5: column 2 (I1) is \"3x\"; expected a whole number, or nothing",
+          "rows.txt:6: column 2 (I1) is \"1.5\"; expected a whole number, or nothing",
+          "rows.txt:7: column 15 (C1) is \"xyz\"; expected hexadecimal digits, or nothing",
+          "rows.txt:8: column 15 (C1) is \"0000g0000000\"; expected hexadecimal digits, or nothing",
+          "rows.txt:10: 1 columns; expected 40 between tabs: label, 13 whole numbers, 26 "
+          "hexadecimal values"});
 }
 
 TEST_CASE("the same row as TSV, CSV, libsvm, libffm and VW gives the same features") {
