@@ -1,6 +1,6 @@
 // PackedRows: a block of rows packed for memory: what the sample cache keeps. Any row is read
-// without the others. A row of 39 categorical features takes 8 bytes each and 9 for the rest, a
-// quarter less than Criteo's text; with key_bytes 4 half of that.
+// without the others. A row of 39 categorical features takes 8 bytes for each and 16 for the rest
+// (Criteo's text: 270); with key_bytes 4 half of that.
 //
 // Layout (native byte order: a block never leaves the process): a header; label [rows]; weight
 // [rows] unless all are 1; group, id [rows] where there are any; dense [rows, columns]; the offset
