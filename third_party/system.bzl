@@ -18,6 +18,7 @@ _OPTIONAL_LIBS = {
     "jpeg": ("libjpeg", "jpeglib.h", ["-ljpeg"]),
     "lmdb": ("lmdb", "lmdb.h", ["-llmdb"]),
     "opencv": (None, "opencv4/opencv2/imgcodecs.hpp", ["-lopencv_imgcodecs", "-lopencv_core"]),
+    "zstd": ("libzstd", "zstd.h", ["-lzstd"]),
 }
 
 _APT = "scripts/setup installs them all"

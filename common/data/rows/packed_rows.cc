@@ -1,0 +1,249 @@
+#include "common/data/rows/packed_rows.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace mariana {
+namespace {
+
+struct Header {
+  uint32_t rows;
+  uint32_t dense_columns;
+  uint32_t fields;
+  uint32_t most_features;  // of a row
+  uint8_t key_bytes;
+  bool repeats, weights, groups, ids;
+};
+
+uint64_t LowMask(int bytes) { return bytes == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * bytes)) - 1; }
+
+class Writer {
+ public:
+  template <class T>
+  void Put(const T* values, size_t n) {
+    const char* p = reinterpret_cast<const char*>(values);
+    bytes_.insert(bytes_.end(), p, p + n * sizeof(T));
+  }
+  void Align(size_t to) {
+    while (bytes_.size() % to != 0) bytes_.push_back(0);
+  }
+  size_t size() const { return bytes_.size(); }
+  std::vector<char>* bytes() { return &bytes_; }
+
+ private:
+  std::vector<char> bytes_;
+};
+
+bool FieldsRepeat(const RowBatch& batch, int64_t begin, int64_t end) {
+  for (int64_t r = begin; r < end; ++r) {
+    const auto at = static_cast<size_t>(r);
+    for (uint32_t i = batch.begin[at] + 1; i < batch.begin[at + 1]; ++i) {
+      if (batch.field[i] <= batch.field[i - 1]) return true;
+    }
+  }
+  return false;
+}
+
+// A bit per field that has another value than 1 somewhere.
+std::vector<uint64_t> ValuedFields(const RowBatch& batch, int64_t begin, int64_t end,
+                                   size_t words) {
+  std::vector<uint64_t> valued(words, 0);
+  const uint32_t last = batch.begin[static_cast<size_t>(end)];
+  for (uint32_t i = batch.begin[static_cast<size_t>(begin)]; i < last; ++i) {
+    valued[batch.field[i] / 64] |= uint64_t{batch.value[i] != 1} << (batch.field[i] % 64);
+  }
+  return valued;
+}
+
+bool Has(const std::vector<uint64_t>& bits, size_t i) {
+  return (bits[i / 64] >> (i % 64) & 1) != 0;
+}
+
+size_t MaskWords(uint32_t fields) { return (fields + 63) / 64; }
+
+// Records one after the other, each a row's features.
+class RecordWriter {
+ public:
+  RecordWriter(const RowBatch& batch, const Header& header, std::vector<uint64_t> valued)
+      : batch_(batch), header_(header), valued_(std::move(valued)), mask_(valued_.size()) {}
+
+  void Put(uint32_t begin, uint32_t end, Writer* out) {
+    const uint32_t n = end - begin;
+    if (header_.repeats) {
+      out->Put(&n, 1);
+      out->Put(&batch_.field[begin], n);
+    } else {
+      std::fill(mask_.begin(), mask_.end(), 0);
+      for (uint32_t i = begin; i < end; ++i) {
+        mask_[batch_.field[i] / 64] |= uint64_t{1} << (batch_.field[i] % 64);
+      }
+      out->Put(mask_.data(), mask_.size());
+    }
+    if (header_.key_bytes == 8) {
+      out->Put(batch_.key.data() + begin, n);
+    } else {
+      for (uint32_t i = begin; i < end; ++i) {
+        out->Put(reinterpret_cast<const char*>(&batch_.key[i]), header_.key_bytes);
+      }
+    }
+    if (header_.repeats) {
+      out->Put(batch_.value.data() + begin, n);
+    } else {
+      for (uint32_t i = begin; i < end; ++i) {
+        if (Has(valued_, batch_.field[i])) out->Put(&batch_.value[i], 1);
+      }
+    }
+  }
+
+ private:
+  const RowBatch& batch_;
+  const Header header_;
+  const std::vector<uint64_t> valued_;
+  std::vector<uint64_t> mask_;
+};
+
+template <class T>
+T Load(const char* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(T));
+  return value;
+}
+
+}  // namespace
+
+std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, int fields,
+                           int key_bytes) {
+  const auto first = static_cast<size_t>(begin), rows = static_cast<size_t>(end - begin);
+  Header header{};
+  header.rows = static_cast<uint32_t>(rows);
+  header.dense_columns = static_cast<uint32_t>(batch.dense_columns);
+  header.fields = static_cast<uint32_t>(fields);
+  header.key_bytes = static_cast<uint8_t>(key_bytes);
+  for (size_t r = first; r < first + rows; ++r) {
+    header.most_features = std::max(header.most_features, batch.begin[r + 1] - batch.begin[r]);
+  }
+  header.repeats = FieldsRepeat(batch, begin, end);
+  header.weights = std::any_of(batch.weight.begin() + begin, batch.weight.begin() + end,
+                               [](float w) { return w != 1; });
+  header.groups = !batch.group.empty();
+  header.ids = !batch.id.empty();
+  const auto valued = ValuedFields(batch, begin, end, MaskWords(header.fields));
+  Writer out;
+  out.bytes()->reserve(rows * 64 + 10 * (batch.begin[first + rows] - batch.begin[first]));
+  out.Put(&header, 1);
+  out.Align(8);
+  out.Put(valued.data(), valued.size());
+  if (header.groups) out.Put(&batch.group[first], rows);
+  if (header.ids) out.Put(&batch.id[first], rows);
+  out.Put(&batch.label[first], rows);
+  if (header.weights) out.Put(&batch.weight[first], rows);
+  out.Put(batch.dense.data() + first * header.dense_columns, rows * header.dense_columns);
+  const size_t offsets_at = out.size();
+  std::vector<uint32_t> offsets(rows + 1, 0);
+  out.Put(offsets.data(), rows + 1);
+  const size_t records_at = out.size();
+  RecordWriter records(batch, header, valued);
+  for (size_t r = 0; r < rows; ++r) {
+    records.Put(batch.begin[first + r], batch.begin[first + r + 1], &out);
+    CHECK_LT(out.size() - records_at, UINT32_MAX) << "rows of a block exceed 4 GiB";
+    offsets[r + 1] = static_cast<uint32_t>(out.size() - records_at);
+  }
+  std::memcpy(out.bytes()->data() + offsets_at, offsets.data(), 4 * (rows + 1));
+  out.bytes()->resize(out.size() + 8);
+  return std::move(*out.bytes());
+}
+
+PackedRows::PackedRows(const char* block) {
+  const auto header = Load<Header>(block);
+  const size_t rows = header.rows, words = MaskWords(header.fields);
+  rows_ = header.rows;
+  dense_columns_ = header.dense_columns;
+  key_bytes_ = header.key_bytes;
+  most_features_ = header.most_features;
+  mask_words_ = static_cast<int>(words);
+  repeats_ = header.repeats;
+  const char* p = block + (sizeof(Header) + 7) / 8 * 8;
+  valued_.resize(words);
+  std::memcpy(valued_.data(), p, 8 * words);
+  const auto take = [&](bool there, size_t bytes) {
+    const char* begin = there ? p : nullptr;
+    p += there ? bytes : 0;
+    return begin;
+  };
+  take(true, 8 * words);
+  group_ = take(header.groups, 8 * rows);
+  id_ = take(header.ids, 8 * rows);
+  label_ = take(true, 4 * rows);
+  weight_ = take(header.weights, 4 * rows);
+  dense_ = take(true, 4 * rows * header.dense_columns);
+  offsets_ = reinterpret_cast<const uint32_t*>(take(true, 4 * (rows + 1)));
+  records_ = p;
+}
+
+void PackedRows::MakeRoom(size_t rows, RowBatch* batch) const {
+  batch->label.resize(rows);
+  batch->weight.resize(rows);
+  batch->begin.resize(rows + 1);
+  batch->dense_columns = dense_columns_;
+  batch->dense.resize(rows * static_cast<size_t>(dense_columns_));
+  if (group_ != nullptr) batch->group.resize(rows);
+  if (id_ != nullptr) batch->id.resize(rows);
+}
+
+void PackedRows::ReadMarks(int64_t r, size_t to, RowBatch* batch) const {
+  batch->label[to] = Load<float>(label_ + 4 * r);
+  batch->weight[to] = weight_ != nullptr ? Load<float>(weight_ + 4 * r) : 1;
+  if (group_ != nullptr) batch->group[to] = Load<uint64_t>(group_ + 8 * r);
+  if (id_ != nullptr) batch->id[to] = Load<uint64_t>(id_ + 8 * r);
+  const auto columns = static_cast<size_t>(dense_columns_);
+  if (columns > 0) {
+    std::memcpy(&batch->dense[to * columns], dense_ + 4 * dense_columns_ * r, 4 * columns);
+  }
+}
+
+void PackedRows::ReadKeys(const char* p, size_t n, uint64_t* to) const {
+  if (n == 0) return;  // `to` may be null
+  if (key_bytes_ == 8) {
+    std::memcpy(to, p, 8 * n);
+    return;
+  }
+  const uint64_t mask = LowMask(key_bytes_);
+  for (size_t i = 0; i < n; ++i, p += key_bytes_) to[i] = Load<uint64_t>(p) & mask;
+}
+
+size_t PackedRows::ReadRecord(const char* p, uint64_t* key, uint16_t* field, float* value) const {
+  size_t n = 0;
+  for (int w = 0; w < mask_words_; ++w) {
+    n += static_cast<size_t>(__builtin_popcountll(Load<uint64_t>(p + 8 * w)));
+  }
+  const char* keys = p + 8 * mask_words_;
+  ReadKeys(keys, n, key);
+  const char* values = keys + static_cast<size_t>(key_bytes_) * n;
+  for (int w = 0; w < mask_words_; ++w) {
+    const uint64_t valued = valued_[static_cast<size_t>(w)];
+    for (uint64_t left = Load<uint64_t>(p + 8 * w); left != 0; left &= left - 1) {
+      const int bit = __builtin_ctzll(left);
+      *field++ = static_cast<uint16_t>(64 * w + bit);
+      const bool stored = (valued >> bit & 1) != 0;
+      // Reads (8 bytes follow a block), uses and advances without a branch.
+      const auto v = Load<float>(values);
+      *value++ = stored ? v : 1;
+      values += stored ? 4 : 0;
+    }
+  }
+  return n;
+}
+
+size_t PackedRows::ReadRepeating(const char* p, uint64_t* key, uint16_t* field,
+                                 float* value) const {
+  const size_t n = Load<uint32_t>(p);
+  p += 4;
+  std::memcpy(field, p, 2 * n);
+  ReadKeys(p + 2 * n, n, key);
+  std::memcpy(value, p + 2 * n + static_cast<size_t>(key_bytes_) * n, 4 * n);
+  return n;
+}
+
+}  // namespace mariana

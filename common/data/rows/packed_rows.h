@@ -1,0 +1,70 @@
+// PackedRows: a block of rows packed for memory: what the sample cache keeps. Any row is read
+// without the others. A row of 39 categorical features takes 8 bytes for each and 16 for the rest
+// (Criteo's text: 270); with key_bytes 4 half of that.
+//
+// Layout (native byte order: a block never leaves the process): a header; label [rows]; weight
+// [rows] unless all are 1; group, id [rows] where there are any; dense [rows, columns]; the offset
+// of each record, and their end; records. A record is
+//   a bit per field that has a feature, keys of key_bytes each, values of those fields that have
+//   other values than 1 in this block; or, where a field repeats in a row,
+//   the number of features, their fields, keys, values of all.
+// Keys are kept as they are: a dictionary per field and block would be smaller, but each key would
+// have to be looked up while the first epoch is under way.
+// Thread-safe: const after construction.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "common/data/rows/row_batch.h"
+
+namespace mariana {
+
+// rows [begin, end) of a batch; fields are below `fields`. Keys lose the bytes above key_bytes.
+std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, int fields,
+                           int key_bytes);
+
+class PackedRows {
+ public:
+  PackedRows() = default;
+  // A block that PackRows made; it must outlive this and have 8 readable bytes behind it.
+  explicit PackedRows(const char* block);
+
+  int64_t rows() const { return rows_; }
+  // Features of a row at most.
+  size_t most_features() const { return most_features_; }
+  // Writes the features of row r, and returns how many.
+  size_t ReadFeatures(int64_t r, uint64_t* key, uint16_t* field, float* value) const {
+    const char* record = records_ + offsets_[r];
+    return repeats_ ? ReadRepeating(record, key, field, value)
+                    : ReadRecord(record, key, field, value);
+  }
+  // Writes everything else of row r as row `to` of the batch, which has room for it (MakeRoom).
+  void ReadMarks(int64_t r, size_t to, RowBatch* batch) const;
+  // Sizes all but features for so many rows of what this block holds.
+  void MakeRoom(size_t rows, RowBatch* batch) const;
+  void PrefetchOffset(int64_t r) const { __builtin_prefetch(offsets_ + r); }
+  void PrefetchRow(int64_t r) const {
+    for (const char *p = records_ + offsets_[r], *end = records_ + offsets_[r + 1]; p < end;
+         p += 64) {
+      __builtin_prefetch(p);
+    }
+  }
+
+ private:
+  size_t ReadRecord(const char* p, uint64_t* key, uint16_t* field, float* value) const;
+  size_t ReadRepeating(const char* p, uint64_t* key, uint16_t* field, float* value) const;
+  void ReadKeys(const char* p, size_t n, uint64_t* to) const;
+
+  int64_t rows_ = 0, dense_columns_ = 0;
+  size_t most_features_ = 0;
+  int key_bytes_ = 8, mask_words_ = 0;
+  bool repeats_ = false;
+  const char *label_ = nullptr, *weight_ = nullptr, *group_ = nullptr, *id_ = nullptr;
+  const char *dense_ = nullptr, *records_ = nullptr;
+  const uint32_t* offsets_ = nullptr;
+  std::vector<uint64_t> valued_;  // a bit per field whose values are stored
+};
+
+}  // namespace mariana

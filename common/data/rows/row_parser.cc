@@ -1,0 +1,152 @@
+#include "common/data/rows/row_parser.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/base/error.h"
+#include "common/config/mistakes.h"
+#include "common/data/rows/numbers.h"
+
+namespace mariana {
+namespace {
+
+// Text scanned at a time: it and its positions stay in the first-level cache.
+constexpr size_t kSlice = 1 << 15;
+
+}  // namespace
+
+std::string ShownText(const char* p, size_t n) {
+  return "\"" + OneLine(std::string(p, std::min<size_t>(n, 64)), 40) + "\"";
+}
+
+RowParser::RowParser(const RowPlan* plan, const RowFiles* files, RowPart part, BadRows* bad)
+    : plan_(plan), files_(files), choice_(*plan, part), bad_(bad), encoder_(plan) {}
+
+void RowParser::Parse(const TextChunk& chunk, RowBatch* batch) {
+  chunk_ = &chunk;
+  lines_ = records_ = 0;
+  if (chunk.file != file_) StartFile(file_ = chunk.file);
+  if (chunk.overlong) {
+    records_ = 1;
+    Report(chunk.offset, 0,
+           StrCat("the line is longer than line_limit (", plan_->spec().line_limit, " bytes)"));
+    bad_->CountRows(1);
+    return;
+  }
+  const int64_t rows_before = batch->rows;
+  encoder_.Attach(batch, expected_rows_);
+  size_t begin = 0;
+  if (chunk.offset == 0 && chunk.size >= 3 &&
+      std::memcmp(chunk.text.data(), "\xEF\xBB\xBF", 3) == 0) {
+    begin = 3;  // a byte order mark
+  }
+  for (size_t slice = kSlice; begin < chunk.size;) {
+    const size_t n = std::min(slice, chunk.size - begin);
+    const size_t done = ParseSlice(chunk, begin, n, begin + n == chunk.size);
+    slice = done == 0 ? 2 * slice : kSlice;  // a record longer than the slice
+    begin += done;
+  }
+  encoder_.Detach();
+  bad_->CountRows(records_);
+  expected_rows_ = static_cast<size_t>(batch->rows - rows_before) + 16;
+}
+
+// Parses the records that end in [begin, begin + n); returns how many bytes they are.
+size_t RowParser::ParseSlice(const TextChunk& chunk, size_t begin, size_t n, bool last) {
+  const char* text = chunk.text.data() + begin;
+  FindDelimiters(UsableScans().front(), delimiters_, text, n, &positions_);
+  const uint32_t* at = positions_.delimiters();
+  const bool header = skips_header_ && chunk.offset == 0;
+  uint32_t first = 0;  // of the line's delimiters
+  for (size_t i = 0; i < positions_.lines; ++i) {
+    RowLine line{text, at + first, 0, 0, 0};
+    line.begin = line.at[-1] + 1;
+    size_t end = i;
+    while (Continues(text + line.begin, at[positions_.line_end[end]] - line.begin)) {
+      if (++end < positions_.lines) continue;
+      if (!last) return line.begin;
+      --end;
+      break;
+    }
+    const uint32_t line_break = positions_.line_end[end];
+    line.count = line_break - first;
+    line.end = at[line_break];
+    if (line.end > line.begin && text[line.end - 1] == '\r') --line.end;
+    if (line.end > line.begin && !(header && lines_ == 0)) {
+      Row(line, chunk.offset + static_cast<int64_t>(begin + line.begin), lines_);
+    }
+    lines_ += static_cast<int64_t>(end - i) + 1;
+    first = line_break + 1;
+    i = end;
+  }
+  return first == 0 ? 0 : at[first - 1] + 1;
+}
+
+void RowParser::Row(const RowLine& line, int64_t offset, int64_t index) {
+  ++records_;
+  RowMarks marks;
+  marks.file = chunk_->file;
+  marks.offset = offset;
+  marks.past_cut = offset >= (*files_)[chunk_->file].held_out_from;
+  std::string what;
+  if (line.end - line.begin > plan_->spec().line_limit) {
+    what = StrCat("the line is longer than line_limit (", plan_->spec().line_limit, " bytes)");
+  } else if (ParseRow(line, &marks, &what) && encoder_.AddCrosses(&what)) {
+    if (choice_.Takes(&marks)) encoder_.EndRow(marks.label, marks.weight, marks.group, marks.id);
+    return;
+  }
+  Report(offset, index, what);
+}
+
+void RowParser::Report(int64_t offset, int64_t index, const std::string& what) {
+  bad_->Add([&] {
+    const int64_t line =
+        chunk_->first_line > 0 ? chunk_->first_line + index : files_->LineAt(chunk_->file, offset);
+    return StrCat((*files_)[chunk_->file].path, ":", line, ": ", what);
+  });
+}
+
+bool RowParser::ParseLabel(const char* p, size_t n, float* label, std::string* what) const {
+  const RowSpec& spec = plan_->spec();
+  if (!spec.positive.empty()) {
+    *label = std::string_view(p, n) == spec.positive ? 1 : 0;
+    return true;
+  }
+  if (n == 1 && (*p == '0' || *p == '1')) {
+    *label = static_cast<float>(*p - '0');
+    return true;
+  }
+  if (!ParseReal(p, n, label)) {
+    *what = "the label is " + ShownText(p, n) + "; expected a number";
+    return false;
+  }
+  if (spec.labels == LabelKind::kNumber) return true;
+  if (*label != 0 && *label != 1 && *label != -1) {
+    *what = "the label is " + ShownText(p, n) +
+            "; expected 1 for a click, 0 or -1 for none (or set labels: number)";
+    return false;
+  }
+  *label = *label > 0 ? 1 : 0;
+  return true;
+}
+
+bool RowParser::ParseWeight(const char* p, size_t n, float* weight, std::string* what) {
+  if (ParseReal(p, n, weight) && *weight >= 0) return true;
+  *what = "the weight is " + ShownText(p, n) + "; expected a number from 0 up";
+  return false;
+}
+
+std::unique_ptr<RowParser> MakeRowParser(const RowPlan* plan, const RowFiles* files, RowPart part,
+                                         BadRows* bad) {
+  const RowParserInputs inputs{plan, files, part, bad};
+  switch (plan->spec().format) {
+    case RowFormat::kCriteo: return MakeCriteoParser(inputs);
+    case RowFormat::kCsv: return MakeCsvParser(inputs);
+    case RowFormat::kLibsvm: return MakeLibsvmParser(inputs);
+    case RowFormat::kLibffm: return MakeLibffmParser(inputs);
+    case RowFormat::kVw: return MakeVwParser(inputs);
+  }
+  return nullptr;
+}
+
+}  // namespace mariana

@@ -1,0 +1,178 @@
+#include "common/data/rows/sample_cache.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "common/base/random.h"
+#include "common/data/rows/key_hash.h"
+
+namespace mariana {
+namespace {
+
+// How far ahead of the row that is read its successors are fetched.
+constexpr size_t kOffsetsAhead = 16, kRowsAhead = 8;
+
+// A uniform permutation under a seed (Fisher-Yates). The multiply-shift's bias is below 2^-32.
+void Permute(uint64_t seed, std::vector<uint32_t>* items) {
+  for (size_t i = items->size(); i > 1; --i) {
+    const uint64_t bits = Mix(seed ^ i, kHashSecret[1] ^ (seed >> 32));
+    const auto j =
+        static_cast<size_t>(static_cast<unsigned __int128>(Mix(bits, kHashSecret[2])) * i >> 64);
+    std::swap((*items)[i - 1], (*items)[j]);
+  }
+}
+
+uint64_t PassSeed(uint64_t seed, int64_t epoch) {
+  const Philox4 p = Philox(seed, kShuffleStream, static_cast<uint64_t>(epoch));
+  return uint64_t{p.v[0]} << 32 | p.v[1];
+}
+
+}  // namespace
+
+SampleCache::SampleCache(Options options) : options_(std::move(options)) {
+  CHECK(options_.key_bytes >= 1 && options_.key_bytes <= 8);
+  CHECK(options_.block_bits >= 0 && options_.window_blocks << options_.block_bits < INT64_C(1)
+                                                                                        << 32);
+}
+
+void SampleCache::Add(const RowBatch& batch) {
+  CHECK(!sealed_);
+  rows_ += batch.rows;
+  for (int64_t begin = 0; begin < batch.rows;) {
+    const int64_t end = std::min(batch.rows, begin + block_rows() - pending_.rows);
+    if (end - begin == block_rows()) {
+      Keep(PackRows(batch, begin, end, options_.fields, options_.key_bytes));
+    } else {
+      AppendRows(batch, begin, end, &pending_);
+    }
+    if (pending_.rows == block_rows()) {
+      Keep(PackRows(pending_, 0, pending_.rows, options_.fields, options_.key_bytes));
+      pending_.Clear();
+    }
+    begin = end;
+  }
+}
+
+void SampleCache::Seal() {
+  if (pending_.rows > 0) {
+    Keep(PackRows(pending_, 0, pending_.rows, options_.fields, options_.key_bytes));
+  }
+  pending_ = RowBatch();
+  sealed_ = true;
+}
+
+void SampleCache::Keep(std::vector<char> packed) {
+  Block block;
+  const auto bytes = static_cast<int64_t>(packed.size());
+  if (memory_bytes_ + bytes <= options_.memory_bytes) {
+    memory_bytes_ += bytes;
+    packed.shrink_to_fit();
+    block.bytes = std::move(packed);
+    block.rows = PackedRows(block.bytes.data());
+  } else {
+    if (file_ == nullptr) file_ = std::make_unique<SpillFile>(options_.folder);
+    block.place = file_->Append(packed.data(), packed.size());
+  }
+  blocks_.push_back(std::move(block));
+}
+
+std::unique_ptr<SampleCache::Reader> SampleCache::Read(int64_t epoch, bool shuffle, int reader,
+                                                       int readers) const {
+  CHECK(sealed_);
+  return std::unique_ptr<Reader>(new Reader(this, epoch, shuffle, reader, readers));
+}
+
+SampleCache::Reader::Reader(const SampleCache* cache, int64_t epoch, bool shuffle, int reader,
+                            int readers)
+    : cache_(cache),
+      seed_(PassSeed(cache->options_.seed, epoch)),
+      shuffle_(shuffle),
+      reader_(reader),
+      readers_(readers),
+      order_(cache->blocks_.size()) {
+  std::iota(order_.begin(), order_.end(), 0);
+  if (shuffle_) Permute(seed_, &order_);
+}
+
+bool SampleCache::Reader::NextWindow() {
+  if (next_block_ == order_.size()) return false;
+  const auto blocks = static_cast<size_t>(cache_->options_.window_blocks);
+  const size_t begin = next_block_, end = std::min(order_.size(), begin + blocks);
+  next_block_ = end;
+  // The short block comes last, so that a row's block is a shift away.
+  std::sort(order_.begin() + static_cast<std::ptrdiff_t>(begin),
+            order_.begin() + static_cast<std::ptrdiff_t>(end));
+  window_.clear();
+  loaded_.resize(blocks);
+  int64_t rows = 0;
+  for (size_t i = begin; i < end; ++i) {
+    const Block& block = cache_->blocks_[order_[i]];
+    if (block.bytes.empty()) {
+      std::vector<char>& bytes = loaded_[i - begin];
+      bytes.resize(block.place.bytes);
+      cache_->file_->Read(block.place, bytes.data());
+      window_.emplace_back(bytes.data());
+    } else {
+      window_.push_back(block.rows);
+    }
+    rows += window_.back().rows();
+  }
+  for (size_t i = end; i < std::min(order_.size(), end + blocks); ++i) {
+    const Block& block = cache_->blocks_[order_[i]];
+    if (block.bytes.empty()) cache_->file_->WillRead(block.place);
+  }
+  rows_.resize(static_cast<size_t>(rows));
+  std::iota(rows_.begin(), rows_.end(), 0);
+  if (shuffle_) Permute(Mix(seed_ ^ kHashSecret[0], begin ^ kHashSecret[3]), &rows_);
+  const auto share = [&](int i) {
+    return static_cast<size_t>(rows) * static_cast<size_t>(i) / static_cast<size_t>(readers_);
+  };
+  next_ = share(reader_);
+  end_ = share(reader_ + 1);
+  return true;
+}
+
+void SampleCache::Reader::ReadRows(size_t rows, RowBatch* batch) {
+  size_t most = 0, used = batch->key.size();
+  for (const PackedRows& block : window_) most = std::max(most, block.most_features());
+  const size_t room = used + rows * most;
+  batch->key.resize(room);
+  batch->field.resize(room);
+  batch->value.resize(room);
+  auto to = static_cast<size_t>(batch->rows);
+  window_.front().MakeRoom(to + rows, batch);
+  for (const size_t stop = next_ + rows; next_ < stop; ++next_, ++to) {
+    if (next_ + kOffsetsAhead < end_) {
+      At(rows_[next_ + kOffsetsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchOffset(r); });
+    }
+    if (next_ + kRowsAhead < end_) {
+      At(rows_[next_ + kRowsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchRow(r); });
+    }
+    At(rows_[next_], [&](const PackedRows& b, int64_t r) {
+      used += b.ReadFeatures(r, batch->key.data() + used, batch->field.data() + used,
+                             batch->value.data() + used);
+      b.ReadMarks(r, to, batch);
+    });
+    batch->begin[to + 1] = static_cast<uint32_t>(used);
+  }
+  batch->rows = static_cast<int64_t>(to);
+  batch->key.resize(used);
+  batch->field.resize(used);
+  batch->value.resize(used);
+}
+
+bool SampleCache::Reader::Next(int64_t rows, RowBatch* batch) {
+  batch->Clear();
+  while (batch->rows < rows) {
+    if (next_ == end_) {
+      if (NextWindow()) continue;
+      break;
+    }
+    ReadRows(std::min(static_cast<size_t>(rows - batch->rows), end_ - next_), batch);
+  }
+  return batch->rows > 0;
+}
+
+}  // namespace mariana
