@@ -106,14 +106,18 @@ void OrderedUpdates::EndAfter(int64_t round) {
 
 bool OrderedUpdates::Apply(Board* board, int server, int64_t round,
                            const std::function<void(int block, std::string_view section)>& f) {
+  const auto over = [&] { return shared_->last_round.load(std::memory_order_acquire) < round; };
+  // All of them first: as long as one is computed, the parameters stand still.
   for (int b = 0; b < blocks(); ++b) {
-    Block* from = BlockAt(b);
-    const auto over = [&] { return shared_->last_round.load(std::memory_order_acquire) < round; };
-    board->Wait([&] { return from->rounds.load(std::memory_order_acquire) > round || over(); },
-                StrCat("block ", b, " of round ", round));
+    board->Wait(
+        [&] { return BlockAt(b)->rounds.load(std::memory_order_acquire) > round || over(); },
+        StrCat("block ", b, " of round ", round));
     if (over()) return false;
-    const int64_t begin = server == 0 ? 0 : from->end[server - 1];
-    f(b, std::string_view(BytesOf(b) + begin, static_cast<size_t>(from->end[server] - begin)));
+  }
+  for (int b = 0; b < blocks(); ++b) {
+    const int64_t* end = BlockAt(b)->end;
+    const int64_t begin = server == 0 ? 0 : end[server - 1];
+    f(b, std::string_view(BytesOf(b) + begin, static_cast<size_t>(end[server] - begin)));
   }
   shared_->server[server].rounds.store(round + 1, std::memory_order_release);
   board->Announce();

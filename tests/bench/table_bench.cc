@@ -106,14 +106,11 @@ void Bench(const char* name, const TableSpec& spec, int64_t distinct_keys) {
   }
   const TableShard::Stats stats = table.shard(0)->stats();
   std::printf(
-      "%s: %lld rows of %d bytes, %.2f GB, %.0f%% on huge pages; M keys/s: locate %.1f, gather "
-      "%.1f "
+      "%s: %lld rows of %d bytes, %.2f GB of huge pages; M keys/s: locate %.1f, gather %.1f "
       "(memory %.1f), apply %.1f (memory %.1f)%s\n",
       name, static_cast<long long>(stats.rows), table.layout().stride,
-      static_cast<double>(stats.committed_bytes) * 1e-9,
-      100.0 * static_cast<double>(table.shard(0)->huge_bytes()) /
-          static_cast<double>(stats.committed_bytes),
-      locate.rate() * 1e-6, gather.rate() * 1e-6, read_floor.rate() * 1e-6, apply.rate() * 1e-6,
+      static_cast<double>(table.shard(0)->huge_bytes()) * 1e-9, locate.rate() * 1e-6,
+      gather.rate() * 1e-6, read_floor.rate() * 1e-6, apply.rate() * 1e-6,
       write_floor.rate() * 1e-6, sum == 1 ? " " : "");
   std::printf("table.%s_read: %.2f (target 0.50)\ntable.%s_update: %.2f (target 0.50)\n", name,
               gather.rate() / read_floor.rate(), name, apply.rate() / write_floor.rate());

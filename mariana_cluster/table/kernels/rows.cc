@@ -22,14 +22,17 @@ struct Width {
 };
 
 // ---- one part of one row: x its floats
+// unroll 1: gcc would unroll loops of a small constant width before it could vectorise them.
 template <class W>
 [[gnu::always_inline]] inline void Read(const RowPart& p, const float* x, float* values) {
   const int width = W::Of(p);
   if (p.type == RowOptimizer::kFtrl) {
 #pragma GCC ivdep
+#pragma GCC unroll 1
     for (int j = 0; j < width; ++j) values[j] = FtrlWeight(p, x[j], x[width + j]);
   } else {
 #pragma GCC ivdep
+#pragma GCC unroll 1
     for (int j = 0; j < width; ++j) values[j] = x[j];
   }
 }
@@ -38,6 +41,7 @@ template <class W>
 [[gnu::always_inline]] inline void Sgd(const RowPart& p, const float* g, float rate, float* x) {
   const int width = W::Of(p);
 #pragma GCC ivdep
+#pragma GCC unroll 1
   for (int j = 0; j < width; ++j) x[j] -= rate * Penalized(p, g[j], x[j]);
 }
 
@@ -45,6 +49,7 @@ template <class W>
 [[gnu::always_inline]] inline void AdaGrad(const RowPart& p, const float* g, float rate, float* x) {
   const int width = W::Of(p);
 #pragma GCC ivdep
+#pragma GCC unroll 1
   for (int j = 0; j < width; ++j) {
     const float q = Penalized(p, g[j], x[j]);
     const float sum = x[width + j] + q * q;
@@ -57,11 +62,13 @@ template <class W>
 [[gnu::always_inline]] inline void RowwiseAdaGrad(const RowPart& p, const float* g, float rate,
                                                   float* x) {
   const int width = W::Of(p);
-  constexpr int kLanes = 16;  // the order of the sum is the same for every vector width
+  // Eight partial sums: their order is the same for every vector width.
+  constexpr int kLanes = 8;
   float lane[kLanes] = {};
   const int whole = width - width % kLanes;
   for (int j = 0; j < whole; j += kLanes) {
 #pragma GCC ivdep
+#pragma GCC unroll 1
     for (int k = 0; k < kLanes; ++k) {
       const float q = Penalized(p, g[j + k], x[j + k]);
       lane[k] += q * q;
@@ -71,13 +78,13 @@ template <class W>
     const float q = Penalized(p, g[j], x[j]);
     lane[j - whole] += q * q;
   }
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int k = 0; k < half; ++k) lane[k] += lane[k + half];
-  }
-  const float sum = x[width] + lane[0] / static_cast<float>(width);
+  const float squares =
+      ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+  const float sum = x[width] + squares / static_cast<float>(width);
   x[width] = sum;
   const float step = rate / (__builtin_sqrtf(sum) + p.epsilon);
 #pragma GCC ivdep
+#pragma GCC unroll 1
   for (int j = 0; j < width; ++j) x[j] -= step * Penalized(p, g[j], x[j]);
 }
 
@@ -92,6 +99,7 @@ template <class W>
   const float root = 1.0f / __builtin_sqrtf(1.0f - __builtin_powf(p.beta2, t));
   const float rest1 = 1.0f - p.beta1, rest2 = 1.0f - p.beta2;
 #pragma GCC ivdep
+#pragma GCC unroll 1
   for (int j = 0; j < width; ++j) {
     const float q = Penalized(p, g[j], x[j]);
     m[j] = p.beta1 * m[j] + rest1 * q;
@@ -104,6 +112,7 @@ template <class W>
 [[gnu::always_inline]] inline void Ftrl(const RowPart& p, const float* g, float* x) {
   const int width = W::Of(p);
 #pragma GCC ivdep
+#pragma GCC unroll 1
   for (int j = 0; j < width; ++j) {
     float z = x[j], n = x[width + j];
     row_math::Ftrl(p, g[j], &z, &n);
