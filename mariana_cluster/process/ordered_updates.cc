@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -90,7 +89,7 @@ void OrderedUpdates::Put(Board* board, int64_t round, int block,
   }
   int64_t end = 0;
   for (size_t s = 0; s < sections.size(); ++s) {
-    std::memcpy(BytesOf(block) + end, sections[s].data(), sections[s].size());
+    std::copy(sections[s].begin(), sections[s].end(), BytesOf(block) + end);
     end += static_cast<int64_t>(sections[s].size());
     to->end[s] = end;
   }

@@ -159,7 +159,7 @@ class TableReader {
   nlohmann::json Describe() const {
     const auto found = file_.metadata().find(table_->name());
     if (found == file_.metadata().end()) throw Bad("is not there");
-    const auto about = nlohmann::json::parse(found->second, nullptr, false);
+    auto about = nlohmann::json::parse(found->second, nullptr, false);
     const nlohmann::json mine = nlohmann::json::parse(Description(*table_));
     if (!about.is_object()) throw Bad("its description is no JSON object");
     for (const char* what : {"form", "bits", "parts"}) {

@@ -149,12 +149,13 @@ template <class F>
 // ---- many rows
 [[gnu::always_inline]] inline void Fetch(const RowBatchArgs& a, int64_t i, int lines, bool write) {
   if (i >= a.n) return;
-  const char* row = a.rows[i];
+  const auto row = reinterpret_cast<uintptr_t>(a.rows[i]);  // null is fine: a hint, no access
   for (int l = 0; l < lines; ++l) {
+    const void* line = reinterpret_cast<const void*>(row + static_cast<uintptr_t>(l * kLine));
     if (write) {
-      __builtin_prefetch(row + l * kLine, 1);
+      __builtin_prefetch(line, 1);
     } else {
-      __builtin_prefetch(row + l * kLine, 0);
+      __builtin_prefetch(line, 0);
     }
   }
 }
