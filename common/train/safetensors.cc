@@ -212,6 +212,11 @@ HostTensor SafetensorsFile::Read(const Entry& entry) const {
   return tensor;
 }
 
+void SafetensorsFile::ReadBytes(const Entry& entry, int64_t offset, int64_t bytes, char* to) const {
+  CHECK(offset >= 0 && bytes >= 0 && offset + bytes <= entry.bytes) << entry.name;
+  source_->Read(data_begin_ + entry.offset + offset, bytes, to);
+}
+
 std::vector<HostTensor> SafetensorsFile::ReadAll() const {
   std::vector<HostTensor> all;
   all.reserve(tensors_.size());

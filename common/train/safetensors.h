@@ -69,6 +69,8 @@ class SafetensorsFile {
   const Entry* Find(const std::string& name) const;               // nullptr if absent
   HostTensor Read(const std::string& name) const;                 // absent: kBadData
   std::vector<HostTensor> ReadAll() const;
+  // Bytes [offset, offset + bytes) of a tensor of this file.
+  void ReadBytes(const Entry& entry, int64_t offset, int64_t bytes, char* to) const;
 
  private:
   class Source;

@@ -1,0 +1,235 @@
+#include "mariana_cluster/process/agent.h"
+
+#include <fcntl.h>
+#include <glog/logging.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "common/base/clock.h"
+#include "common/train/signals.h"
+#include "mariana_cluster/process/member.h"
+
+namespace mariana {
+namespace {
+
+constexpr int64_t kLookAtSignalsMs = 50;
+
+// Runs in the child between fork and exec: async-signal-safe calls alone.
+struct Launch {
+  const char* program;
+  char* const* arguments;
+  char* const* environment;
+  int channel, board;
+  pid_t agent;
+  int nice;
+};
+
+[[noreturn]] void Exec(const Launch& launch) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != launch.agent) _exit(127);  // it died before the kernel was told
+  // First out of the way, so that neither overwrites the other.
+  const int channel = fcntl(launch.channel, F_DUPFD, 10);
+  const int board = fcntl(launch.board, F_DUPFD, 10);
+  dup2(channel, kMemberChannelFd);
+  dup2(board, kMemberBoardFd);
+  syscall(SYS_close_range, kMemberBoardFd + 1, ~0u, 0);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (launch.nice != 0) setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + launch.nice);
+  execve(launch.program, launch.arguments, launch.environment);
+  _exit(127);
+}
+
+bool IsCrash(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGABRT || signal == SIGFPE ||
+         signal == SIGILL || signal == SIGTRAP || signal == SIGSYS;
+}
+
+std::string SignalName(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return StrCat("signal ", signal, name == nullptr ? "" : StrCat(" (SIG", name, ")"));
+}
+
+}  // namespace
+
+struct Agent::Member {
+  std::string name;
+  pid_t pid = -1;
+  int pidfd = -1;
+  std::optional<Channel> channel;  // until the peer has closed it
+  std::optional<Error> report;     // the Error that it ended with
+  bool running = true;
+  Member() = default;
+  Member(const Member&) = delete;
+  Member& operator=(const Member&) = delete;
+  ~Member() {
+    if (running) {
+      kill(pid, SIGKILL);
+      int status;
+      while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+      }
+    }
+    if (pidfd >= 0) close(pidfd);
+  }
+};
+
+Agent::Agent(int members, std::string program)
+    : program_(std::move(program)), board_(Board::Create(members)) {}
+
+Agent::~Agent() {
+  // All at once first, then one after the other.
+  for (const auto& m : members_) {
+    if (m->running) kill(m->pid, SIGKILL);
+  }
+}
+
+int Agent::Start(const MemberSpec& spec) {
+  const int index = static_cast<int>(members_.size());
+  CHECK_LT(index, board_.members()) << "more members than the agent was made for";
+  auto [ours, theirs] = Channel::MakePair();
+  std::vector<std::string> words = {program_};
+  words.insert(words.end(), spec.arguments.begin(), spec.arguments.end());
+  std::vector<char*> arguments;
+  for (std::string& w : words) arguments.push_back(w.data());
+  arguments.push_back(nullptr);
+  std::string number = StrCat(kMemberVariable, "=", index);
+  std::vector<char*> environment;
+  for (char** e = environ; *e != nullptr; ++e) environment.push_back(*e);
+  environment.push_back(number.data());
+  environment.push_back(nullptr);
+  const Launch launch = {program_.c_str(), arguments.data(), environment.data(), theirs.fd(),
+                         board_.fd(),      getpid(),         spec.nice};
+  const pid_t pid = fork();
+  if (pid == 0) Exec(launch);
+  if (pid < 0) {
+    throw Fail(ExitCode::kIo, "cannot start ", spec.name, ": ", std::strerror(errno));
+  }
+  auto member = std::make_unique<Member>();
+  member->name = spec.name;
+  member->pid = pid;
+  member->pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  PCHECK(member->pidfd >= 0) << "pidfd_open";
+  member->channel.emplace(std::move(ours));
+  board_.SetMember(index, spec.name, pid);
+  members_.push_back(std::move(member));
+  return index;
+}
+
+bool Agent::running(int member) const { return members_[static_cast<size_t>(member)]->running; }
+
+int Agent::running() const {
+  return static_cast<int>(
+      std::count_if(members_.begin(), members_.end(), [](const auto& m) { return m->running; }));
+}
+
+bool Agent::Send(int member, const Message& message) {
+  Member& m = *members_[static_cast<size_t>(member)];
+  return m.running && m.channel.has_value() && m.channel->Send(message);
+}
+
+void Agent::SendAll(const Message& message) {
+  for (size_t i = 0; i < members_.size(); ++i) Send(static_cast<int>(i), message);
+}
+
+void Agent::Lose(const Error& error) {
+  board_.Fail(error.message());
+  for (const auto& m : members_) {
+    if (m->running) kill(m->pid, SIGKILL);
+  }
+  members_.clear();  // reaps them
+  throw error;
+}
+
+// What the end of a member means.
+Agent::Event Agent::Ended(int index) {
+  Member& m = *members_[static_cast<size_t>(index)];
+  int status = 0;
+  while (waitpid(m.pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  m.running = false;
+  board_.Leave(index);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    Event event;
+    event.kind = Event::Kind::kEnded;
+    event.member = index;
+    return event;
+  }
+  const std::string who = StrCat(m.name, " (pid ", m.pid, ")");
+  if (m.report.has_value()) Lose(Error(m.report->code(), StrCat(who, ": ", m.report->message())));
+  if (WIFEXITED(status)) {
+    Lose(Fail(ExitCode::kInternal, who, " ended with exit code ", WEXITSTATUS(status),
+              " and gave no reason"));
+  }
+  const int signal = WTERMSIG(status);
+  if (IsCrash(signal)) Lose(Fail(ExitCode::kInternal, who, " crashed with ", SignalName(signal)));
+  Lose(Fail(ExitCode::kLostWorkers, who, " was killed by ", SignalName(signal)));
+}
+
+// True when something came within the time.
+bool Agent::Poll(int64_t timeout_ms, Event* event) {
+  std::vector<pollfd> fds;
+  std::vector<int> owner;
+  const size_t n = members_.size();
+  for (size_t i = 0; i < n; ++i) {
+    const size_t index = (first_ + i) % n;
+    const Member& m = *members_[index];
+    if (!m.running) continue;
+    // A member's messages are read to their end before its own is looked at.
+    fds.push_back({m.channel.has_value() ? m.channel->fd() : m.pidfd, POLLIN, 0});
+    owner.push_back(static_cast<int>(index));
+  }
+  if (poll(fds.data(), fds.size(), static_cast<int>(timeout_ms)) <= 0) return false;
+  for (size_t i = 0; i < fds.size(); ++i) {
+    if (fds[i].revents == 0) continue;
+    Member& m = *members_[static_cast<size_t>(owner[i])];
+    first_ = static_cast<size_t>(owner[i]) + 1;
+    if (!m.channel.has_value()) {
+      *event = Ended(owner[i]);
+      return true;
+    }
+    std::optional<Message> message = m.channel->Receive();
+    if (!message.has_value()) {
+      m.channel.reset();
+    } else if (message->kind == kErrorMessage) {
+      m.report = Error(static_cast<ExitCode>(message->number), message->body);
+    } else {
+      event->kind = Event::Kind::kMessage;
+      event->member = owner[i];
+      event->message = std::move(*message);
+      return true;
+    }
+  }
+  return false;
+}
+
+Agent::Event Agent::Next(int64_t timeout_ms) {
+  const Clock* clock = Clock::Real();
+  const int64_t deadline = clock->NowNs() + timeout_ms * 1'000'000;
+  for (;;) {
+    if (StopRequested()) board_.RequestStop(StopSignal());
+    Event event;
+    if (board_.stop_signal() != 0 && !told_stop_) {
+      told_stop_ = true;
+      event.kind = Event::Kind::kStop;
+      event.signal = board_.stop_signal();
+      return event;
+    }
+    const int64_t left_ms = (deadline - clock->NowNs() + 999'999) / 1'000'000;
+    if (Poll(std::clamp<int64_t>(left_ms, 0, kLookAtSignalsMs), &event)) return event;
+    if (clock->NowNs() >= deadline) return event;
+  }
+}
+
+}  // namespace mariana

@@ -1,0 +1,267 @@
+#include "mariana_cluster/table/table_file.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "common/base/error.h"
+#include "common/train/safetensors_header.h"
+
+namespace mariana {
+namespace {
+
+constexpr int64_t kRowsAtOnce = 1 << 14;
+
+bool IsKeyed(const Table& t) { return t.shard(0)->form() == TableForm::kKeyed; }
+
+void ForEachRow(
+    const Table& table,
+    const std::function<void(uint64_t key, const char* row, const TableShard& shard)>& f) {
+  for (int s = 0; s < table.shards(); ++s) {
+    const TableShard& shard = *table.shard(s);
+    shard.ForEach([&](uint64_t key, const char* row) { f(key, row, shard); });
+  }
+}
+
+// A tensor of the file and how its bytes are made.
+struct Stream {
+  SafetensorsFile::Entry entry;
+  std::function<void(FileWriter* out)> write;
+};
+
+void AddTensor(const Table& table, const char* what, Dtype dtype, Shape shape,
+               std::function<void(FileWriter*)> write, std::vector<Stream>* streams) {
+  const int64_t bytes = shape.elements() * SizeOf(dtype);
+  streams->push_back(
+      {{table.name() + "." + what, dtype, std::move(shape), 0, bytes}, std::move(write)});
+}
+
+// The floats of all rows, those of one kind: `width` a row, picked from (values, state).
+void WriteFloats(const Table& table, bool state, int64_t width, FileWriter* out) {
+  std::vector<float> v(table.width()), s(static_cast<size_t>(table.layout().state_floats()));
+  ForEachRow(table, [&](uint64_t, const char* row, const TableShard&) {
+    ReadRow(table.layout(), row, v.data(), s.data());
+    out->Append(state ? s.data() : v.data(), static_cast<size_t>(width) * sizeof(float));
+  });
+}
+
+void AddTable(const Table& table, std::vector<Stream>* streams) {
+  int64_t rows = 0, counters = 0;
+  ForEachRow(table, [&](uint64_t, const char*, const TableShard&) { ++rows; });
+  for (int s = 0; s < table.shards(); ++s) counters += table.shard(s)->sightings().bytes();
+  const Table* t = &table;
+  AddTensor(
+      table, "key", Dtype::kI64, {rows},
+      [t](FileWriter* out) {
+        ForEachRow(*t, [&](uint64_t key, const char*, const TableShard&) {
+          out->Append(&key, sizeof(key));
+        });
+      },
+      streams);
+  const int64_t width = table.width(), state = table.layout().state_floats();
+  AddTensor(
+      table, "value", Dtype::kF32, {rows, width},
+      [=](FileWriter* out) { WriteFloats(*t, false, width, out); }, streams);
+  if (state > 0) {
+    AddTensor(
+        table, "state", Dtype::kF32, {rows, state},
+        [=](FileWriter* out) { WriteFloats(*t, true, state, out); }, streams);
+  }
+  if (!IsKeyed(table)) return;
+  AddTensor(
+      table, "stamp", Dtype::kI32, {rows},
+      [t](FileWriter* out) {
+        ForEachRow(*t, [&](uint64_t, const char* row, const TableShard& shard) {
+          const uint32_t stamp = shard.StampOf(row);
+          out->Append(&stamp, sizeof(stamp));
+        });
+      },
+      streams);
+  if (counters == 0) return;
+  AddTensor(
+      table, "seen", Dtype::kU8, {counters},
+      [t](FileWriter* out) {
+        for (int s = 0; s < t->shards(); ++s) {
+          const Sightings& seen = t->shard(s)->sightings();
+          out->Append(seen.data(), static_cast<size_t>(seen.bytes()));
+        }
+      },
+      streams);
+}
+
+std::string Description(const Table& table) {
+  const nlohmann::json about = {{"form", IsKeyed(table) ? "keyed" : "hashed"},
+                                {"bits", IsKeyed(table) ? 0 : table.shard(0)->bits()},
+                                {"parts", table.layout().Signature()},
+                                {"stamp", table.shard(0)->stamp()}};
+  return about.dump();
+}
+
+// ---- reading
+// Consecutive rows of one tensor, [rows, width] elements of `size` bytes.
+class RowReader {
+ public:
+  RowReader(const SafetensorsFile& file, const SafetensorsFile::Entry* entry, int64_t row_bytes)
+      : file_(file), entry_(entry), row_bytes_(row_bytes) {}
+  // Rows [first, first + n); null when the file lacks the tensor.
+  const char* Read(int64_t first, int64_t n) {
+    if (entry_ == nullptr) return nullptr;
+    buffer_.resize(static_cast<size_t>(n * row_bytes_));
+    file_.ReadBytes(*entry_, first * row_bytes_, n * row_bytes_, buffer_.data());
+    return buffer_.data();
+  }
+
+ private:
+  const SafetensorsFile& file_;
+  const SafetensorsFile::Entry* entry_;
+  int64_t row_bytes_;
+  std::vector<char> buffer_;
+};
+
+class TableReader {
+ public:
+  TableReader(const SafetensorsFile& file, TableState state, Table* table)
+      : file_(file), exact_(state == TableState::kExact), table_(table) {}
+
+  int64_t Run() {
+    const nlohmann::json about = Describe();
+    const auto* key = Find("key", Dtype::kI64, {-1});
+    if (key == nullptr) throw Bad("has no rows of this table");
+    rows_ = key->shape[0];
+    const int64_t width = table_->width(), state = table_->layout().state_floats();
+    const auto* value = Find("value", Dtype::kF32, {rows_, width});
+    if (value == nullptr) throw Bad("lacks the weights of this table");
+    const auto* states = exact_ && state > 0 ? Find("state", Dtype::kF32, {rows_, state}) : nullptr;
+    if (exact_ && state > 0 && states == nullptr) throw Bad("lacks the optimizer's state");
+    const auto* stamps = exact_ ? Find("stamp", Dtype::kI32, {rows_}) : nullptr;
+    RowReader keys(file_, key, 8), values(file_, value, width * 4),
+        state_rows(file_, states, state * 4), stamp_rows(file_, stamps, 4);
+    for (int64_t at = 0; at < rows_; at += kRowsAtOnce) {
+      const int64_t n = std::min(kRowsAtOnce, rows_ - at);
+      Put(n, keys.Read(at, n), values.Read(at, n), state_rows.Read(at, n), stamp_rows.Read(at, n));
+    }
+    if (exact_) ReadSightings();
+    for (int s = 0; exact_ && s < table_->shards(); ++s) {
+      table_->shard(s)->SetStamp(about.value("stamp", 0u));
+    }
+    return rows_;
+  }
+
+ private:
+  Error Bad(const std::string& what) const {
+    return Fail(ExitCode::kBadData, file_.path(), ": table \"", table_->name(), "\": ", what);
+  }
+
+  // The metadata, checked against the table.
+  nlohmann::json Describe() const {
+    const auto found = file_.metadata().find(table_->name());
+    if (found == file_.metadata().end()) throw Bad("is not there");
+    auto about = nlohmann::json::parse(found->second, nullptr, false);
+    const nlohmann::json mine = nlohmann::json::parse(Description(*table_));
+    if (!about.is_object()) throw Bad("its description is no JSON object");
+    for (const char* what : {"form", "bits", "parts"}) {
+      if (std::string(what) == "parts" && !exact_) continue;
+      if (!about.contains(what) || about[what] != mine[what]) {
+        throw Bad(StrCat("its ", what, " was ", about.value(what, nlohmann::json()).dump(),
+                         " and is ", mine[what].dump(), " here"));
+      }
+    }
+    if (about.contains("stamp") && !about["stamp"].is_number_unsigned())
+      throw Bad("has a bad stamp");
+    return about;
+  }
+
+  // Null if the file lacks it; -1 stands for any extent.
+  const SafetensorsFile::Entry* Find(const char* what, Dtype dtype, const Shape& shape) const {
+    const auto* entry = file_.Find(table_->name() + "." + what);
+    if (entry == nullptr) return nullptr;
+    bool fits = entry->dtype == dtype && entry->shape.rank() == shape.rank();
+    for (int i = 0; fits && i < shape.rank(); ++i) {
+      fits = shape[i] < 0 || entry->shape[i] == shape[i];
+    }
+    if (!fits) {
+      throw Bad(StrCat(what, " is ", Name(entry->dtype), " ", entry->shape.ToString(),
+                       " and should be ", Name(dtype), " ", shape.ToString()));
+    }
+    return entry;
+  }
+
+  void Put(int64_t n, const char* keys, const char* values, const char* states,
+           const char* stamps) const {
+    const int64_t width = table_->width(), state = table_->layout().state_floats();
+    for (int64_t i = 0; i < n; ++i) {
+      uint64_t key;
+      uint32_t stamp = 0;
+      std::memcpy(&key, keys + i * 8, sizeof(key));
+      if (stamps != nullptr) std::memcpy(&stamp, stamps + i * 4, sizeof(stamp));
+      OwnerOf(key)->Put(
+          key, reinterpret_cast<const float*>(values) + i * width,
+          states == nullptr ? nullptr : reinterpret_cast<const float*>(states) + i * state, stamp);
+    }
+  }
+
+  TableShard* OwnerOf(uint64_t key) const {
+    if (!IsKeyed(*table_)) {
+      const int64_t bits = table_->shard(0)->bits();
+      if (key >> bits != 0) throw Bad(StrCat("row ", key, " lies beyond its 2^", bits, " rows"));
+      key <<= 64 - bits;
+    }
+    return table_->shard(TableShard::ShardOf(key, table_->shards()));
+  }
+
+  void ReadSightings() const {
+    int64_t bytes = 0, at = 0;
+    for (int s = 0; s < table_->shards(); ++s) bytes += table_->shard(s)->sightings().bytes();
+    const auto* entry = bytes == 0 ? nullptr : Find("seen", Dtype::kU8, {bytes});
+    for (int s = 0; entry != nullptr && s < table_->shards(); ++s) {
+      const Sightings& seen = table_->shard(s)->sightings();
+      file_.ReadBytes(*entry, at, seen.bytes(), seen.data());
+      at += seen.bytes();
+    }
+  }
+
+  const SafetensorsFile& file_;
+  bool exact_;
+  Table* table_;
+  int64_t rows_ = 0;
+};
+
+}  // namespace
+
+void WriteTables(FileWriter* out, const std::vector<const Table*>& tables,
+                 const Metadata& metadata) {
+  SafetensorsHeader header{metadata, {}};
+  std::vector<Stream> streams;
+  for (const Table* table : tables) {
+    AddTable(*table, &streams);
+    CHECK(header.metadata.emplace(table->name(), Description(*table)).second) << table->name();
+  }
+  // Wide types first, so that each tensor is aligned to its own width.
+  std::stable_sort(streams.begin(), streams.end(), [](const Stream& a, const Stream& b) {
+    return SizeOf(a.entry.dtype) > SizeOf(b.entry.dtype);
+  });
+  int64_t offset = 0;
+  for (Stream& s : streams) {
+    s.entry.offset = offset;
+    offset += s.entry.bytes;
+    header.tensors.push_back(s.entry);
+  }
+  const std::string text = PrintSafetensorsHeader(header);
+  const uint64_t length = text.size();
+  out->Append(&length, sizeof(length));  // little-endian, as x86 is
+  out->Append(text.data(), text.size());
+  for (const Stream& s : streams) {
+    const int64_t before = out->bytes();
+    s.write(out);
+    CHECK_EQ(out->bytes() - before, s.entry.bytes) << s.entry.name << " changed while it was saved";
+  }
+}
+
+int64_t ReadTable(const SafetensorsFile& file, TableState state, Table* table) {
+  return TableReader(file, state, table).Run();
+}
+
+}  // namespace mariana
