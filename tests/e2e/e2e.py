@@ -6,6 +6,7 @@ A test is run as `NAME_e2e_test.py PROGRAM`, in the root of the repository or of
 import array
 import collections
 import json
+import math
 import os
 import shutil
 import struct
@@ -184,3 +185,16 @@ def floats(data):
     values = array.array("f")
     values.frombytes(data)
     return values
+
+
+def norm_of_difference(a, b):
+    """Relative to the norm of `a`, over all tensors of two models."""
+    _, a = read_safetensors(a)
+    _, b = read_safetensors(b)
+    difference = norm = 0.0
+    for name, (_, shape, data) in a.items():
+        assert b[name][1] == shape
+        x, y = floats(data), floats(b[name][2])
+        difference += sum((p - q) ** 2 for p, q in zip(x, y))
+        norm += sum(p * p for p in x)
+    return math.sqrt(difference / norm)

@@ -2,30 +2,15 @@
 // Error, in memory bounded by its size (run with -malloc_limit_mb=64).
 //
 // The first byte chooses what the rest is taken for, and whether its length is known beforehand.
-#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
 #include "common/base/error.h"
 #include "common/data/kaldi.h"
+#include "tests/fuzz/dribble.h"
 
 namespace mariana {
 namespace {
-
-// Like a pipe: comes in small pieces, its length unknown.
-class Dribble : public ByteSource {
- public:
-  explicit Dribble(std::string_view bytes) : ByteSource(16, 0, -1), left_(bytes) {}
-
- private:
-  size_t Fill(char* to, size_t n) override {
-    n = std::min({n, left_.size(), size_t{7}});
-    std::copy_n(left_.data(), n, to);
-    left_.remove_prefix(n);
-    return n;
-  }
-  std::string_view left_;
-};
 
 // As ForEachIntVector does.
 void ReadOrSkipIntVector(ArkReader* ark) {

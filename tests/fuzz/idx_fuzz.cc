@@ -1,30 +1,16 @@
 // IDX files from arbitrary bytes: every input is read or refused with an Error, in memory bounded
 // by its size (run with -malloc_limit_mb=64). The first byte says whether it is a stream of unknown
 // length, as gzip is, and how many extents are allowed.
-#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
 
 #include "common/base/error.h"
 #include "common/data/images/idx.h"
+#include "tests/fuzz/dribble.h"
 
 namespace mariana {
 namespace {
-
-class Dribble : public ByteSource {
- public:
-  explicit Dribble(std::string_view bytes) : ByteSource(16, 0, -1), left_(bytes) {}
-
- private:
-  size_t Fill(char* to, size_t n) override {
-    n = std::min({n, left_.size(), size_t{7}});
-    std::copy_n(left_.data(), n, to);
-    left_.remove_prefix(n);
-    return n;
-  }
-  std::string_view left_;
-};
 
 void Consume(uint8_t mode, std::string_view bytes) {
   const std::unique_ptr<ByteSource> source =

@@ -1,26 +1,13 @@
 #!/usr/bin/env -S python3 -B
 """A training run of mariana_cnn: what it leaves behind, what --resume allows, workers, targets."""
 import json
-import math
 import os
 import re
 
 import program
-from program import ProgramTest, model_of, read, read_json, read_metrics, write
+from program import ProgramTest, model_of, norm_of_difference, read, read_json, read_metrics, write
 
 STEPS = 10  # of an epoch
-
-
-def norm_of_difference(a, b):
-    """Relative to the norm of `a`, over all tensors of two models."""
-    _, a = program.read_safetensors(a)
-    _, b = program.read_safetensors(b)
-    difference = norm = 0.0
-    for name, (_, _, data) in a.items():
-        x, y = program.floats(data), program.floats(b[name][2])
-        difference += sum((p - q) ** 2 for p, q in zip(x, y))
-        norm += sum(p * p for p in x)
-    return math.sqrt(difference / norm)
 
 
 class RunDirectory(ProgramTest):

@@ -1,13 +1,13 @@
 #!/usr/bin/env -S python3 -B
 """A training run: what it leaves behind, what --resume allows, workers, schedules, divergence."""
-import math
 import os
 import pty
 import re
 import unittest
 
 import program
-from program import ProgramTest, model_of, read, read_bytes, read_json, read_metrics
+from program import (ProgramTest, model_of, norm_of_difference, read, read_bytes, read_json,
+                     read_metrics)
 
 STEPS = 15  # of an epoch
 ALWAYS_IN_SUMMARY = ["program", "verb", "status", "exit_code", "config_hash", "version", "steps",
@@ -18,19 +18,6 @@ ALWAYS_IN_SUMMARY = ["program", "verb", "status", "exit_code", "config_hash", "v
 def has_bf16():
     with open("/proc/cpuinfo") as f:
         return "avx512_bf16" in f.read()
-
-
-def norm_of_difference(a, b):
-    """Relative to the norm of `a`, over all tensors of two models."""
-    _, a = program.read_safetensors(a)
-    _, b = program.read_safetensors(b)
-    difference = norm = 0.0
-    for name, (_, shape, data) in a.items():
-        assert b[name][1] == shape
-        x, y = program.floats(data), program.floats(b[name][2])
-        difference += sum((p - q) ** 2 for p, q in zip(x, y))
-        norm += sum(p * p for p in x)
-    return math.sqrt(difference / norm)
 
 
 class RunDirectory(ProgramTest):
@@ -64,7 +51,8 @@ class RunDirectory(ProgramTest):
         self.assertEqual(set(os.listdir(os.path.join(self.whole, newest))),
                          set(manifest["files"]) | {"manifest.json"})
         for name, entry in manifest["files"].items():
-            self.assertEqual(os.path.getsize(os.path.join(self.whole, newest, name)), entry["bytes"])
+            path = os.path.join(self.whole, newest, name)
+            self.assertEqual(os.path.getsize(path), entry["bytes"])
 
     def test_summary_has_every_field(self):
         summary = read_json(os.path.join(self.whole, "summary.json"))

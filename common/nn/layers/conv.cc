@@ -1,6 +1,7 @@
 // Convolution: y = activation(W * x + b) over images [height, width, channels]. Names and the plain
 // layout of the weights, [channels, in / groups, height, width], are PyTorch's.
 #include "common/nn/compile.h"
+#include "common/nn/layers/affine.h"
 #include "common/nn/layers/layers.h"
 #include "common/nn/layers/window.h"
 
@@ -16,12 +17,11 @@ struct ConvOptions {
   InitOptions init{WeightInit::kHeNormal};
 };
 
-class Conv : public Layer {
+class Conv : public AffineLayer {
  public:
-  explicit Conv(const ConvOptions& options) : options_(options) {}
+  explicit Conv(const ConvOptions& options)
+      : AffineLayer(options.activation, options.bias), options_(options) {}
   const char* type() const override { return "conv"; }
-  bool has_parameters() const override { return true; }
-  bool writes_f32() const override { return true; }
 
   Shape Infer(const std::vector<Shape>& in) override {
     in_ = ImageOf(in[0]);
@@ -35,69 +35,36 @@ class Conv : public Layer {
     return ShapeOf(out_);
   }
 
-  bool FuseActivation(Activation a) override {
-    if (options_.activation != Activation::kNone) return false;
-    options_.activation = a;
-    return true;
-  }
-
   LayerDecl Setup(const SetupArgs& args) override {
     ConvSpec spec;
-    spec.max_rows = args.max_rows;
+    FillSpec(args, &spec);
     spec.in = in_;
     spec.out = out_;
     spec.window = window_;
     spec.groups = options_.groups;
-    spec.input = args.in[0]->dtype;
-    spec.output = args.out->dtype;
-    spec.activation = options_.activation;
-    spec.bias = options_.bias;
-    spec.input_gradient = args.in[0]->gradient;
     op_ = args.device->MakeConvolution(spec);
-
-    LayerDecl decl;
     const int64_t taps = window_.kernel_h * window_.kernel_w, in = in_.channels / spec.groups;
-    const AffineOp* op = op_.get();
-    ParamDecl weight{"weight", Shape{out_.channels, in, window_.kernel_h, window_.kernel_w},
-                     options_.init.ForFans(in * taps, out_.channels * taps)};
-    weight.elements = op->weight_elements();
-    weight.pack = [op](const float* plain, float* packed) { op->PackWeights(plain, packed); };
-    weight.unpack = [op](const float* packed, float* plain) { op->UnpackWeights(packed, plain); };
-    decl.params.push_back(std::move(weight));
-    if (spec.bias) {
-      ParamDecl bias{"bias", Shape{out_.channels}};
-      bias.decay = false;
-      decl.params.push_back(std::move(bias));
-    }
-    decl.backward_reads_inputs = 1;
-    decl.backward_reads_output = spec.activation != Activation::kNone;
-    decl.flops = 2.0 * static_cast<double>(out_.elements()) * static_cast<double>(in * taps);
-    return decl;
+    return Declare(WeightOf(op_.get(), Shape{out_.channels, in, window_.kernel_h, window_.kernel_w},
+                            options_.init.ForFans(in * taps, out_.channels * taps)),
+                   out_.channels,
+                   2.0 * static_cast<double>(out_.elements()) * static_cast<double>(in * taps));
   }
 
-  void Forward(const StepContext& step, const LayerArgs& a) override {
-    op_->Forward(a.x[0], a.w[0], a.w16[0], options_.bias ? a.w[1] : nullptr, a.y, step.rows);
-  }
-  void Backward(const StepContext& step, const LayerArgs& a) override {
-    op_->Backward(a.x[0], a.y, a.dy, a.w[0], a.w16[0], a.dx[0], a.dw[0],
-                  options_.bias ? a.dw[1] : nullptr, step.rows, step.accumulate);
-  }
   std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
     std::vector<std::string> inputs = {a.x[0]};
     inputs.insert(inputs.end(), a.w.begin(), a.w.end());
     std::vector<OpAttribute> attributes = WindowAttributes(window_);
     attributes.push_back({"dilations", OpAttribute::Ints{window_.dilation_h, window_.dilation_w}});
     attributes.push_back({"group", options_.groups});
-    const bool last = options_.activation == Activation::kNone;
+    const bool last = activation_ == Activation::kNone;
     const std::string y = graph->Node("Conv", last ? a.name : a.name + ".sum", inputs, attributes);
-    return ExportActivation(options_.activation, a.name, y, graph);
+    return ExportActivation(activation_, a.name, y, graph);
   }
 
  private:
   ConvOptions options_;
   ImageSize in_, out_;
   Window window_;
-  std::unique_ptr<AffineOp> op_;
 };
 
 struct ConvLayerSpec : LayerSpec {

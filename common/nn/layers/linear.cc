@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "common/nn/compile.h"
+#include "common/nn/layers/affine.h"
 #include "common/nn/layers/layers.h"
 
 namespace mariana {
@@ -36,34 +37,11 @@ class ColumnOrder {
   int64_t pixels_, channels_;
 };
 
-ParamDecl WeightDecl(const LinearSpec& spec, const Shape& in, const InitOptions& init,
-                     const AffineOp* op) {
-  ParamDecl weight{"weight", Shape{spec.out, spec.in}, init.ForFans(spec.in, spec.out)};
-  weight.elements = op->weight_elements();
-  const ColumnOrder order(in);
-  const int64_t rows = spec.out;
-  if (order.same()) {
-    weight.pack = [op](const float* plain, float* packed) { op->PackWeights(plain, packed); };
-    weight.unpack = [op](const float* packed, float* plain) { op->UnpackWeights(packed, plain); };
-  } else {
-    weight.pack = [op, order, rows](const float* plain, float* packed) {
-      op->PackWeights(order.FromPlain(plain, rows).data(), packed);
-    };
-    weight.unpack = [op, order, rows, n = spec.in](const float* packed, float* plain) {
-      std::vector<float> w(static_cast<size_t>(rows * n));
-      op->UnpackWeights(packed, w.data());
-      order.ToPlain(w.data(), rows, plain);
-    };
-  }
-  return weight;
-}
-
-class Linear : public Layer {
+class Linear : public AffineLayer {
  public:
-  explicit Linear(const LinearOptions& options) : options_(options) {}
+  explicit Linear(const LinearOptions& options)
+      : AffineLayer(options.activation, options.bias), options_(options) {}
   const char* type() const override { return "linear"; }
-  bool has_parameters() const override { return true; }
-  bool writes_f32() const override { return true; }
 
   Shape Infer(const std::vector<Shape>&) override {
     if (options_.units <= 0) {
@@ -73,56 +51,44 @@ class Linear : public Layer {
     return Shape{options_.units};
   }
 
-  bool FuseActivation(Activation a) override {
-    if (options_.activation != Activation::kNone) return false;
-    options_.activation = a;
-    return true;
-  }
-
   LayerDecl Setup(const SetupArgs& args) override {
     LinearSpec spec;
-    spec.max_rows = args.max_rows;
+    FillSpec(args, &spec);
     spec.in = args.in[0]->shape.elements();
     spec.out = options_.units;
-    spec.input = args.in[0]->dtype;
-    spec.output = args.out->dtype;
-    spec.activation = options_.activation;
-    spec.bias = options_.bias;
-    spec.input_gradient = args.in[0]->gradient;
     op_ = args.device->MakeLinear(spec);
-
-    LayerDecl decl;
-    decl.params.push_back(WeightDecl(spec, args.in[0]->shape, options_.init, op_.get()));
-    if (spec.bias) {
-      ParamDecl bias{"bias", Shape{spec.out}};
-      bias.decay = false;
-      decl.params.push_back(std::move(bias));
-    }
-    decl.backward_reads_inputs = 1;
-    decl.backward_reads_output = spec.activation != Activation::kNone;
-    decl.flops = 2.0 * static_cast<double>(spec.in) * static_cast<double>(spec.out);
-    return decl;
+    return Declare(WeightDecl(spec, args.in[0]->shape), spec.out,
+                   2.0 * static_cast<double>(spec.in) * static_cast<double>(spec.out));
   }
 
-  void Forward(const StepContext& step, const LayerArgs& a) override {
-    op_->Forward(a.x[0], a.w[0], a.w16[0], options_.bias ? a.w[1] : nullptr, a.y, step.rows);
-  }
-  void Backward(const StepContext& step, const LayerArgs& a) override {
-    op_->Backward(a.x[0], a.y, a.dy, a.w[0], a.w16[0], a.dx[0], a.dw[0],
-                  options_.bias ? a.dw[1] : nullptr, step.rows, step.accumulate);
-  }
   std::string Export(const ExportArgs& a, GraphWriter* graph) const override {
     std::vector<std::string> inputs = {ExportFlat(a.in[0], a.name + ".flat", a.x[0], graph)};
     inputs.insert(inputs.end(), a.w.begin(), a.w.end());
-    const bool last = options_.activation == Activation::kNone;
+    const bool last = activation_ == Activation::kNone;
     const std::string y =
         graph->Node("Gemm", last ? a.name : a.name + ".sum", inputs, {{"transB", int64_t{1}}});
-    return ExportActivation(options_.activation, a.name, y, graph);
+    return ExportActivation(activation_, a.name, y, graph);
   }
 
  private:
+  ParamDecl WeightDecl(const LinearSpec& spec, const Shape& in) const {
+    const AffineOp* op = op_.get();
+    ParamDecl weight =
+        WeightOf(op, Shape{spec.out, spec.in}, options_.init.ForFans(spec.in, spec.out));
+    const ColumnOrder order(in);
+    if (order.same()) return weight;
+    weight.pack = [op, order, rows = spec.out](const float* plain, float* packed) {
+      op->PackWeights(order.FromPlain(plain, rows).data(), packed);
+    };
+    weight.unpack = [op, order, rows = spec.out, n = spec.in](const float* packed, float* plain) {
+      std::vector<float> w(static_cast<size_t>(rows * n));
+      op->UnpackWeights(packed, w.data());
+      order.ToPlain(w.data(), rows, plain);
+    };
+    return weight;
+  }
+
   LinearOptions options_;
-  std::unique_ptr<AffineOp> op_;
 };
 
 struct LinearLayerSpec : LayerSpec {
