@@ -57,7 +57,9 @@ class Documenter final : public Fields {
   }
   void Path(const char* key, std::string* value, PathKind kind, const char* doc,
             Rule rule) override {
-    const char* type = kind == PathKind::kInput ? "path, must exist" : "path";
+    const char* type = kind == PathKind::kInput     ? "path, must exist"
+                       : kind == PathKind::kPattern ? "path, may name several files by *, ?, {a,b}"
+                                                    : "path";
     Row(
         key, type, [&](Fields* f) { f->Path(key, value, kind, doc, rule); }, doc, rule);
   }

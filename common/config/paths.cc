@@ -65,7 +65,7 @@ std::string ResolvePath(const std::string& path, const std::string& folder, Path
   if (error) return "the folder " + folder + " is gone: " + error.message();
   const std::string hint = path[0] == '~' ? "; ~ does not expand, ${HOME} does" : "";
   *value = full.string();  // which may be `path`
-  if (kind == PathKind::kOutput || fs::exists(full, error)) return "";
+  if (kind != PathKind::kInput || fs::exists(full, error)) return "";
   return "no such file or folder: " + *value + hint;
 }
 

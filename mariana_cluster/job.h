@@ -1,0 +1,77 @@
+// JobSpec: the whole of a mariana_cluster config (docs/config/mariana_cluster.md), and the parts of
+// it that make two runs the same job. Plain structs; thread-compatible.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/config/config.h"
+#include "common/data/rows/row_spec.h"
+#include "common/nn/spec.h"
+#include "common/train/train_spec.h"
+#include "mariana_cluster/model/model_spec.h"
+
+namespace mariana {
+
+enum class CacheKind { kNone, kMemory };
+
+// Parsed rows kept from the first epoch on.
+struct CacheSpec {
+  CacheKind kind = CacheKind::kMemory;
+  int64_t memory = int64_t{1} << 30;  // of each worker; what is beyond it goes to `folder`
+  std::string folder;                 // default: the run directory
+  void Describe(Fields* f);
+};
+
+// `data:`
+struct ClickDataSpec {
+  std::string train, valid;  // files, by pattern
+  RowSpec rows;
+  CacheSpec cache;
+  int64_t shards = 64;  // that the files are cut into; workers take turns at them
+  std::string joined;   // safetensors or npy with dense features by id
+  void Describe(Fields* f);
+};
+
+enum class Mode { kAsync, kSsp, kBsp };
+enum class SparseAccess { kBatched, kPerSample };
+
+// `parallel:`
+struct ClusterSpec {
+  int64_t workers = 0;  // 0: one a core
+  int64_t servers = 1;
+  int64_t threads = 1;  // of a worker's dense arithmetic
+  int64_t parse_threads = 1;
+  Mode mode = Mode::kAsync;
+  int64_t staleness = 0;       // async: steps that a worker may be ahead of the slowest; 0: any
+  bool deterministic = false;  // the same bits whatever the number of workers and servers
+  int64_t blocks = 8;          // deterministic: batches between two updates of the parameters
+  int64_t queue_depth = 2;     // batches between the stages of a worker; 0: one after another
+  SparseAccess access = SparseAccess::kBatched;
+  void Describe(Fields* f);
+};
+
+// `output:` of predict and export.
+struct ClickOutputSpec {
+  std::string path;
+  void Describe(Fields* f);
+};
+
+struct JobSpec {
+  std::string name;
+  int64_t seed = 1;
+  std::string model;  // what evaluate, predict, inspect and export read
+  ClickDataSpec data;
+  ClickModelSpec click;
+  NetSpec net;
+  TrainSpec train;  // batch_size: of each worker
+  ClusterSpec parallel;
+  LogSpec log;
+  ClickOutputSpec output;
+  void Describe(Fields* f);
+};
+
+// The values that --resume must find unchanged, as YAML.
+std::string JobIdentity(JobSpec* job);
+
+}  // namespace mariana
