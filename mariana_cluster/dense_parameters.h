@@ -20,6 +20,12 @@
 
 namespace mariana {
 
+// Elements [begin, end) of the arena.
+struct DenseRange {
+  int64_t begin = 0, end = 0;
+  int64_t size() const { return end - begin; }
+};
+
 class DenseParameters {
  public:
   static constexpr int64_t kSliceElements = 16 << 10;
@@ -46,12 +52,6 @@ class DenseParameters {
   float* At(int arena) const;
 
   SharedMemory memory_;
-};
-
-// Elements [begin, end) of the arena.
-struct DenseRange {
-  int64_t begin = 0, end = 0;
-  int64_t size() const { return end - begin; }
 };
 
 // The optimizer's steps on shared parameters. `plan` names the parameters (PlanNet or Net::plan).

@@ -87,7 +87,6 @@ void JobSpec::Describe(Fields* f) {
   f->Section("parallel", &parallel, "Processes, and how they share the parameters.");
   f->Section("log", &log, "What is written while training.");
   f->Section("output", &output, "What `predict` and `export` write.");
-  f->Require(net.layers.empty() || click.has("net"), "net", "is not among click.terms");
   f->Require(train.accumulate == 1, "train", "accumulate: is not for click models");
   f->Require(train.schedule.type != ScheduleType::kNewbob, "train",
              "schedule.type: newbob is not for click models; constant, step, exponential, cosine");
