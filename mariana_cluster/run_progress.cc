@@ -35,7 +35,7 @@ struct RunProgress::Shared {
   std::atomic<int64_t> limit;
   struct alignas(64) Worker {
     std::atomic<int64_t> steps, samples;
-    std::atomic<double> loss;
+    std::atomic<double> loss, weight;
     std::atomic<int64_t> ns[kStages];
   } worker[kMaxMembers];
   std::atomic<int64_t> lane_end[kMaxLanes];
@@ -73,15 +73,15 @@ int64_t RunProgress::steps() const { return shared_->steps.load(std::memory_orde
 void RunProgress::SetSteps(int64_t steps) { shared_->steps = steps; }
 bool RunProgress::AtLimit() const { return steps() >= shared_->limit.load(); }
 void RunProgress::SetLimit(int64_t limit) { shared_->limit = limit; }
-void RunProgress::LimitNow() { shared_->limit = 0; }
 
-void RunProgress::Count(int worker, int64_t samples, double loss) {
+void RunProgress::Count(int worker, int64_t samples, double loss, double weight) {
   Shared::Worker& w = shared_->worker[worker];
   const auto add = [](auto* counter, auto n) {
     counter->store(counter->load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   };
   add(&w.samples, samples);
   add(&w.loss, loss);
+  add(&w.weight, weight);
   add(&w.steps, int64_t{1});
 }
 
@@ -97,6 +97,7 @@ RunProgress::Totals RunProgress::totals() const {
     all.steps += w.steps.load(std::memory_order_relaxed);
     all.samples += w.samples.load(std::memory_order_relaxed);
     all.loss += w.loss.load(std::memory_order_relaxed);
+    all.weight += w.weight.load(std::memory_order_relaxed);
     for (int s = 0; s < kStages; ++s) {
       all.seconds[s] += static_cast<double>(w.ns[s].load(std::memory_order_relaxed)) * 1e-9;
     }

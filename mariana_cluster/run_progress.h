@@ -2,8 +2,7 @@
 // says who may take the next one; samples, losses and time of each worker; where lanes of data end.
 //
 // A step is one batch of one worker, in every mode. Steps are numbered as they begin; none begins
-// at the limit or beyond, so the agent can have all workers stop between steps, at an exact number
-// of steps or at once.
+// at the limit or beyond, so the agent can have all workers stop at an exact number of steps.
 //
 // Threading: any method in any process and thread. A worker's own counters are written by it alone.
 #pragma once
@@ -35,16 +34,15 @@ class RunProgress {
   void SetSteps(int64_t steps);
   bool AtLimit() const;
   void SetLimit(int64_t limit);
-  void LimitNow();  // no step begins from here on
 
   // ---- a worker's counters
   struct Totals {
     int64_t steps = 0, samples = 0;
-    double loss = 0;  // sum over samples
+    double loss = 0, weight = 0;  // sums over samples
     double seconds[static_cast<int>(WorkerStage::kCount)] = {};
   };
-  // Step `step` is done.
-  void Count(int worker, int64_t samples, double loss);
+  // A step is done.
+  void Count(int worker, int64_t samples, double loss, double weight);
   void AddNs(int worker, WorkerStage stage, int64_t ns);
   Totals totals() const;  // of all workers; whole steps but for one that is being counted
 
