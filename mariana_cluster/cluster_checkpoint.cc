@@ -71,8 +71,8 @@ ClusterPosition ClusterPosition::FromJson(const json& j, const std::string& wher
 }
 
 void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity, SavedModel* model,
-                 const CheckpointSpec& spec, bool best) {
+                 const ClusterPosition& position, const std::string& identity,
+                 const Metadata& model, const CheckpointSpec& spec, bool best) {
   const std::vector<Table> tables = values.memory->MakeTables();
   std::vector<HostTensor> dense, slots;
   if (values.net != nullptr) {
@@ -98,7 +98,7 @@ void SaveCluster(const RunDirectory& run, const ClusterValues& values, const Tra
   options.best = best;
   if (state.best_step > 0) options.pinned.push_back(state.best_step);
   SaveCheckpointFiles(run, state.step,
-                      {file("model.safetensors", TablePart::kModel, &dense, DescribeModel(model)),
+                      {file("model.safetensors", TablePart::kModel, &dense, model),
                        file("optimizer.safetensors", TablePart::kOptimizer, &slots, {})},
                       all, options);
 }

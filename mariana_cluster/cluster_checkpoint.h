@@ -35,8 +35,8 @@ struct ClusterValues {
 };
 
 void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity, SavedModel* model,
-                 const CheckpointSpec& spec, bool best);
+                 const ClusterPosition& position, const std::string& identity,
+                 const Metadata& model, const CheckpointSpec& spec, bool best);
 // Into empty tables. Throws Error(kBadData).
 void LoadCluster(const CheckpointFolder& from, const ClusterValues& values);
 

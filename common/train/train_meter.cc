@@ -6,16 +6,12 @@
 #include <cstdio>
 
 namespace mariana {
-namespace {
 
-// Of all threads of the process, since it started.
 double CpuSeconds() {
   timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
-
-}  // namespace
 
 TrainMeter::TrainMeter(Clock* clock, TrainState* state, const LogSpec& log, bool accuracy,
                        bool gradient_norm)

@@ -84,6 +84,9 @@ class TrainMeter {
   int64_t last_ns_ = 0;
 };
 
+// Of all threads of this process, since it started.
+double CpuSeconds();
+
 // "  loss 1.2345  accuracy 0.6789": held-out values as a line of the run's log shows them.
 std::string MetricsText(const std::vector<std::pair<std::string, double>>& values);
 
