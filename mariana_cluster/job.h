@@ -71,6 +71,9 @@ struct JobSpec {
   void Describe(Fields* f);
 };
 
+// Worker processes: as many as it says, or as the machine has cores.
+int WorkerCount(const ClusterSpec& parallel);
+
 // The values that --resume must find unchanged, as YAML.
 std::string JobIdentity(JobSpec* job);
 

@@ -30,7 +30,8 @@ const std::vector<Variant<LayerSpec>>& LayerCatalog() {
 }
 
 void NetSpec::Describe(Fields* f) {
-  f->Variants("layers", &layers, LayerCatalog(), "One after the other.", Rule().Required().Min(1));
+  f->Variants("layers", &layers, LayerCatalog(), "One after the other.",
+              needed ? Rule().Required().Min(1) : Rule());
   f->Choice("loss", &loss,
             {{"softmax_cross_entropy", LossKind::kSoftmaxCrossEntropy},
              {"squared_error", LossKind::kSquaredError},

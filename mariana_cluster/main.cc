@@ -1,0 +1,16 @@
+// mariana_cluster: trains click models on one node, with processes of their own for parameter
+// servers and workers.
+#include "mariana_cluster/verbs.h"
+
+int main(int argc, char** argv) {
+  const mariana::ProgramInfo info{
+      "mariana_cluster",
+      "Trains click-through models from raw logs with parameter servers and workers, and uses "
+      "them.",
+      {{"train", "train the job of --config", mariana::TrainVerb, true, "", true},
+       {"document", "print the reference of config keys, or their JSON Schema",
+        mariana::DocumentVerb, false, "markdown|schema"},
+       {"server", "", mariana::ServerVerb, false},
+       {"worker", "", mariana::WorkerVerb, false}}};
+  return mariana::RunProgram(info, argc, argv);
+}
