@@ -68,9 +68,18 @@ void ClusterSpec::Describe(Fields* f) {
              "must be batched where deterministic is set");
 }
 
+void ClickEvaluateSpec::Describe(Fields* f) {
+  f->Int("importance", &importance,
+         "Held-out rows by which the importance of each field is measured: what AUC loses when the "
+         "field's values are shuffled among rows. Takes a pass over the rows for each field; "
+         "0: not measured.",
+         Rule().Min(0));
+}
+
 void ClickOutputSpec::Describe(Fields* f) {
   f->Path("path", &path, PathKind::kOutput,
-          "The file that predict (one line a row) and export (.safetensors) write.");
+          "The file that predict (one line a row; default: standard output) and export "
+          "(.safetensors, or .tsv for text) write.");
 }
 
 void JobSpec::Describe(Fields* f) {
@@ -86,6 +95,7 @@ void JobSpec::Describe(Fields* f) {
   f->Section("train", &train, "How it learns; batch_size is that of each worker.");
   f->Section("parallel", &parallel, "Processes, and how they share the parameters.");
   f->Section("log", &log, "What is written while training.");
+  f->Section("evaluate", &evaluate, "What evaluation measures besides.");
   f->Section("output", &output, "What `predict` and `export` write.");
   f->Require(train.accumulate == 1, "train", "accumulate: is not for click models");
   f->Require(train.schedule.type != ScheduleType::kNewbob, "train",

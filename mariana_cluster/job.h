@@ -51,6 +51,12 @@ struct ClusterSpec {
   void Describe(Fields* f);
 };
 
+// `evaluate:`
+struct ClickEvaluateSpec {
+  int64_t importance = 0;  // rows by which the importance of each field is measured; 0: not
+  void Describe(Fields* f);
+};
+
 // `output:` of predict and export.
 struct ClickOutputSpec {
   std::string path;
@@ -67,6 +73,7 @@ struct JobSpec {
   TrainSpec train;  // batch_size: of each worker
   ClusterSpec parallel;
   LogSpec log;
+  ClickEvaluateSpec evaluate;
   ClickOutputSpec output;
   void Describe(Fields* f);
 };

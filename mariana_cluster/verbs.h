@@ -7,6 +7,10 @@
 namespace mariana {
 
 int TrainVerb(const CommandLine& command_line);
+int EvaluateVerb(const CommandLine& command_line);
+int PredictVerb(const CommandLine& command_line);
+int ExportVerb(const CommandLine& command_line);
+int InspectVerb(const CommandLine& command_line);   // a model, run or checkpoint
 int DocumentVerb(const CommandLine& command_line);  // markdown or JSON Schema of the config
 
 // What the agent (TrainVerb) starts this executable again as.
