@@ -10,6 +10,7 @@
 #include "mariana_cluster/model/click_kernels.h"
 #include "mariana_cluster/model/distinct_keys.h"
 #include "mariana_cluster/model/field_factors.h"
+#include "mariana_cluster/model/net_term.h"
 
 namespace mariana {
 namespace {
@@ -58,11 +59,13 @@ struct ClickModel::Impl {
   bool one_table = false;         // every feature lives in the first table
   const ClickKernels* kernels = &UsableClickKernels().front();
   std::optional<FieldFactors> factors;
+  std::optional<NetTerm> net;
   int64_t fm_size = 0;
   std::vector<float> fm_sums;  // [rows, fm_size], from Forward to Backward
 
-  Impl(const ClickModelSpec& s, const RowPlan& plan, uint64_t seed)
-      : spec(s), tables(MakeClickTables(s, plan, seed)) {
+  Impl(const ClickModelSpec& s, const NetSpec& net_spec, const RowPlan& plan,
+       const Options& options)
+      : spec(s), tables(MakeClickTables(s, plan, options.seed)) {
     table_of.assign(plan.FieldNames().size(), -1);
     for (size_t t = 0; t < tables.size(); ++t) {
       masks.push_back(MaskOf(tables[t].spec));
@@ -72,6 +75,7 @@ struct ClickModel::Impl {
     }
     one_table = tables.size() == 1 && HoldsAll(plan);
     if (spec.has("ffm")) MakeFactors();
+    if (spec.has("net")) net.emplace(net_spec, tables, spec.embedding.pooling, plan, options);
   }
 
   // Numbers that are dense alone have no features.
@@ -112,16 +116,26 @@ struct ClickModel::Impl {
     return v;
   }
 
-  void Forward(ClickBatch* batch);
-  void Backward(ClickBatch* batch, const float* g);
+  // The tables of a batch, by the terms that use them.
+  struct Views {
+    std::vector<FieldFactors::View> factors;
+    std::vector<NetTerm::View> embeddings;
+    void Add(const ClickTable& table, const TermView& view) {
+      if (table.factors >= 0) factors.push_back({view, table.factors});
+      if (table.embedding >= 0) embeddings.push_back({view, table.embedding, table.embedding_size});
+    }
+  };
+
+  void Forward(const StepContext& step, ClickBatch* batch);
+  void Backward(const StepContext& step, ClickBatch* batch, const float* g);
 };
 
-void ClickModel::Impl::Forward(ClickBatch* batch) {
+void ClickModel::Impl::Forward(const StepContext& step, ClickBatch* batch) {
   const int64_t rows = batch->rows.rows;
   batch->logits.assign(static_cast<size_t>(rows), 0.0f);
   float* logits = batch->logits.data();
   if (fm_size > 0) fm_sums.assign(static_cast<size_t>(rows * fm_size), 0.0f);
-  std::vector<FieldFactors::View> factor_views;
+  Views views;
   for (size_t i = 0; i < tables.size(); ++i) {
     const ClickTable& t = tables[i];
     const TermView view = ViewOf(*batch, i, nullptr);
@@ -132,14 +146,15 @@ void ClickModel::Impl::Forward(ClickBatch* batch) {
     if (t.embedding >= 0 && fm_size > 0) {
       kernels->fm(view, t.embedding, fm_size, fm_sums.data(), logits);
     }
-    if (t.factors >= 0) factor_views.push_back({view, t.factors});
+    views.Add(t, view);
   }
   if (fm_size > 0) kernels->fm_finish(fm_sums.data(), rows, fm_size, logits);
-  if (factors) factors->Forward(factor_views, logits);
+  if (factors) factors->Forward(views.factors, logits);
+  if (net) net->Forward(step, batch->rows, views.embeddings, logits);
 }
 
-void ClickModel::Impl::Backward(ClickBatch* batch, const float* g) {
-  std::vector<FieldFactors::View> factor_views;
+void ClickModel::Impl::Backward(const StepContext& step, ClickBatch* batch, const float* g) {
+  Views views;
   for (size_t i = 0; i < tables.size(); ++i) {
     const ClickTable& t = tables[i];
     std::vector<float>& gradients = batch->tables[i].gradients;
@@ -152,20 +167,21 @@ void ClickModel::Impl::Backward(ClickBatch* batch, const float* g) {
     if (t.embedding >= 0 && fm_size > 0) {
       kernels->fm_backward(view, t.embedding, fm_size, fm_sums.data(), g);
     }
-    if (t.factors >= 0) factor_views.push_back({view, t.factors});
+    views.Add(t, view);
   }
-  if (factors) factors->Backward(factor_views, g);
+  if (factors) factors->Backward(views.factors, g);
+  if (net) net->Backward(step, views.embeddings, g);
 }
 
-ClickModel::ClickModel(const ClickModelSpec& spec, const NetSpec& /*net*/, const RowPlan& plan,
+ClickModel::ClickModel(const ClickModelSpec& spec, const NetSpec& net, const RowPlan& plan,
                        const Options& options)
-    : impl_(std::make_unique<Impl>(spec, plan, options.seed)) {}
+    : impl_(std::make_unique<Impl>(spec, net, plan, options)) {}
 
 ClickModel::~ClickModel() = default;
 
 const std::vector<ClickTable>& ClickModel::tables() const { return impl_->tables; }
-Net* ClickModel::net() { return nullptr; }
-int64_t ClickModel::input_columns() const { return 0; }
+Net* ClickModel::net() { return impl_->net ? impl_->net->net() : nullptr; }
+int64_t ClickModel::input_columns() const { return impl_->net ? impl_->net->columns() : 0; }
 
 void ClickModel::Prepare(ClickBatch* batch) const {
   const Impl& model = *impl_;
@@ -182,10 +198,16 @@ void ClickModel::Prepare(ClickBatch* batch) const {
   }
 }
 
-void ClickModel::Forward(const StepContext& /*step*/, ClickBatch* batch) { impl_->Forward(batch); }
+void ClickModel::Forward(const StepContext& step, ClickBatch* batch) {
+  StepContext of_batch = step;
+  of_batch.rows = batch->rows.rows;
+  impl_->Forward(of_batch, batch);
+}
 
-void ClickModel::Backward(const StepContext& /*step*/, ClickBatch* batch, const float* gradients) {
-  impl_->Backward(batch, gradients);
+void ClickModel::Backward(const StepContext& step, ClickBatch* batch, const float* gradients) {
+  StepContext of_batch = step;
+  of_batch.rows = batch->rows.rows;
+  impl_->Backward(of_batch, batch, gradients);
 }
 
 double ClickLossOf(ClickLoss loss, const RowBatch& rows, const float* logits, float* gradients) {
