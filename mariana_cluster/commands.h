@@ -7,7 +7,8 @@
 //   to servers  "epoch" EpochCommand      -> "epoch": number: rows evicted
 //               "apply" TrainCommand      -> "applied": number: rounds done in all (deterministic)
 //   to all      "end"
-//   of workers  "warning": text, at any time
+//   of workers  "warning": text, at any time; "scores" while they train: of what they predicted
+//               before each update
 // Plain values.
 #pragma once
 
@@ -29,6 +30,9 @@ struct TrainCommand {
   // Deterministic: rounds done in all, where to stop, and steps done before.
   int64_t round = 0, end_round = 0, step = 0;
 };
+
+// What "scores" are of: the message's number.
+enum class ScoresOf : int64_t { kHeldOut, kTraining };
 
 struct PausedReport {
   int64_t batches = 0;  // of the epoch, as first_batch

@@ -69,6 +69,9 @@ void ClusterSpec::Describe(Fields* f) {
 }
 
 void ClickEvaluateSpec::Describe(Fields* f) {
+  f->Bool("progressive", &progressive,
+          "train/auc: the AUC of what was predicted before each update, over the rows between two "
+          "lines of metrics.");
   f->Int("importance", &importance,
          "Held-out rows by which the importance of each field is measured: what AUC loses when the "
          "field's values are shuffled among rows. Takes a pass over the rows for each field; "

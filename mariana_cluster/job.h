@@ -53,7 +53,8 @@ struct ClusterSpec {
 
 // `evaluate:`
 struct ClickEvaluateSpec {
-  int64_t importance = 0;  // rows by which the importance of each field is measured; 0: not
+  bool progressive = true;  // AUC of what is predicted before each update
+  int64_t importance = 0;   // rows by which the importance of each field is measured; 0: not
   void Describe(Fields* f);
 };
 

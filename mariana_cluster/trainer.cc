@@ -279,6 +279,7 @@ int ClickTrainer::Finish() {
     }
   }
   crew_->End();
+  MeasureImportance();
   WriteReport("done");
   std::string best;
   if (data_.has_valid()) {
@@ -287,11 +288,6 @@ int ClickTrainer::Finish() {
   }
   Say(StrCat(best, "done; report: ", run_->report_path()));
   return 0;
-}
-
-void ClickTrainer::WriteReport(const std::string& status) {
-  meter_.Fill(summary_);
-  static_cast<void>(status);
 }
 
 }  // namespace mariana

@@ -15,6 +15,7 @@
 #include "mariana_cluster/cluster_checkpoint.h"
 #include "mariana_cluster/crew.h"
 #include "mariana_cluster/scores/click_scores.h"
+#include "mariana_cluster/scores/field_importance.h"
 
 namespace mariana {
 
@@ -56,6 +57,11 @@ class ClickTrainer {
   void Save(bool best);
   int Stop();
   int Finish();
+
+  // ---- what is told of the run (trainer_report.cc)
+  std::vector<std::pair<std::string, double>> TakeProgressive();
+  // What the best model owes to each field, where the job wants to know.
+  void MeasureImportance();
   void WriteReport(const std::string& status);
 
   const CommandLine& command_line_;
@@ -82,6 +88,8 @@ class ClickTrainer {
   RunProgress::Totals drained_;
   int64_t bad_rows_ = 0;
   std::unique_ptr<ClickScores> scores_;
+  std::unique_ptr<ClickScores> progressive_;  // since the last line of metrics
+  std::vector<FieldImportance> importance_;
   std::unique_ptr<ClickSummary> held_out_;  // the last one
   std::vector<StageSeconds> pipeline_;      // of the workers' feeds
 };

@@ -78,6 +78,8 @@ void ClickTrainer::MeasureData() {
   options.groups = !job_->data.rows.group.empty();
   options.folder = job_->data.cache.folder;
   scores_ = std::make_unique<ClickScores>(options);
+  progressive_ = std::make_unique<ClickScores>(ClickScores::Options());
+  meter_.set_window_values([this] { return TakeProgressive(); });
   SayWhatThereIs(rows);
 }
 
@@ -110,7 +112,10 @@ void ClickTrainer::StartCrew() {
                      [this] {
                        if (memory_.progress && meter_.open()) Drain();
                      },
-                     [this](int, const Message& m) { scores_->Put(m.body); }});
+                     [this](int, const Message& m) {
+                       const bool held_out = m.number == static_cast<int64_t>(ScoresOf::kHeldOut);
+                       (held_out ? scores_ : progressive_)->Put(m.body);
+                     }});
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
   const std::string yaml = PrintConfig([this](Fields* f) { job_->Describe(f); });
   memory_.shards = crew_->StartServers(yaml);

@@ -14,6 +14,15 @@ namespace mariana {
 namespace {
 
 constexpr int64_t kScoreBytes = 48 << 10;  // of a message
+constexpr int64_t kTrainingScores = 4096;  // rows whose scores are sent at a time
+
+ClickScores::Options ScoreOptions(const JobSpec& job) {
+  ClickScores::Options options;
+  options.squared = job.click.loss == ClickLoss::kSquared;
+  options.groups = !job.data.rows.group.empty();
+  options.folder = job.data.cache.folder;
+  return options;
+}
 
 }  // namespace
 
@@ -25,6 +34,9 @@ Worker::Worker(Member* me) : me_(me) {
   memory_ = ReceiveMemory(me_, static_cast<int>(tables));
   learner_ =
       std::make_unique<ClickLearner>(&job_, *data_.plan, data_.joined_columns(), &memory_, index_);
+  if (job_.evaluate.progressive && job_.click.loss == ClickLoss::kLogistic) {
+    progressive_ = std::make_unique<ClickScores>(ClickScores::Options());
+  }
   if (memory_.ordered) update_ = std::make_unique<BlockUpdate>(memory_.ordered->servers());
   bad_ =
       std::make_unique<BadRows>(job_.data.rows.max_bad_fraction, [this](const std::string& what) {
@@ -79,6 +91,7 @@ int Worker::Run() {
     const Message m = me_->Receive();
     if (m.kind == "train") {
       const PausedReport report = Train(FromBody<TrainCommand>(m.body));
+      if (progressive_ != nullptr) SendScores(ScoresOf::kTraining, progressive_.get());
       std::unique_lock<std::mutex> lock(send_mutex_);
       me_->Send({"paused", 0, ToBody(report), {}});
     } else if (m.kind == "evaluate") {
@@ -150,6 +163,7 @@ PausedReport Worker::Train(const TrainCommand& command) {
     if (!MayTakeStep() || !memory_.progress->TakeStep(&step)) break;
     const ClickLearner::Losses losses = learner_->Train(step, lane.batch.get());
     memory_.progress->Count(index_, lane.batch->rows.rows, losses.loss, losses.weight);
+    CountScores(*lane.batch);
     ++batches_;
     me_->board()->Advance(me_->number());
     Advance(&lane);
@@ -182,6 +196,7 @@ void Worker::TrainBlock(int64_t round, int64_t round_of_epoch, Lane* lane) {
     const int64_t step = round * memory_.ordered->blocks() + lane->number;
     const ClickLearner::Losses losses = learner_->Collect(step, lane->batch.get(), update_.get());
     memory_.progress->Count(index_, lane->batch->rows.rows, losses.loss, losses.weight);
+    CountScores(*lane->batch);
     // Told before the block is, so that all see it before the next round.
     if (!Advance(lane)) memory_.progress->SetLaneEnd(lane->number, round_of_epoch + 1);
   }
@@ -192,26 +207,38 @@ void Worker::TrainBlock(int64_t round, int64_t round_of_epoch, Lane* lane) {
 
 void Worker::Evaluate() {
   learner_->Pull();
-  ClickScores::Options options;
-  options.squared = job_.click.loss == ClickLoss::kSquared;
-  options.groups = !job_.data.rows.group.empty();
-  options.folder = job_.data.cache.folder;
+  const ClickScores::Options options = ScoreOptions(job_);
   ClickScores scores(options);
+  // Held-out rows are not thinned out as those of training may be.
+  const auto correction = static_cast<float>(data_.plan->LogitCorrection());
   for (const auto& feed : valid_) {
     feed->StartEpoch(evaluations_);
     for (std::unique_ptr<ClickBatch> batch; !me_->stopping() && feed->Next(&batch);) {
       learner_->Score(batch.get());
+      for (float& logit : batch->logits) logit += correction;
       const RowBatch& rows = batch->rows;
       scores.Add(batch->logits.data(), rows.label.data(), rows.weight.data(),
                  options.groups ? rows.group.data() : nullptr, rows.rows);
     }
   }
   ++evaluations_;
+  SendScores(ScoresOf::kHeldOut, &scores);
   std::unique_lock<std::mutex> lock(send_mutex_);
-  for (std::string bytes; !(bytes = scores.Take(kScoreBytes)).empty();) {
-    me_->Send({"scores", 0, std::move(bytes), {}});
-  }
   me_->Send({"evaluated", 0, "", {}});
+}
+
+void Worker::CountScores(const ClickBatch& batch) {
+  if (progressive_ == nullptr) return;
+  const RowBatch& rows = batch.rows;
+  progressive_->Add(batch.logits.data(), rows.label.data(), rows.weight.data(), nullptr, rows.rows);
+  if (progressive_->rows() >= kTrainingScores) SendScores(ScoresOf::kTraining, progressive_.get());
+}
+
+void Worker::SendScores(ScoresOf of, ClickScores* scores) {
+  std::unique_lock<std::mutex> lock(send_mutex_);
+  for (std::string bytes; !(bytes = scores->Take(kScoreBytes)).empty();) {
+    me_->Send({"scores", static_cast<int64_t>(of), std::move(bytes), {}});
+  }
 }
 
 std::string Worker::Times() const {

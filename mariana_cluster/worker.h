@@ -18,6 +18,7 @@
 #include "mariana_cluster/commands.h"
 #include "mariana_cluster/feed/click_feed.h"
 #include "mariana_cluster/learner.h"
+#include "mariana_cluster/scores/click_scores.h"
 
 namespace mariana {
 
@@ -47,6 +48,9 @@ class Worker {
   void TrainRounds(const TrainCommand& command);
   void TrainBlock(int64_t round, int64_t round_of_epoch, Lane* lane);
   void Evaluate();
+  // Predictions before the update, for the training curve.
+  void CountScores(const ClickBatch& batch);
+  void SendScores(ScoresOf of, ClickScores* scores);
   std::string Times() const;
 
   Member* me_;
@@ -58,6 +62,7 @@ class Worker {
   JobMemory memory_;
   std::unique_ptr<ClickLearner> learner_;
   std::unique_ptr<BlockUpdate> update_;
+  std::unique_ptr<ClickScores> progressive_;  // null: not wanted
   std::vector<Lane> lanes_;
   std::vector<std::unique_ptr<ClickFeed>> valid_;
   int64_t evaluations_ = 0;

@@ -80,6 +80,9 @@ void TrainMeter::WriteWindow() {
     row.values.emplace_back("train/gradient_norm",
                             window_.gradient_norm / static_cast<double>(window_.steps));
   }
+  if (window_values_) {
+    for (auto& value : window_values_()) row.values.push_back(std::move(value));
+  }
   metrics_->Write(row);
   window_ = Window();
 }

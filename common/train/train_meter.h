@@ -30,6 +30,9 @@ class TrainMeter {
   void Open(const RunDirectory& run);
   bool open() const { return metrics_ != nullptr; }
 
+  // More values of the steps since the last line, asked for when a line is written.
+  using Values = std::vector<std::pair<std::string, double>>;
+  void set_window_values(std::function<Values()> values) { window_values_ = std::move(values); }
   // Of what train/cpu_seconds counts; this process unless set.
   void set_cpu_seconds(std::function<double()> seconds) { cpu_seconds_ = std::move(seconds); }
 
@@ -72,6 +75,7 @@ class TrainMeter {
   LogSpec log_;
   bool accuracy_, gradient_norm_;
   std::function<double()> cpu_seconds_;
+  std::function<Values()> window_values_;
   std::unique_ptr<MetricsLog> metrics_;
   struct Window {
     double loss = 0, weight = 0, gradient_norm = 0, learning_rate = 0;

@@ -159,19 +159,17 @@ ClickScores::ClickScores(const Options& options)
       by_score_(options.memory, options.folder),
       by_group_(options.memory / 2, options.folder) {}
 
-void ClickScores::AddRecord(uint64_t record, uint64_t group) {
-  by_score_.Add(record);
-  if (options_.groups) by_group_.Add({group, record});
-}
-
 void ClickScores::Add(const float* scores, const float* labels, const float* weights,
                       const uint64_t* groups, int64_t n) {
   sums_.rows += n;
   if (!options_.squared) {
-    for (int64_t i = 0; i < n; ++i) {
-      AddRecord(MakeRecord(scores[i], labels[i] > 0.5f, weights ? weights[i] : 1),
-                options_.groups ? groups[i] : 0);
+    const auto count = static_cast<size_t>(n);
+    records_.resize(count);
+    for (size_t i = 0; i < count; ++i) {
+      records_[i] = MakeRecord(scores[i], labels[i] > 0.5f, weights ? weights[i] : 1);
     }
+    by_score_.Add(records_.data(), count);
+    for (size_t i = 0; options_.groups && i < count; ++i) by_group_.Add({groups[i], records_[i]});
     return;
   }
   for (int64_t i = 0; i < n; ++i) {
@@ -305,11 +303,19 @@ void ClickScores::Put(std::string_view bytes) {
   }
   std::memcpy(&sums, bytes.data(), sizeof sums);
   sums_.Add(sums);
-  for (size_t at = sizeof sums; at < bytes.size(); at += record_bytes) {
-    GroupedRecord record{0, 0};
-    if (options_.groups) std::memcpy(&record.group, bytes.data() + at, 8);
-    std::memcpy(&record.record, bytes.data() + at + record_bytes - 8, 8);
-    AddRecord(record.record, record.group);
+  const char* from = bytes.data() + sizeof sums;
+  const size_t count = (bytes.size() - sizeof sums) / record_bytes;
+  if (!options_.groups) {
+    records_.resize(count);
+    std::memcpy(records_.data(), from, count * record_bytes);
+    by_score_.Add(records_.data(), count);
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    GroupedRecord record;
+    std::memcpy(&record, from + i * record_bytes, record_bytes);
+    by_group_.Add(record);
+    by_score_.Add(record.record);
   }
 }
 

@@ -90,7 +90,6 @@ class ClickScores {
     void Add(const Sums& other);
   };
 
-  void AddRecord(uint64_t record, uint64_t group);
   void SummarizeClicks(ClickSummary* summary);
   void SummarizeGroups(ClickSummary* summary);
 
@@ -98,6 +97,7 @@ class ClickScores {
   Sums sums_;
   RecordSort<uint64_t> by_score_;
   RecordSort<GroupedRecord> by_group_;
+  std::vector<uint64_t> records_;  // scratch
 };
 
 }  // namespace mariana

@@ -149,4 +149,15 @@ std::vector<FieldImportance> MeasureImportance(
   return all;
 }
 
+std::vector<FieldImportance> MeasureFields(const ScoreFilesJob& job, int64_t rows,
+                                           const std::function<bool(int done, int of)>& progress) {
+  std::vector<RowBatch> batches;
+  int64_t taken = 0;
+  ScoreFiles(job, [&](const ClickBatch& batch) {
+    batches.push_back(batch.rows);
+    return (taken += batch.rows.rows) < rows;
+  });
+  return MeasureImportance(*job.scorer, batches, job.threads, progress);
+}
+
 }  // namespace mariana

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "mariana_cluster/scores/click_scorer.h"
+#include "mariana_cluster/scores/score_files.h"
 
 namespace mariana {
 
@@ -23,6 +23,10 @@ struct FieldImportance {
 std::vector<FieldImportance> MeasureImportance(
     const ClickScorer& scorer, const std::vector<RowBatch>& batches, int threads,
     const std::function<bool(int done, int of)>& progress);
+
+// The same of about the first `rows` rows of files.
+std::vector<FieldImportance> MeasureFields(const ScoreFilesJob& job, int64_t rows,
+                                           const std::function<bool(int done, int of)>& progress);
 
 // Replaces *to by the rows of `from` with the features of some fields, by RowPlan's numbers, and
 // some dense columns taken from other rows: row r has those of row order[r].

@@ -43,6 +43,7 @@ class RecordSort {
     records_.push_back(record);
     sorted_ = false;
   }
+  void Add(const T* records, size_t n);
   // f(record) in ascending order; may be called again.
   template <class F>
   void ForEach(F f);
@@ -88,6 +89,18 @@ class RecordSort {
   std::vector<Run> runs_;
   int64_t spilled_ = 0;
 };
+
+template <class T>
+void RecordSort<T>::Add(const T* records, size_t n) {
+  while (n > 0) {
+    if (records_.size() == most_) Spill();
+    const size_t part = std::min(n, most_ - records_.size());
+    records_.insert(records_.end(), records, records + part);
+    records += part;
+    n -= part;
+    sorted_ = false;
+  }
+}
 
 template <class T>
 void RecordSort<T>::Spill() {
