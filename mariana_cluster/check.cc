@@ -86,7 +86,7 @@ int CheckJob(const CommandLine& cl) {
   std::printf("processes: %lld servers, %lld workers%s\n\n", Printed(job.parallel.servers),
               Printed(job.parallel.workers), job.parallel.deterministic ? ", deterministic" : "");
   PrintTables(job, MakeClickTables(job.click, *data.plan, static_cast<uint64_t>(job.seed)));
-  const std::unique_ptr<Device> device = MakeCpuDevice(0, 1, -1);
+  const std::unique_ptr<Device> device = MakeAgentDevice(cl.device, job.train);
   const auto model = MakeClickModel(job, *data.plan, data.joined_columns(), device.get());
   if (model->net() != nullptr) {
     std::printf("\n");

@@ -177,7 +177,9 @@ bool ClickTrainer::TrainEpoch() {
   if (EpochEnded()) {
     state_.steps_in_epoch = state_.step_in_epoch;
     epoch_samples_ = position_.samples;  // no longer an estimate
-    if (bad_rows_ > 0) Say(StrCat(bad_rows_, " malformed rows left out"));
+    if (bad_rows_ > 0) {
+      Say(StrCat(bad_rows_, " malformed row", bad_rows_ == 1 ? "" : "s", " left out"));
+    }
   }
   meter_.Fill(summary_);
   return !crew_->stopping();

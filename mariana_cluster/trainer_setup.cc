@@ -49,7 +49,7 @@ void ClickTrainer::SetUp() {
   }
   train.schedule.horizon_epochs = state_.horizon_epochs;
   MeasureData();
-  device_ = MakeCpuDevice(0, 1, -1);
+  device_ = MakeAgentDevice(command_line_.device, job_->train);
   model_ = MakeClickModel(*job_, *data_.plan, data_.joined_columns(), device_.get());
   StartCrew();
 }

@@ -137,7 +137,7 @@ class Mistakes(ProgramTest):
         words = ["data.train=" + bad, "data.rows.max_bad_fraction=0.01"]
         result = self.expect(0, *words, run_dir=self.run_dir())
         self.assertIn("bad.csv:5: ", result.err)
-        self.assertIn("1 malformed rows left out", result.out)
+        self.assertIn("1 malformed row left out", result.out)
         words[1] = "data.rows.max_bad_fraction=0"
         result = self.expect(65, *words, run_dir=self.run_dir("strict"))
         self.assertIn("bad.csv:5: ", result.err)
