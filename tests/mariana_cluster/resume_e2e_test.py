@@ -53,7 +53,7 @@ class Resume(ProgramTest):
 
     def test_deterministic_run_that_was_killed_ends_in_the_same_bits(self):
         words = [*DEEP, *ORDERED, "train.epochs=2", "train.checkpoint.every_steps=8",
-                 "click.rows={form: keyed, admission: 2}"]
+                 "click.rows={form: keyed, admission: 2, max_rows: 65536}"]
         run_dir, whole = self.run_dir(), self.run_dir("whole")
         self.expect(0, *words, run_dir=whole)
         checkpoints = os.path.join(run_dir, "checkpoints")
