@@ -59,7 +59,8 @@ class Resume(ProgramTest):
         checkpoints = os.path.join(run_dir, "checkpoints")
         for first in (8, 40):
             process = self.start("--config", self.scratch.job, "--run_dir", run_dir, *words,
-                                 "--resume")
+                                 "--resume", stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
             wait_until(lambda: any(int(name[5:]) >= first for name in (
                 os.listdir(checkpoints) if os.path.isdir(checkpoints) else []) if
                                    re.match(r"step-\d+$", name)), process)
