@@ -175,13 +175,12 @@ void Bench(const std::string& name, const ClickModelSpec& spec, const NetSpec& n
     batch[b].tables.clear();
   }
   std::vector<double> by_stage[kStages], totals;
-  std::vector<TableBatch> memory;  // one batch's, used again as the trainer does
+  ClickBatch work;  // its memory is used again, as a trainer does
   for (int64_t round = 0; round < kRounds; ++round) {
     double seconds[kStages] = {}, total = 0;
-    for (ClickBatch& b : batch) {
-      b.tables = std::move(memory);
-      trainer.Step(&b, seconds);
-      memory = std::move(b.tables);
+    for (const ClickBatch& b : batch) {
+      work.rows = b.rows;
+      trainer.Step(&work, seconds);
     }
     const double rows = static_cast<double>(batches * batch_rows);
     for (int s = 0; s < kStages; ++s) {
