@@ -1,5 +1,6 @@
 // Models with a net, and whole training steps through tables, against PyTorch's
 // (scripts/golden/clicks.py).
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <memory>
@@ -80,7 +81,7 @@ class Trainer {
     if (net == nullptr) return loss;
     OptimizerStep sgd;
     sgd.learning_rate = dense_rate;
-    sgd.gradient_scale = 1.0f / static_cast<float>(batch->rows.rows);
+    sgd.gradient_scale = 1.0f / std::max(1.0f, static_cast<float>(batch->rows.rows));
     device_->Update(sgd, net->grads(), net->values(), net->values16(), nullptr, nullptr,
                     net->arena_elements());
     return loss;
@@ -356,6 +357,25 @@ TEST_CASE("bf16 computes what fp32 does, less exactly") {
     size += std::pow(gradients[0][i], 2);
   }
   CHECK(std::sqrt(difference / size) < 0.02);
+}
+
+TEST_CASE("A batch without rows has no gradients") {
+  ClickModelSpec spec;
+  spec.terms = {"linear", "fm", "ffm", "net"};
+  spec.rows.bits = 12;
+  Trainer trainer(spec, kOneLayer, 8);
+  ClickBatch batch;
+  batch.rows = TestRows(8, 1);
+  trainer.Step(&batch, 0.1f);
+  Net* net = trainer.model()->net();
+  CHECK(net->grads()[0] != 0);
+  batch.rows.Clear();
+  CHECK(trainer.Step(&batch, 0.1f) == 0);
+  CHECK(batch.logits.empty());
+  CHECK(net->grads()[0] == 0);
+  for (const TableBatch& t : batch.tables) {
+    for (const float g : t.gradients) CHECK(g == 0);
+  }
 }
 
 TEST_CASE("A net must end in one logit") {
