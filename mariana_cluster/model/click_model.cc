@@ -8,7 +8,6 @@
 
 #include "common/base/error.h"
 #include "mariana_cluster/model/click_kernels.h"
-#include "mariana_cluster/model/distinct_keys.h"
 #include "mariana_cluster/model/field_factors.h"
 #include "mariana_cluster/model/net_term.h"
 

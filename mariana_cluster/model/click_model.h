@@ -23,6 +23,7 @@
 
 #include "common/data/rows/row_batch.h"
 #include "common/nn/net.h"
+#include "mariana_cluster/model/distinct_keys.h"
 #include "mariana_cluster/model/model_spec.h"
 
 namespace mariana {
@@ -42,7 +43,7 @@ struct TableBatch {
   std::vector<uint16_t> field;
   std::vector<float> value;
 
-  std::vector<uint64_t> scratch;  // of Prepare
+  KeyScratch scratch;  // of Prepare
 };
 
 struct ClickBatch {

@@ -67,17 +67,17 @@ class KeySet {
 
 void FindDistinct(const uint64_t* first, int64_t n_first, const uint64_t* keys, int64_t n,
                   uint64_t mask, std::vector<uint64_t>* distinct, uint32_t* index,
-                  std::vector<uint64_t>* scratch) {
+                  KeyScratch* scratch) {
   const int64_t most = n + n_first;
   CHECK_LT(most, std::numeric_limits<int32_t>::max());
   int bits = 4;
   while ((int64_t{1} << bits) < most + most / 4) ++bits;  // at most 4 of 5 places are taken
   const size_t slots = size_t{1} << bits;
-  const size_t words = slots / 2 + static_cast<size_t>(most) + 2;
-  if (scratch->size() < words) scratch->resize(words);
-  std::fill_n(scratch->data(), slots / 2, 0);
-  uint64_t* seen = scratch->data() + slots / 2;
-  KeySet set(reinterpret_cast<uint32_t*>(scratch->data()), seen, 64 - bits);
+  if (scratch->slots.size() < slots) scratch->slots.resize(slots);
+  if (scratch->seen.size() < static_cast<size_t>(most) + 2) scratch->seen.resize(most + 2);
+  std::fill_n(scratch->slots.data(), slots, 0);
+  uint64_t* seen = scratch->seen.data();
+  KeySet set(scratch->slots.data(), seen, 64 - bits);
   uint32_t count = 0;
   for (int64_t i = 0; i < n_first; ++i) {
     uint32_t unused;

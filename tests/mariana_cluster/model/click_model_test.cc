@@ -121,7 +121,8 @@ std::vector<uint64_t> Some(int64_t n, uint64_t distinct, uint64_t seed) {
 }
 
 TEST_CASE("Distinct keys come in the order of first appearance, each once") {
-  std::vector<uint64_t> distinct, scratch;
+  std::vector<uint64_t> distinct;
+  KeyScratch scratch;
   for (const uint64_t values : {uint64_t{1}, uint64_t{50}, uint64_t{1} << 40}) {
     for (const int64_t n : {0, 1, 7, 1000, 9984}) {
       for (const int bits : {2, 11, 64}) {
