@@ -104,7 +104,7 @@ class Verbs(ProgramTest):
         for words in (["parallel.workers=1"], ["parallel.workers=3", "output.path=" + path]):
             done = subprocess.run(
                 [program.program(), "predict", "-", "--config", self.scratch.job, "--run_dir",
-                 self.trained, *words], input="\n".join(lines).encode() + b"\n",
+                 self.trained, "data.rows.columns=[price, kind, user, noise]", *words], input="\n".join(lines).encode() + b"\n",
                 stdout=subprocess.PIPE, check=True, timeout=program.TIMEOUT)
             out = done.stdout.decode() or read(path)
             self.assertEqual([float(line) for line in out.splitlines()], self.predict())
@@ -122,7 +122,7 @@ class Verbs(ProgramTest):
         out = self.expect_plain(0, "inspect", self.trained).out
         self.assertRegex(out, r"table linear_embedding4: hashed, \d+ rows of 2\^14")
         self.assertRegex(out, r"linear weight of bias +-?\d")
-        self.assertRegex(out, r"linear weight of price < 0")
+        self.assertRegex(out, r"linear weight of price >= \d")
         model, text = self.scratch("model.safetensors"), self.scratch("model.tsv")
         self.expect(0, "export", "output.path=" + model, run_dir=self.trained)
         self.assertEqual(self.predict("model=" + model), self.predict())
