@@ -104,8 +104,9 @@ class Verbs(ProgramTest):
         for words in (["parallel.workers=1"], ["parallel.workers=3", "output.path=" + path]):
             done = subprocess.run(
                 [program.program(), "predict", "-", "--config", self.scratch.job, "--run_dir",
-                 self.trained, "data.rows.columns=[price, kind, user, noise]", *words], input="\n".join(lines).encode() + b"\n",
-                stdout=subprocess.PIPE, check=True, timeout=program.TIMEOUT)
+                 self.trained, "data.rows.columns=[price, kind, user, noise]", *words],
+                input="\n".join(lines).encode() + b"\n", stdout=subprocess.PIPE, check=True,
+                timeout=program.TIMEOUT)
             out = done.stdout.decode() or read(path)
             self.assertEqual([float(line) for line in out.splitlines()], self.predict())
 
