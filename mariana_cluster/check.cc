@@ -61,8 +61,7 @@ void PrintTables(const JobSpec& job, const std::vector<ClickTable>& tables) {
                 gigabytes / servers);
     total += gigabytes;
   }
-  std::printf("%-24s %-8s %8s %14s %12s %12.3f %14.3f\n", "total", "", "", "", "", total,
-              total / servers);
+  std::printf("memory: %.3f GB, %.3f GB a server\n", total, total / servers);
   if (job.click.rows.form == TableForm::kKeyed) {
     std::printf("(at most: memory is taken as keys come; their index needs about 12 bytes each)\n");
   }

@@ -53,13 +53,14 @@ class Resume(ProgramTest):
 
     def test_deterministic_run_that_was_killed_ends_in_the_same_bits(self):
         words = [*DEEP, *ORDERED, "train.epochs=2", "train.checkpoint.every_steps=8",
-                 "click.rows={form: keyed, admission: 2}"]
+                 "click.rows={form: keyed, admission: 2, max_rows: 65536}"]
         run_dir, whole = self.run_dir(), self.run_dir("whole")
         self.expect(0, *words, run_dir=whole)
         checkpoints = os.path.join(run_dir, "checkpoints")
         for first in (8, 40):
             process = self.start("--config", self.scratch.job, "--run_dir", run_dir, *words,
-                                 "--resume")
+                                 "--resume", stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
             wait_until(lambda: any(int(name[5:]) >= first for name in (
                 os.listdir(checkpoints) if os.path.isdir(checkpoints) else []) if
                                    re.match(r"step-\d+$", name)), process)

@@ -90,7 +90,7 @@ class Modes(ProgramTest):
 
     def test_deterministic_training_gives_the_same_bits_on_any_processes(self):
         for name, words in (("linear", []), ("deep", DEEP),
-                            ("keyed", ["click.rows={form: keyed, admission: 2}"])):
+                            ("keyed", ["click.rows={form: keyed, admission: 2, max_rows: 65536}"])):
             models = []
             for workers, servers in ((1, 1), (2, 1), (2, 2)):
                 run_dir, auc = self.train(
@@ -117,7 +117,7 @@ class Modes(ProgramTest):
 
     def test_new_rows_come_and_old_ones_go(self):
         run_dir = self.run_dir()
-        result = self.expect(0, "click.rows={form: keyed, evict_after_epochs: 1}",
+        result = self.expect(0, "click.rows={form: keyed, evict_after_epochs: 1, max_rows: 65536}",
                              run_dir=run_dir)
         self.assertNotIn("old rows evicted", result.out)  # all are seen in every epoch
 
