@@ -35,9 +35,15 @@ struct ClusterValues {
   const OptimizerSpec* optimizer = nullptr;
 };
 
+// What a model file has beside tables and parameters.
+struct ModelExtras {
+  Metadata metadata;
+  std::vector<HostTensor> tensors;
+};
+
 void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity,
-                 const Metadata& model, const CheckpointSpec& spec, bool best);
+                 const ClusterPosition& position, const std::string& identity, ModelExtras model,
+                 const CheckpointSpec& spec, bool best);
 // Into empty tables. Throws Error(kBadData).
 void LoadCluster(const CheckpointFolder& from, const ClusterValues& values);
 

@@ -73,8 +73,8 @@ int ClickTrainer::RunToEnd() {
   meter_.Fill(summary_);
   while (EpochsLeft() || state_.EvaluationLeft()) {
     if (!TrainEpoch()) return Stop();
-    if (!data_.has_valid()) {
-      FinishEpoch(nullptr);
+    if (!task_->has_valid()) {
+      FinishEpoch({});
     } else if (!Evaluate()) {
       return Stop();
     }
@@ -161,7 +161,7 @@ void ClickTrainer::TrainToPause(bool begins) {
 bool ClickTrainer::TrainEpoch() {
   if (EpochEnded() || !EpochsLeft()) return true;  // only its evaluation is missing
   progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", job_->train.epochs), epoch_samples_,
-                  "rows", position_.samples);
+                  job_->unit(), position_.samples);
   meter_.StartClock();
   bool begins = true;
   BeginEpoch();
@@ -207,30 +207,27 @@ void ClickTrainer::Drain() {
 // ---- evaluation
 
 bool ClickTrainer::Evaluate() {
-  scores_->Reset();
   meter_.Time("evaluate", [&] {
-    progress_.Begin("evaluate", 0, "rows");
+    progress_.Begin("evaluate", 0, job_->unit());
     crew_->AskWorkers([](int) { return Message{"evaluate", 0, "", {}}; }, "evaluated");
-    progress_.Update(scores_->rows(), {});
+    progress_.Update(task_->held_out_samples(), {});
     progress_.End();
   });
   if (crew_->stopping()) return false;
-  if (scores_->rows() == 0) {
+  if (task_->held_out_samples() == 0) {
     throw Fail(ExitCode::kBadData, "no row is held out: see data.valid and data.rows.held_out");
   }
-  held_out_ = std::make_unique<ClickSummary>(scores_->Summarize());
-  FinishEpoch(held_out_.get());
+  FinishEpoch(task_->Summarize());
   return true;
 }
 
 // The epoch (or the last part of one, at max_steps) is trained and, with scores, evaluated.
-void ClickTrainer::FinishEpoch(ClickSummary* held_out) {
+void ClickTrainer::FinishEpoch(const AgentTask::Values& held_out) {
   TrainState::Verdict verdict;
-  if (held_out != nullptr) {
-    const auto values = held_out->Values();
-    meter_.WriteHeldOut(values);
-    Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(values)));
-    const std::map<std::string, double> metrics{values.begin(), values.end()};
+  if (!held_out.empty()) {
+    meter_.WriteHeldOut(held_out);
+    Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(held_out)));
+    const std::map<std::string, double> metrics{held_out.begin(), held_out.end()};
     verdict = state_.Observe(job_->train, metrics, metrics.count("auc") > 0 ? "auc" : "");
     for (const std::string& message : verdict.messages) Say(message);
   }
@@ -251,8 +248,8 @@ void ClickTrainer::FinishEpoch(ClickSummary* held_out) {
 void ClickTrainer::Save(bool best) {
   meter_.Time("save", [&] {
     meter_.WriteWindow();
-    SaveCluster(*run_, {&memory_, model_->net(), &job_->train.optimizer}, state_, position_,
-                identity_, model_metadata_, job_->train.checkpoint, best);
+    SaveCluster(*run_, {&memory_, task_->net(), &job_->train.optimizer}, state_, position_,
+                identity_, {task_->metadata(), task_->tensors()}, job_->train.checkpoint, best);
   });
   meter_.StartClock();
 }
@@ -282,10 +279,10 @@ int ClickTrainer::Finish() {
     }
   }
   crew_->End();
-  MeasureImportance();
+  task_->Finish(&meter_, &progress_);
   WriteReport("done");
   std::string best;
-  if (data_.has_valid()) {
+  if (task_->has_valid()) {
     best = StrCat("best held out (step ", state_.best_step,
                   "):", MetricsText({state_.best.begin(), state_.best.end()}), "; ");
   }

@@ -52,8 +52,8 @@ std::unique_ptr<AcousticModel> ReadAcousticModel(const std::string& path) {
   tables.prior = Take(loaded.path, FrameTables::kPrior, spec.num_labels, &model->tensors);
   if (spec.features.normalise == Normalisation::kGlobal &&
       (tables.mean.empty() || tables.scale.empty())) {
-    throw Fail(ExitCode::kBadData, loaded.path, ": tensors \"", FrameTables::kMean, "\" and \"", FrameTables::kScale,
-               "\" are needed by features.normalise: global");
+    throw Fail(ExitCode::kBadData, loaded.path, ": tensors \"", FrameTables::kMean, "\" and \"",
+               FrameTables::kScale, "\" are needed by features.normalise: global");
   }
   return model;
 }

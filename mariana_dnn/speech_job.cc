@@ -31,9 +31,7 @@ SpeechJob::SpeechJob(const CommandLine& cl) : command_line(cl) {
   }
 }
 
-bool SpeechJob::has_valid() const {
-  return !spec.data.valid.empty();
-}
+bool SpeechJob::has_valid() const { return !spec.data.valid.empty(); }
 
 std::unique_ptr<SpeechCorpus> SpeechJob::Open(DataSet set, const FeatureSpec& features) const {
   const bool train = set == DataSet::kTrain;

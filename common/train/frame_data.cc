@@ -44,8 +44,8 @@ void FrameDataIdentity::Describe(Fields* f) {
 FrameSets OpenFrameSets(const FrameDataSpec& spec, int64_t num_labels, const std::string& where,
                         const std::function<void(const std::string&)>& warn) {
   const auto open = [&](const UtteranceSetSpec& files, const char* name, const char* what_for) {
-    auto corpus = SpeechCorpus::Open(files, spec.features, spec.policy,
-                                     static_cast<int32_t>(num_labels));
+    auto corpus =
+        SpeechCorpus::Open(files, spec.features, spec.policy, static_cast<int32_t>(num_labels));
     for (const std::string& w : corpus->warnings()) warn(StrCat(name, ": ", w));
     if (!corpus->has_labels()) {
       throw Fail(ExitCode::kUsage, where, ".", name, ".alignments: needed ", what_for);
