@@ -1,5 +1,5 @@
-// ClickTrainer: the agent's side of one `mariana_cluster train` run: what it measures, starts, asks
-// for, shows and saves; servers and workers do the rest. One thread drives it.
+// ClusterTrainer: the agent's side of one `mariana_cluster train` run: what it measures, starts,
+// asks for, shows and saves; servers and workers do the rest. One thread drives it.
 #pragma once
 
 #include <memory>
@@ -16,12 +16,12 @@
 
 namespace mariana {
 
-class ClickTrainer {
+class ClusterTrainer {
  public:
   // `config`: as it was given, for the run directory; `job`: the same, read.
-  ClickTrainer(const CommandLine& command_line, const EffectiveConfig& config, JobSpec* job,
-               const RunDirectory* run, Summary* summary);
-  ~ClickTrainer();
+  ClusterTrainer(const CommandLine& command_line, const EffectiveConfig& config, JobSpec* job,
+                 const RunDirectory* run, Summary* summary);
+  ~ClusterTrainer();
   // Trains to the end or to a stop request; the exit code.
   int Run();
 

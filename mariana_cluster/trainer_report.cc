@@ -15,7 +15,7 @@ std::string Count(int64_t n, const char* what) { return StrCat(n, " ", what, n =
 
 }  // namespace
 
-void ClickTrainer::WriteReport(const std::string& status) {
+void ClusterTrainer::WriteReport(const std::string& status) {
   meter_.Fill(summary_);
   const ClusterSpec& p = job_->parallel;
   ClusterReportInput in;

@@ -11,7 +11,7 @@
 
 namespace mariana {
 // False where there is none to go on with.
-bool ClickTrainer::FindCheckpoint() {
+bool ClusterTrainer::FindCheckpoint() {
   if (!run_->resumed()) return false;
   std::string line;
   from_ = FindNewestCheckpoint(*run_, &line);
@@ -30,7 +30,7 @@ bool ClickTrainer::FindCheckpoint() {
   return true;
 }
 
-void ClickTrainer::SetUp() {
+void ClusterTrainer::SetUp() {
   job_->parallel.workers = WorkerCount(job_->parallel);
   if (job_->data.cache.folder.empty()) job_->data.cache.folder = run_->path();
   job_->data.cache.folder = std::filesystem::absolute(job_->data.cache.folder).string();
@@ -44,7 +44,7 @@ void ClickTrainer::SetUp() {
   StartCrew();
 }
 
-void ClickTrainer::OpenTask() {
+void ClusterTrainer::OpenTask() {
   Say("opening data");
   const AgentTaskInput input{&command_line_, job_, run_, from_ ? &*from_ : nullptr,
                              [this](const std::string& line) { Say(line); }};
@@ -58,7 +58,7 @@ void ClickTrainer::OpenTask() {
   meter_.set_window_values([this] { return task_->TakeTraining(); });
 }
 
-void ClickTrainer::StartCrew() {
+void ClusterTrainer::StartCrew() {
   crew_ = std::make_unique<Crew>(
       static_cast<int>(job_->parallel.servers), static_cast<int>(job_->parallel.workers),
       Crew::Listener{
@@ -92,7 +92,7 @@ void ClickTrainer::StartCrew() {
              "; ", crew_->workers(), " workers, ", crew_->servers(), " servers"));
 }
 
-void ClickTrainer::MakeMemory() {
+void ClusterTrainer::MakeMemory() {
   const ClusterSpec& p = job_->parallel;
   const int blocks = p.deterministic ? static_cast<int>(p.blocks) : 0;
   memory_.measured = task_->measured();
@@ -109,7 +109,7 @@ void ClickTrainer::MakeMemory() {
   }
 }
 
-void ClickTrainer::StartValues() {
+void ClusterTrainer::StartValues() {
   const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer};
   if (from_) {
     LoadCluster(*from_, values);
