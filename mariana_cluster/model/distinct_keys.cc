@@ -2,46 +2,65 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace mariana {
 namespace {
 
-// The table holds places in seen[], 0 for none; seen[0] is not used.
+// The keys so far, by their first bits: slots hold places in seen[], 0 for none.
 class KeySet {
  public:
-  KeySet(int shift, uint32_t* slots, uint64_t* seen) : shift_(shift), slots_(slots), seen_(seen) {}
+  KeySet(uint32_t* slots, uint64_t* seen, int shift) : slots_(slots), seen_(seen), shift_(shift) {}
 
-  // Where `key` stands, from 1. Without branches where the key is found or free at its home: half
-  // of all keys are new, which no branch predictor foresees.
-  uint32_t Add(uint64_t key) {
-    uint64_t at = key >> shift_;
-    const uint32_t there = slots_[at];
-    const bool fresh = there == 0;
-    if (__builtin_expect(!fresh && seen_[there] != key, 0)) return AddBehind(at, key);
-    const uint32_t place = fresh ? count_ + 1 : there;
-    slots_[at] = place;
-    seen_[count_ + 1] = key;
-    count_ += fresh ? 1 : 0;
-    return place;
+  // Adds keys[0, n) & mask to `count` keys; returns how many there are then.
+  uint32_t Add(const uint64_t* keys, int64_t n, uint64_t mask, uint32_t count, uint32_t* index) {
+    for (int64_t i = 0;; ++i) {
+      i = AddAtHome(keys, i, n, mask, &count, index);
+      if (i == n) return count;
+      const uint32_t place = FindBehind(keys[i] & mask, count + 1);
+      count += place > count ? 1 : 0;
+      index[i] = place - 1;
+    }
   }
-  uint32_t count() const { return count_; }
 
  private:
-  [[gnu::noinline]] uint32_t AddBehind(uint64_t at, uint64_t key) {
-    const uint64_t last = ~uint64_t{0} >> shift_;
-    while (slots_[at] != 0 && seen_[slots_[at]] != key) at = (at + 1) & last;
-    if (slots_[at] == 0) {
-      slots_[at] = ++count_;
-      seen_[count_] = key;
+  // From key i on, up to the first whose home another key has. No branch depends on whether a key
+  // is new, which nothing foresees.
+  int64_t AddAtHome(const uint64_t* keys, int64_t i, int64_t n, uint64_t mask, uint32_t* added,
+                    uint32_t* index) {
+    uint32_t count = *added;
+    for (; i < n; ++i) {
+      const uint64_t key = keys[i] & mask;
+      const uint64_t home = key >> shift_;
+      const uint32_t there = slots_[home];
+      uint32_t fresh = there == 0 ? 1 : 0;
+      asm("" : "+r"(fresh));  // a number to the compiler, which would make a branch of it
+      if (((seen_[there] ^ key) & (uint64_t{fresh} - 1)) != 0) break;
+      const uint32_t place = there | ((0 - fresh) & (count + 1));
+      slots_[home] = place;
+      seen_[count + 1] = key;
+      count += fresh;
+      index[i] = place - 1;
     }
-    return slots_[at];
+    *added = count;
+    return i;
   }
 
-  const int shift_;
+  // For a key that is not at its home: its place, or `next` when it is new.
+  uint32_t FindBehind(uint64_t key, uint32_t next) {
+    const uint64_t last = ~uint64_t{0} >> shift_;
+    uint64_t at = key >> shift_;
+    while (slots_[at] != 0 && seen_[slots_[at]] != key) at = (at + 1) & last;
+    if (slots_[at] != 0) return slots_[at];
+    slots_[at] = next;
+    seen_[next] = key;
+    return next;
+  }
+
   uint32_t* const slots_;
-  uint64_t* const seen_;
-  uint32_t count_ = 0;
+  uint64_t* const seen_;  // from 1 on
+  const int shift_;
 };
 
 }  // namespace
@@ -58,10 +77,14 @@ void FindDistinct(const uint64_t* first, int64_t n_first, const uint64_t* keys, 
   if (scratch->size() < words) scratch->resize(words);
   std::fill_n(scratch->data(), slots / 2, 0);
   uint64_t* seen = scratch->data() + slots / 2;
-  KeySet set(64 - bits, reinterpret_cast<uint32_t*>(scratch->data()), seen);
-  for (int64_t i = 0; i < n_first; ++i) set.Add(first[i]);
-  for (int64_t i = 0; i < n; ++i) index[i] = set.Add(keys[i] & mask) - 1;
-  distinct->assign(seen + 1, seen + 1 + set.count());
+  KeySet set(reinterpret_cast<uint32_t*>(scratch->data()), seen, 64 - bits);
+  uint32_t count = 0;
+  for (int64_t i = 0; i < n_first; ++i) {
+    uint32_t unused;
+    count = set.Add(first + i, 1, mask, count, &unused);
+  }
+  count = set.Add(keys, n, mask, count, index);
+  distinct->assign(seen + 1, seen + 1 + count);
 }
 
 }  // namespace mariana

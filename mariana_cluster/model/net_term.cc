@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "common/base/error.h"
-
 namespace mariana {
 
 NetTerm::NetTerm(const NetSpec& spec, const std::vector<ClickTable>& tables, Pooling pooling,
@@ -30,10 +28,6 @@ NetTerm::NetTerm(const NetSpec& spec, const std::vector<ClickTable>& tables, Poo
   net.train = options.train;
   net.input_gradient = options.train && embedded_ > 0;
   net_ = Net::Build(spec, net);
-  if (net_->output_shape().elements() != 1) {
-    throw Fail(ExitCode::kUsage, "net.layers: the last layer must have one output, a logit, not ",
-               net_->output_shape().elements());
-  }
   net_->Initialize(options.seed);
   input_ = Tensor(options.device, options.compute, Shape{options.max_rows, columns_});
   row_.resize(static_cast<size_t>(columns_));
@@ -41,6 +35,7 @@ NetTerm::NetTerm(const NetSpec& spec, const std::vector<ClickTable>& tables, Poo
 
 void NetTerm::Forward(const StepContext& step, const RowBatch& rows,
                       const std::vector<View>& tables, float* logits) {
+  if (rows.rows == 0) return;
   CHECK_LE(rows.rows, input_.shape()[0]);
   CHECK_EQ(rows.dense_columns, columns_ - embedded_);
   const Tensor input = input_.Rows(0, rows.rows);
@@ -58,6 +53,10 @@ void NetTerm::Forward(const StepContext& step, const RowBatch& rows,
 }
 
 void NetTerm::Backward(const StepContext& step, const std::vector<View>& tables, const float* g) {
+  if (step.rows == 0) {
+    if (!step.accumulate) net_->options().device->Fill(net_->grads(), 0, net_->arena_elements());
+    return;
+  }
   if (const Tensor gradient = net_->output_gradient(); !gradient.empty()) {
     std::copy_n(g, step.rows, gradient.f32());
   }

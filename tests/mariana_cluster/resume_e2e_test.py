@@ -51,11 +51,8 @@ class Resume(ProgramTest):
         self.expect(0, *words, epochs, run_dir=whole)
         self.assertTrue(model_of(run_dir) == model_of(whole))
 
-    def test_deterministic_run_that_was_killed_ends_in_the_same_bits(self):
-        words = [*DEEP, *ORDERED, "train.epochs=2", "train.checkpoint.every_steps=8",
-                 "click.rows={form: keyed, admission: 2, max_rows: 65536}"]
-        run_dir, whole = self.run_dir(), self.run_dir("whole")
-        self.expect(0, *words, run_dir=whole)
+    def kill_and_resume(self, run_dir, *words):
+        """A run that is killed twice, once it has saved steps 8 and 40, and then goes on to its end."""
         checkpoints = os.path.join(run_dir, "checkpoints")
         for first in (8, 40):
             process = self.start("--config", self.scratch.job, "--run_dir", run_dir, *words,
@@ -67,7 +64,20 @@ class Resume(ProgramTest):
             process.kill()
             process.wait()
         self.expect(0, "--resume", *words, run_dir=run_dir)
+
+    def test_deterministic_run_that_was_killed_ends_in_the_same_bits(self):
+        words = [*DEEP, *ORDERED, "train.epochs=2", "train.checkpoint.every_steps=8",
+                 "click.rows={form: keyed, admission: 2, max_rows: 65536}"]
+        run_dir, whole = self.run_dir(), self.run_dir("whole")
+        self.expect(0, *words, run_dir=whole)
+        self.kill_and_resume(run_dir, *words)
         self.assertTrue(model_of(run_dir) == model_of(whole))
+
+    def test_run_that_was_killed_trains_on_every_row_as_often(self):
+        run_dir = self.run_dir()
+        self.kill_and_resume(run_dir, "train.epochs=2", "train.checkpoint.every_steps=8")
+        self.assertEqual(self.summary(run_dir)["samples"], 2 * ROWS)
+        self.assertGreater(self.summary(run_dir)["final"]["auc"], 0.7)
 
     def test_resume_on_another_number_of_workers_goes_on_at_the_same_share(self):
         run_dir = self.run_dir()

@@ -185,6 +185,34 @@ TEST_CASE("rows of several parts update each part with its own optimizer") {
   }
 }
 
+TEST_CASE("rows of one FTRL weight, which go by the vector, follow the paper one by one") {
+  for (const RowKernels& kernels : UsableRowKernels()) {
+    for (const bool keyed : {false, true}) {
+      const PartSpec part = Part(RowOptimizer::kFtrl, 1);
+      constexpr int kRows = 37, kGone = 20;
+      Rows rows(MakeRowLayout({part}, keyed), kRows);
+      rows.row[kGone] = nullptr;
+      std::vector<Reference> reference(kRows, Reference(part, {0}));
+      std::vector<float> g(kRows), v(kRows);
+      RandomSequence random(4, 1);
+      for (int step = 0; step < 30; ++step) {
+        for (float& x : g) x = random.Normal();
+        kernels.apply(rows.args(), g.data(), 1);
+        for (int i = 0; i < kRows; ++i) {
+          if (i != kGone) reference[i].Step(&g[i]);
+        }
+      }
+      kernels.gather(rows.args(), v.data());
+      double worst = 0;
+      for (int i = 0; i < kRows; ++i) worst = std::max(worst, std::abs(v[i] - reference[i].w[0]));
+      CHECK(worst < 2e-5);
+      uint32_t stamp = 5;
+      if (keyed) std::memcpy(&stamp, rows.row[kRows - 1] + 8, 4);
+      CHECK(stamp == 5);
+    }
+  }
+}
+
 TEST_CASE("no row reads as zeros and drops its gradient; rate scales all but FTRL") {
   for (const RowKernels& kernels : UsableRowKernels()) {
     PartSpec sgd = Part(RowOptimizer::kSgd, 4);
