@@ -226,6 +226,7 @@ bool ClusterTrainer::Evaluate() {
 
 // The epoch (or the last part of one, at max_steps) is trained and, with scores, evaluated.
 void ClusterTrainer::FinishEpoch(const AgentTask::Values& held_out) {
+  CountMemory();
   TrainState::Verdict verdict;
   if (!held_out.empty()) {
     meter_.WriteHeldOut(held_out);
@@ -248,7 +249,13 @@ void ClusterTrainer::FinishEpoch(const AgentTask::Values& held_out) {
 
 // ---- ends
 
+// Of all processes, at their most busy: before they end.
+void ClusterTrainer::CountMemory() {
+  summary_->peak_memory_bytes = std::max(summary_->peak_memory_bytes, crew_->MemoryBytes());
+}
+
 void ClusterTrainer::Save(bool best) {
+  CountMemory();
   meter_.Time("save", [&] {
     meter_.WriteWindow();
     SaveCluster(*run_, {&memory_, task_->net(), &job_->train.optimizer}, state_, position_,

@@ -49,6 +49,7 @@ class ClusterTrainer {
   void Drain();  // takes what workers counted into metrics and progress
   bool Evaluate();
   void FinishEpoch(const AgentTask::Values& held_out);
+  void CountMemory();
   void Save(bool best);
   int Stop();
   int Finish();
