@@ -42,7 +42,7 @@ class ClickWorker : public WorkerTask {
     valid_bad_ = std::make_unique<BadRows>(most, warn, data_.valid_files ? 10 : 0);
   }
 
-  std::unique_ptr<Lane> MakeLane(int number, int lanes, int mine) override;
+  std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) override;
   double Batches(int64_t, int number, int lanes) const override {
     const auto share = ShareOf(data_.train_shards, number, lanes);
     const int64_t rows = EstimateRows(*data_.plan, *data_.train, share, RowPart::kTrain);
@@ -75,7 +75,7 @@ class ClickWorker : public WorkerTask {
   std::unique_ptr<ClickScores> progressive_;  // null: not wanted
 };
 
-class ClickLane : public Lane {
+class ClickLane : public DataLane {
  public:
   // `valid`: null where nothing is held out.
   ClickLane(ClickWorker* worker, std::unique_ptr<ClickFeed> train, std::unique_ptr<ClickFeed> valid)
@@ -132,7 +132,7 @@ std::unique_ptr<ClickFeed> ClickWorker::MakeFeed(bool train, int first, int of,
       train ? bad_.get() : valid_bad_.get());
 }
 
-std::unique_ptr<Lane> ClickWorker::MakeLane(int number, int lanes, int mine) {
+std::unique_ptr<DataLane> ClickWorker::MakeLane(int number, int lanes, int mine) {
   // A quarter of the cache is for held-out rows.
   const int64_t memory = input_.job->data.cache.memory / std::max(1, mine);
   const int64_t valid_memory = data_.has_valid() ? memory / 4 : 0;

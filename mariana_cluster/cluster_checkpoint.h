@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/train/checkpoint.h"
+#include "common/train/train_checkpoint.h"
 #include "common/train/train_state.h"
 #include "mariana_cluster/job_memory.h"
 #include "mariana_cluster/model/click_model.h"
@@ -35,14 +36,8 @@ struct ClusterValues {
   const OptimizerSpec* optimizer = nullptr;
 };
 
-// What a model file has beside tables and parameters.
-struct ModelExtras {
-  Metadata metadata;
-  std::vector<HostTensor> tensors;
-};
-
 void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity, ModelExtras model,
+                 const ClusterPosition& position, const std::string& identity, ModelExtras extras,
                  const CheckpointSpec& spec, bool best);
 // Into empty tables. Throws Error(kBadData).
 void LoadCluster(const CheckpointFolder& from, const ClusterValues& values);

@@ -37,7 +37,7 @@ class FrameLearner {
   // `memory` outlives it.
   FrameLearner(const JobSpec* job, int64_t dim, JobMemory* memory, int worker);
 
-  // As Lane's; `correct` gets the samples whose largest output was right.
+  // As DataLane's; `correct` gets the samples whose largest output was right.
   StepSums Train(int64_t step, const FrameBatch& batch, int64_t* correct);
   StepSums Collect(int64_t step, const FrameBatch& batch, BlockUpdate* update, int64_t* correct);
   // Sums over the batch.

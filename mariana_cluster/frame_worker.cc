@@ -26,7 +26,7 @@ class FrameWorker : public WorkerTask {
     }
   }
 
-  std::unique_ptr<Lane> MakeLane(int number, int lanes, int mine) override;
+  std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) override;
   double Batches(int64_t epoch, int number, int lanes) const override {
     const auto seed = static_cast<uint64_t>(input_.job->seed);
     const FrameShare share(sets_.train.get(), seed, epoch, number, lanes);
@@ -76,7 +76,7 @@ class Frames {
   FrameStream stream_;
 };
 
-class FrameLane : public Lane {
+class FrameLane : public DataLane {
  public:
   FrameLane(FrameWorker* worker, int number, int lanes)
       : worker_(worker), number_(number), lanes_(lanes) {}
@@ -172,7 +172,7 @@ class FrameLane : public Lane {
   std::vector<StageSeconds> seconds_;  // of the epochs before
 };
 
-std::unique_ptr<Lane> FrameWorker::MakeLane(int number, int lanes, int) {
+std::unique_ptr<DataLane> FrameWorker::MakeLane(int number, int lanes, int) {
   return std::make_unique<FrameLane>(this, number, lanes);
 }
 

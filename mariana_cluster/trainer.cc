@@ -259,7 +259,7 @@ void ClusterTrainer::Save(bool best) {
   meter_.Time("save", [&] {
     meter_.WriteWindow();
     SaveCluster(*run_, {&memory_, task_->net(), &job_->train.optimizer}, state_, position_,
-                identity_, {task_->metadata(), task_->tensors()}, job_->train.checkpoint, best);
+                identity_, {task_->tensors(), task_->metadata()}, job_->train.checkpoint, best);
   });
   meter_.StartClock();
 }

@@ -28,7 +28,7 @@ class Worker {
   // A lane and where it stands.
   struct Place {
     int number = 0;
-    std::unique_ptr<Lane> lane;
+    std::unique_ptr<DataLane> lane;
     bool taken = false;  // holds a batch, over a pause too
     bool ended = false;
   };

@@ -24,9 +24,9 @@ struct StepSums {
 };
 
 // A lane's batches are a pure function of the job's seed, the epoch, and (lane, lanes).
-class Lane {
+class DataLane {
  public:
-  virtual ~Lane() = default;
+  virtual ~DataLane() = default;
   virtual void StartEpoch(int64_t epoch, int64_t first_batch) = 0;
   // Takes the next batch; false at the epoch's end.
   virtual bool Next() = 0;
@@ -45,7 +45,7 @@ class WorkerTask {
  public:
   virtual ~WorkerTask() = default;
   // The job's lane `number` of `lanes`; this worker has `mine` of them in all.
-  virtual std::unique_ptr<Lane> MakeLane(int number, int lanes, int mine) = 0;
+  virtual std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) = 0;
   // Batches that a lane has in this epoch, about.
   virtual double Batches(int64_t epoch, int number, int lanes) const = 0;
   virtual void set_epoch_steps(int64_t steps) = 0;
