@@ -65,9 +65,7 @@ class LibffmParser : public RowParser {
     return true;
   }
 
-  static bool Value(const char* p, size_t n, float* value) {
-    return (n == 1 && *p == '1') || ParseReal(p, n, value);
-  }
+  static bool Value(const char* p, size_t n, float* value) { return ParsePaddedReal(p, n, value); }
 
   SparseRows rows_;
 };

@@ -42,12 +42,18 @@ class LibsvmParser : public RowParser {
   bool Feature(const Token& token, RowMarks* marks, std::string* what) {
     const size_t name = token.colons > 0 ? token.colon[0] : token.n;
     if (name == 0) return Bad(token, what);
+    float value = 1;
+    size_t column_name = 0;
+    if (const auto column = rows_.Expect(token.p, name, &column_name)) {
+      if (token.colons > 1 || (token.colons == 1 && !Value(token, &value))) return Bad(token, what);
+      return rows_.Text(column, token.p + column_name + 1, name - column_name - 1, value, marks,
+                        what);
+    }
     const auto targets = rows_.Find(token.p, name);
     if (targets) {
       if (token.colons == 0) return Bad(token, what);
       return rows_.Text(targets, token.After(0), token.n - name - 1, 1, marks, what);
     }
-    float value = 1;
     if (token.colons > 1 || (token.colons == 1 && !Value(token, &value))) return Bad(token, what);
     if (rows_.names_columns()) {
       const char* equals = static_cast<const char*>(memchr(token.p, '=', name));
@@ -67,8 +73,7 @@ class LibsvmParser : public RowParser {
   static bool Value(const Token& token, float* value) {
     const char* p = token.After(0);
     const size_t n = token.n - token.colon[0] - 1;
-    if (n == 1 && *p == '1') return true;
-    return ParseReal(p, n, value);
+    return ParsePaddedReal(p, n, value);
   }
 
   static bool Bad(const Token& token, std::string* what) {

@@ -32,5 +32,13 @@ bool ParseDigits(const uint64_t* words, const uint32_t* lengths, size_t n, float
 bool ParseWhole(const char* p, size_t n, int64_t* value);
 // 1, -0.5, +3e-7, .5: decimal and finite, correctly rounded.
 bool ParseReal(const char* p, size_t n, float* value);
+// The same, quick where there are up to 8 digits; kTextPadding readable bytes must follow.
+inline bool ParsePaddedReal(const char* p, size_t n, float* value) {
+  if (n == 0 || n > 8) return ParseReal(p, n, value);
+  const uint64_t digits = ParseDigits8(Load64(p), n);
+  if (digits > 99999999) return ParseReal(p, n, value);
+  *value = static_cast<float>(digits);
+  return true;
+}
 
 }  // namespace mariana

@@ -35,6 +35,7 @@ void SparseRows::AddName(const std::string& name) {
   }
   if (name.empty()) return;
   names_.push_back(name);
+  equals_in_names_ |= name.find('=') != std::string::npos;
   Slot& slot = slots_[i];
   slot.name = static_cast<uint32_t>(names_.size());
   slot.length = static_cast<uint32_t>(name.size());
@@ -43,8 +44,11 @@ void SparseRows::AddName(const std::string& name) {
   const RowSpec& spec = plan_.spec();
   for (size_t f = 0; f < plan_.fields().size(); ++f) {
     if (plan_.fields()[f].column != name) continue;
-    const bool number = plan_.fields()[f].kind == RowFieldKind::kNumeric;
-    targets_.push_back({number ? Target::kNumber : Target::kCategorical, static_cast<uint16_t>(f)});
+    const RowFieldKind kind = plan_.fields()[f].kind;
+    targets_.push_back({kind == RowFieldKind::kNumeric ? Target::kNumber
+                        : kind == RowFieldKind::kMulti ? Target::kMulti
+                                                       : Target::kCategorical,
+                        static_cast<uint16_t>(f)});
   }
   if (spec.weight == name) targets_.push_back({Target::kWeight, 0});
   if (spec.group == name) targets_.push_back({Target::kGroup, 0});
@@ -72,8 +76,22 @@ SparseRows::Targets SparseRows::Find(const char* name, size_t n) {
   return {targets_.data() + slots_[i].begin, targets_.data() + slots_[i].end};
 }
 
+SparseRows::Targets SparseRows::Expect(const char* text, size_t n, size_t* length) {
+  const size_t i = slots_[last_].next;
+  const Slot& slot = slots_[i];
+  if (equals_in_names_ || slot.name == 0 || slot.length > 8 || slot.length >= n ||
+      text[slot.length] != '=' || LowBytes(Load64(text), slot.length) != slot.word) {
+    return {};
+  }
+  *length = slot.length;
+  last_ = i;
+  return {targets_.data() + slot.begin, targets_.data() + slot.end};
+}
+
 void SparseRows::Begin() {
   items_.clear();
+  last_field_ = 0;
+  in_order_ = true;
   encoder_->ClearNumbers();
 }
 
@@ -85,7 +103,7 @@ bool SparseRows::Text(Targets targets, const char* p, size_t n, float weight, Ro
       continue;
     }
     float x;
-    if (!ParseReal(p, n, &x)) {
+    if (!ParsePaddedReal(p, n, &x)) {
       *what = StrCat("column ", plan_.fields()[t->field].column, " is ", ShownText(p, n),
                      "; expected a number");
       return false;
@@ -109,7 +127,10 @@ bool SparseRows::Number(Targets targets, const char* p, size_t n, float x, RowMa
 bool SparseRows::One(Target target, const char* p, size_t n, float weight, RowMarks* marks,
                      std::string* what) {
   switch (target.kind) {
-    case Target::kCategorical: AddText(target.field, p, n, weight); break;
+    case Target::kCategorical:
+      if (n > 0) Add({HashPadded(p, n), weight, target.field});
+      break;
+    case Target::kMulti: AddTexts(target.field, p, n, weight); break;
     case Target::kWeight:
       if (!ParseReal(p, n, &marks->weight) || marks->weight < 0) {
         *what = StrCat("the weight is ", ShownText(p, n), "; expected a number from 0 up");
@@ -135,38 +156,39 @@ bool SparseRows::SetNumber(uint16_t field, const char* p, size_t n, float x, std
   return true;
 }
 
-void SparseRows::AddText(uint16_t field, const char* p, size_t n, float weight) {
-  const FieldPlan& plan = plan_.fields()[field];
-  if (plan.kind == RowFieldKind::kCategorical) {
-    if (n > 0) items_.push_back({HashPadded(p, n), weight, field});
-    return;
-  }
+void SparseRows::AddTexts(uint16_t field, const char* p, size_t n, float weight) {
+  const char separator = plan_.fields()[field].separator;
   for (const char* const end = p + n; p < end;) {
-    const char* stop = std::find(p, end, plan.separator);
-    if (stop != p) items_.push_back({HashPadded(p, static_cast<size_t>(stop - p)), weight, field});
+    const char* stop = std::find(p, end, separator);
+    if (stop != p) Add({HashPadded(p, static_cast<size_t>(stop - p)), weight, field});
     p = stop + 1;
   }
 }
 
-void SparseRows::Emit(const Item& item) {
-  const FieldPlan& plan = plan_.fields()[item.field];
-  encoder_->Hash(plan.seed, item.field, item.hash, item.value, true);
-  if (plan.crossed) encoder_->Cross(item.field, item.hash, item.value);
+size_t SparseRows::Emit(size_t i, uint16_t end) {
+  const FieldPlan* const fields = plan_.fields().data();
+  for (; i < items_.size() && items_[i].field < end; ++i) {
+    const Item item = items_[i];
+    const FieldPlan& plan = fields[item.field];
+    encoder_->Hash(plan.seed, item.field, item.hash, item.value, true);
+    if (plan.crossed) encoder_->Cross(item.field, item.hash, item.value);
+  }
+  return i;
 }
 
 void SparseRows::Finish() {
-  const auto before = [](const Item& a, const Item& b) { return a.field < b.field; };
-  if (!std::is_sorted(items_.begin(), items_.end(), before)) {
-    std::stable_sort(items_.begin(), items_.end(), before);
+  if (!in_order_) {
+    std::stable_sort(items_.begin(), items_.end(),
+                     [](const Item& a, const Item& b) { return a.field < b.field; });
   }
   encoder_->BeginRow(items_.size());
   encoder_->CookNumbers();
   size_t i = 0;
   for (const uint16_t number : numbers_) {
-    for (; i < items_.size() && items_[i].field < number; ++i) Emit(items_[i]);
+    i = Emit(i, number);
     encoder_->Number(plan_.fields()[number], number);
   }
-  for (; i < items_.size(); ++i) Emit(items_[i]);
+  Emit(i, UINT16_MAX);
 }
 
 }  // namespace mariana

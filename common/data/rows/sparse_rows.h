@@ -18,7 +18,7 @@ class SparseRows {
  public:
   // What a column name stands for.
   struct Target {
-    enum Kind : uint8_t { kCategorical, kNumber, kWeight, kGroup, kId, kTime };
+    enum Kind : uint8_t { kCategorical, kMulti, kNumber, kWeight, kGroup, kId, kTime };
     Kind kind;
     uint16_t field;
   };
@@ -32,6 +32,9 @@ class SparseRows {
 
   // The name must have kTextPadding readable bytes behind it. Empty: nothing in the spec names it.
   Targets Find(const char* name, size_t n);
+  // The column that rows name next as a rule, if this text is its name, '=' and more, and no column
+  // has a '=' in its name; *length is the name's. A shortcut to Find.
+  Targets Expect(const char* text, size_t n, size_t* length);
   bool names_columns() const { return !targets_.empty(); }
   bool has_other() const { return other_ >= 0; }
 
@@ -44,7 +47,7 @@ class SparseRows {
               std::string* what);
   // A feature that only column "*" takes.
   void Other(uint64_t hash, float value) {
-    if (other_ >= 0) items_.push_back({hash, value, static_cast<uint16_t>(other_)});
+    if (other_ >= 0) Add({hash, value, static_cast<uint16_t>(other_)});
   }
   void Finish();
 
@@ -70,18 +73,27 @@ class SparseRows {
   bool One(Target target, const char* p, size_t n, float weight, RowMarks* marks,
            std::string* what);
   bool SetNumber(uint16_t field, const char* p, size_t n, float x, std::string* what);
-  void AddText(uint16_t field, const char* p, size_t n, float weight);
-  void Emit(const Item& item);
+  void AddTexts(uint16_t field, const char* p, size_t n, float weight);
+  void Add(const Item& item) {
+    in_order_ &= item.field >= last_field_;
+    last_field_ = item.field;
+    items_.push_back(item);
+  }
+  // Items from the i-th on of fields below `end`; returns the next.
+  size_t Emit(size_t i, uint16_t end);
 
   const RowPlan& plan_;
   RowEncoder* encoder_;
   int other_ = -1;  // the field with column "*"
   std::vector<std::string> names_;
   std::vector<Target> targets_;
+  bool equals_in_names_ = false;
   size_t last_ = 0;                // the slot found last
   std::vector<Slot> slots_;        // open addressing, a power of two
   std::vector<uint16_t> numbers_;  // fields with sparse features of numbers
   std::vector<Item> items_;
+  uint16_t last_field_ = 0;  // of items_
+  bool in_order_ = true;     // items_ are in field order
 };
 
 }  // namespace mariana

@@ -124,7 +124,7 @@ class VwParser : public RowParser {
       if (column) return Column(column, value_text, value_n, ns.scale, marks, what);
     }
     float value = 1;
-    if (token.colons > 0 && !ParseReal(value_text, value_n, &value)) return Bad(token, what);
+    if (token.colons > 0 && !ParsePaddedReal(value_text, value_n, &value)) return Bad(token, what);
     value *= ns.scale;
     if (!std::isfinite(value)) return Bad(token, what);
     if (ns.targets) return rows_.Number(ns.targets, token.p, name, value, marks, what);
@@ -138,8 +138,8 @@ class VwParser : public RowParser {
     for (const auto* t = targets.begin; t != targets.end; ++t) {
       const SparseRows::Targets one{t, t + 1};
       float x;
-      const bool scaled =
-          t->kind == SparseRows::Target::kNumber && ParseReal(p, n, &x) && std::isfinite(x * scale);
+      const bool scaled = t->kind == SparseRows::Target::kNumber && ParsePaddedReal(p, n, &x) &&
+                          std::isfinite(x * scale);
       if (scaled ? !rows_.Number(one, p, n, x * scale, marks, what)
                  : !rows_.Text(one, p, n, scale, marks, what)) {
         return false;
