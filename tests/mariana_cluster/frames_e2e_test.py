@@ -31,7 +31,6 @@ train:
   batch_size: 64
   optimizer: {type: sgd, momentum: 0.9}
   schedule: {type: constant, learning_rate: 0.05}
-parallel: {workers: 2}
 log: {every_steps: 5}
 """ % EPOCHS
 
@@ -47,9 +46,10 @@ class Scratch(e2e.Scratch):
             self.frames = sum(len(line.split()) - 1 for line in f)
         data = DATA.format(data=self("data"), states=STATES)
         head = "name: e2e\nseed: 7\ndata:\n"
-        e2e.write(self.job, head + "  frames:\n" + textwrap.indent(data, "    ") + NET + TRAIN)
+        e2e.write(self.job, head + "  frames:\n" + textwrap.indent(data, "    ") + NET + TRAIN +
+                  "parallel: {workers: 2}\n")
         self.dnn_job = self("dnn.yaml")
-        e2e.write(self.dnn_job, head + textwrap.indent(data, "  ") + NET)
+        e2e.write(self.dnn_job, head + textwrap.indent(data, "  ") + NET + TRAIN)
 
 
 class Frames(ProgramTest):
