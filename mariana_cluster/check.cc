@@ -6,6 +6,7 @@
 #include "common/data/rows/fit_numbers.h"
 #include "common/data/rows/row_reader.h"
 #include "common/train/train_plan.h"
+#include "mariana_cluster/agent_task.h"
 #include "mariana_cluster/click_data.h"
 #include "mariana_cluster/feed/estimate_rows.h"
 #include "mariana_cluster/learner.h"
@@ -69,35 +70,38 @@ void PrintTables(const JobSpec& job, const std::vector<ClickTable>& tables) {
 
 }  // namespace
 
-int CheckJob(const CommandLine& cl) {
-  JobSpec job;
-  LoadConfig({cl.config, cl.overrides}, [&job](Fields* f) { job.Describe(f); });
-  job.parallel.workers = WorkerCount(job.parallel);
-  if (NeedsFit(job.data.rows)) {
-    FitNumbers(*OpenData(job.data, false).train, kFitRows, &job.data.rows);
+void CheckClicks(const CommandLine& cl, JobSpec* job) {
+  if (NeedsFit(job->data.rows)) {
+    FitNumbers(*OpenData(job->data, false).train, kFitRows, &job->data.rows);
   }
-  const ClickData data = OpenData(job.data, true);
+  const ClickData data = OpenData(job->data, true);
   ReadFirstRows(*data.plan, *data.train, RowPart::kTrain);
   if (data.has_valid()) ReadFirstRows(*data.plan, data.valid(), data.valid_part());
-
-  std::printf("%s: %s\n", cl.config.c_str(), job.name.c_str());
   PrintFiles("data.train", *data.plan, *data.train, data.train_shards, RowPart::kTrain);
   if (data.has_valid()) {
     PrintFiles("held out", *data.plan, data.valid(), data.valid_shards, data.valid_part());
   }
-  std::printf("features: %zu fields, %lld dense columns; batches of %lld rows\n",
+  std::printf("features: %zu fields, %lld dense columns; batches of %lld rows\n\n",
               data.plan->FieldNames().size(),
               Printed(data.plan->dense_columns() + data.joined_columns()),
-              Printed(job.train.batch_size));
-  std::printf("processes: %lld servers, %lld workers%s\n\n", Printed(job.parallel.servers),
-              Printed(job.parallel.workers), job.parallel.deterministic ? ", deterministic" : "");
-  PrintTables(job, MakeClickTables(job.click, *data.plan, static_cast<uint64_t>(job.seed)));
-  const std::unique_ptr<Device> device = MakeAgentDevice(cl.device, job.train);
-  const auto model = MakeClickModel(job, *data.plan, data.joined_columns(), device.get());
+              Printed(job->train.batch_size));
+  PrintTables(*job, MakeClickTables(job->click, *data.plan, static_cast<uint64_t>(job->seed)));
+  const std::unique_ptr<Device> device = MakeAgentDevice(cl.device, job->train);
+  const auto model = MakeClickModel(*job, *data.plan, data.joined_columns(), device.get());
   if (model->net() != nullptr) {
     std::printf("\n");
-    PrintLayers(model->net()->plan(), static_cast<int>(job.parallel.workers));
+    PrintLayers(model->net()->plan(), static_cast<int>(job->parallel.workers));
   }
+}
+
+int CheckJob(const CommandLine& cl) {
+  JobSpec job;
+  LoadConfig({cl.config, cl.overrides}, [&job](Fields* f) { job.Describe(f); });
+  job.parallel.workers = WorkerCount(job.parallel);
+  std::printf("%s: %s\n", cl.config.c_str(), job.name.c_str());
+  std::printf("processes: %lld servers, %lld workers%s\n", Printed(job.parallel.servers),
+              Printed(job.parallel.workers), job.parallel.deterministic ? ", deterministic" : "");
+  (job.trains_frames() ? CheckFrames : CheckClicks)(cl, &job);
   std::printf("ok\n");
   return 0;
 }

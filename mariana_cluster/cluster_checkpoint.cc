@@ -73,10 +73,10 @@ ClusterPosition ClusterPosition::FromJson(const json& j, const std::string& wher
 }
 
 void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity,
-                 const Metadata& model, const CheckpointSpec& spec, bool best) {
+                 const ClusterPosition& position, const std::string& identity, ModelExtras extras,
+                 const CheckpointSpec& spec, bool best) {
   const std::vector<Table> tables = values.memory->MakeTables();
-  std::vector<HostTensor> dense, slots;
+  std::vector<HostTensor> dense = std::move(extras.tensors), slots;
   if (values.net != nullptr) {
     DenseParameters& shared = *values.memory->dense;
     Unpack(*values.net, shared.values(), "", &dense);
@@ -100,7 +100,7 @@ void SaveCluster(const RunDirectory& run, const ClusterValues& values, const Tra
   options.best = best;
   if (state.best_step > 0) options.pinned.push_back(state.best_step);
   SaveCheckpointFiles(run, state.step,
-                      {file("model.safetensors", TablePart::kModel, &dense, model),
+                      {file("model.safetensors", TablePart::kModel, &dense, extras.metadata),
                        file("optimizer.safetensors", TablePart::kOptimizer, &slots, {})},
                       all, options);
 }
@@ -120,7 +120,7 @@ void LoadCluster(const CheckpointFolder& from, const ClusterValues& values) {
 void WarmStart(const std::string& path, const ClusterValues& values,
                const std::function<void(const std::string&)>& say) {
   const SafetensorsFile file(FindModel(path));
-  ReadSavedModel(file);  // it is one
+  if (!values.memory->shards.empty()) ReadSavedModel(file);  // it is one
   for (Table& t : values.memory->MakeTables()) {
     try {
       say(StrCat("start from ", file.path(), ": ", t.name(), ": ", ReadTable(file, nullptr, &t),

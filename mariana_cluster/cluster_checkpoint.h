@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/train/checkpoint.h"
+#include "common/train/train_checkpoint.h"
 #include "common/train/train_state.h"
 #include "mariana_cluster/job_memory.h"
 #include "mariana_cluster/model/click_model.h"
@@ -36,8 +37,8 @@ struct ClusterValues {
 };
 
 void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity,
-                 const Metadata& model, const CheckpointSpec& spec, bool best);
+                 const ClusterPosition& position, const std::string& identity, ModelExtras extras,
+                 const CheckpointSpec& spec, bool best);
 // Into empty tables. Throws Error(kBadData).
 void LoadCluster(const CheckpointFolder& from, const ClusterValues& values);
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace mariana {
@@ -135,6 +136,13 @@ void DenseStep::Pull(Net* net) {
     shared_->Unlock(slice);
   }
   net->RefreshShadow(0, shared_->elements());
+}
+
+double GradientScale(Net* net, double mean, double clip_norm) {
+  if (clip_norm <= 0) return mean;
+  const double norm =
+      mean * std::sqrt(net->options().device->SumOfSquares(net->grads(), net->arena_elements()));
+  return norm > clip_norm ? mean * clip_norm / norm : mean;
 }
 
 }  // namespace mariana

@@ -87,4 +87,8 @@ class DenseStep {
   std::vector<std::vector<Segment>> segments_;  // of each slice
 };
 
+// What a step multiplies the net's gradients by: `mean` makes their mean of them, and where the
+// norm of that is above clip_norm (0: none) it is brought down to it.
+double GradientScale(Net* net, double mean, double clip_norm);
+
 }  // namespace mariana

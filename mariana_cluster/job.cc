@@ -18,8 +18,7 @@ void CacheSpec::Describe(Fields* f) {
 
 void ClickDataSpec::Describe(Fields* f) {
   f->Path("train", &train, PathKind::kPattern,
-          "Files to learn from: a path, a pattern (*, ?, [], {a,b}), or - for standard input.",
-          Rule().Required());
+          "Files to learn from: a path, a pattern (*, ?, [], {a,b}), or - for standard input.");
   f->Path("valid", &valid, PathKind::kPattern,
           "Held-out files, evaluated after each epoch; or see rows.held_out.");
   f->Section("rows", &rows, "What the files hold, and what of a row becomes a feature.");
@@ -29,6 +28,13 @@ void ClickDataSpec::Describe(Fields* f) {
   f->Path("joined", &joined, PathKind::kInput,
           "safetensors (or npy) with dense features by id, as `mariana_cnn features` writes: they "
           "stand behind the numeric fields in a net's input; needs rows.id.");
+  f->Section("frames", &frames,
+             "Labelled frames of speech to train `net` on, instead of click logs.");
+  const bool speech = !frames.train.empty();
+  f->Require(speech || !train.empty(), "train", "is needed: files to learn from (or `frames`)");
+  f->Require(!speech || (train.empty() && valid.empty()), "frames",
+             "excludes train and valid: a job learns from click logs or from frames");
+  f->Require(!speech || frames.num_labels > 0, "frames", "num_labels: is needed");
   f->Require(valid.empty() || rows.held_out.kind == HeldOutKind::kNone, "valid",
              "and rows.held_out exclude each other: one says which rows are held out");
   f->Require(joined.empty() || !rows.id.empty(), "joined", "needs rows.id");
@@ -93,19 +99,23 @@ void JobSpec::Describe(Fields* f) {
           ".safetensors; default: the best checkpoint of the run directory.");
   f->Section("data", &data, "Click logs and how they become samples.");
   f->Section("click", &click, "The model: its terms and sparse weights.");
-  net.needed = click.has("net");
+  net.needed = click.has("net") || trains_frames();
   f->Section("net", &net, "The dense part, where click.terms has `net`.");
   f->Section("train", &train, "How it learns; batch_size is that of each worker.");
   f->Section("parallel", &parallel, "Processes, and how they share the parameters.");
   f->Section("log", &log, "What is written while training.");
   f->Section("evaluate", &evaluate, "What evaluation measures besides.");
   f->Section("output", &output, "What `predict` and `export` write.");
-  f->Require(train.accumulate == 1, "train", "accumulate: is not for click models");
-  f->Require(train.schedule.type != ScheduleType::kNewbob, "train",
-             "schedule.type: newbob is not for click models; constant, step, exponential, cosine");
-  const bool held_out = !data.valid.empty() || data.rows.held_out.kind != HeldOutKind::kNone;
+  f->Require(train.accumulate == 1, "train", "accumulate: is not for mariana_cluster");
+  f->Require(
+      train.schedule.type != ScheduleType::kNewbob, "train",
+      "schedule.type: newbob is not for mariana_cluster; constant, step, exponential, cosine");
+  f->Require(!trains_frames() || net.loss == LossKind::kSoftmaxCrossEntropy, "net",
+             "loss: must be softmax_cross_entropy for data.frames, as labels are classes");
+  const bool held_out = !data.frames.valid.empty() || !data.valid.empty() ||
+                        data.rows.held_out.kind != HeldOutKind::kNone;
   f->Require(train.patience == 0 || held_out, "train",
-             "patience: needs data.valid or data.rows.held_out");
+             "patience: needs data.valid, data.rows.held_out or data.frames.valid");
 }
 
 namespace {
@@ -142,10 +152,15 @@ std::string JobIdentity(JobSpec* job) {
   DataIdentity data{&job->data};
   TrainIdentity train{&job->train};
   ParallelIdentity parallel{&job->parallel};
+  FrameDataIdentity frames{&job->data.frames};
   return PrintConfig([&](Fields* f) {
     f->Int("seed", &job->seed, "");
-    f->Section("data", &data, "");
-    f->Section("click", &job->click, "");
+    if (job->trains_frames()) {
+      f->Section("frames", &frames, "");
+    } else {
+      f->Section("data", &data, "");
+      f->Section("click", &job->click, "");
+    }
     f->Section("net", &job->net, "");
     f->Section("train", &train, "");
     f->Section("parallel", &parallel, "");

@@ -8,6 +8,7 @@
 #include "common/config/config.h"
 #include "common/data/rows/row_spec.h"
 #include "common/nn/spec.h"
+#include "common/train/frame_data.h"
 #include "common/train/train_spec.h"
 #include "mariana_cluster/model/model_spec.h"
 
@@ -28,8 +29,9 @@ struct ClickDataSpec {
   std::string train, valid;  // files, by pattern
   RowSpec rows;
   CacheSpec cache;
-  int64_t shards = 64;  // that the files are cut into; workers take turns at them
-  std::string joined;   // safetensors or npy with dense features by id
+  int64_t shards = 64;   // that the files are cut into; workers take turns at them
+  FrameDataSpec frames;  // instead of the above
+  std::string joined;    // safetensors or npy with dense features by id
   void Describe(Fields* f);
 };
 
@@ -77,6 +79,9 @@ struct JobSpec {
   ClickEvaluateSpec evaluate;
   ClickOutputSpec output;
   void Describe(Fields* f);
+  // A net on data.frames, else a click model.
+  bool trains_frames() const { return !data.frames.train.empty(); }
+  const char* unit() const { return trains_frames() ? "frames" : "rows"; }  // of samples
 };
 
 // Worker processes: as many as it says, or as the machine has cores.

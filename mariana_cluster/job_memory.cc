@@ -3,13 +3,14 @@
 #include <glog/logging.h>
 
 #include <cstring>
+#include <utility>
 
 #include "common/train/run_log.h"
 
 namespace mariana {
 namespace {
 
-enum Parts : int64_t { kDense = 1, kOrdered = 2 };
+enum Parts : int64_t { kDense = 1, kOrdered = 2, kTables = 4 };  // kTables: times their number
 
 Message Expect(Member* me, const char* kind) {
   Message m = me->Receive();
@@ -48,7 +49,8 @@ std::string ReceiveJob(Member* me, int* index) {
 }
 
 void SendMemory(Agent* agent, int member, const JobMemory& memory) {
-  Message m{"memory", 0, "", {memory.progress->fd()}};
+  const auto tables = static_cast<int64_t>(memory.shards.size());
+  Message m{"memory", tables * kTables, memory.measured, {memory.progress->fd()}};
   if (memory.dense) {
     m.number |= kDense;
     m.fds.push_back(memory.dense->fd());
@@ -65,14 +67,15 @@ void SendMemory(Agent* agent, int member, const JobMemory& memory) {
   }
 }
 
-JobMemory ReceiveMemory(Member* me, int tables) {
-  const Message m = Expect(me, "memory");
+JobMemory ReceiveMemory(Member* me) {
+  Message m = Expect(me, "memory");
   JobMemory memory;
   size_t next = 0;
   memory.progress = RunProgress::Attach(m.fds.at(next++));
   if (m.number & kDense) memory.dense = DenseParameters::Attach(m.fds.at(next++));
   if (m.number & kOrdered) memory.ordered = OrderedUpdates::Attach(m.fds.at(next++));
-  for (int t = 0; t < tables; ++t) {
+  memory.measured = std::move(m.body);
+  for (int64_t t = 0; t < m.number / kTables; ++t) {
     memory.shards.emplace_back();
     for (const int fd : Expect(me, "table").fds) {
       memory.shards.back().push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));

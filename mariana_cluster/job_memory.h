@@ -28,6 +28,7 @@ struct JobMemory {
   std::optional<DenseParameters> dense;                          // where the model has a net
   std::optional<OrderedUpdates> ordered;                         // deterministic: true
   std::vector<std::vector<std::shared_ptr<TableShard>>> shards;  // [table][server]
+  std::string measured;  // what the agent found in the data that workers need: bytes
 
   // For one thread.
   std::vector<Table> MakeTables() const;
@@ -42,6 +43,6 @@ void SendJob(Agent* agent, int member, int64_t index, const JobStart& job);
 std::string ReceiveJob(Member* me, int* index);
 
 void SendMemory(Agent* agent, int member, const JobMemory& memory);
-JobMemory ReceiveMemory(Member* me, int tables);
+JobMemory ReceiveMemory(Member* me);
 
 }  // namespace mariana

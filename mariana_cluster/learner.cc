@@ -3,30 +3,13 @@
 #include <cmath>
 #include <utility>
 
-#include "common/base/clock.h"
 #include "common/base/error.h"
 #include "common/train/parallel.h"
 #include "mariana_cluster/sparse_samples.h"
+#include "mariana_cluster/stage_timer.h"
 
 namespace mariana {
 namespace {
-
-// Adds the time since the last mark to one stage after another.
-class StageTimer {
- public:
-  StageTimer(RunProgress* progress, int worker)
-      : progress_(progress), worker_(worker), last_(Clock::Real()->NowNs()) {}
-  void Add(WorkerStage stage) {
-    const int64_t now = Clock::Real()->NowNs();
-    progress_->AddNs(worker_, stage, now - last_);
-    last_ = now;
-  }
-
- private:
-  RunProgress* progress_;
-  int worker_;
-  int64_t last_;
-};
 
 StepContext ContextOf(const JobSpec& job, int64_t step, const ClickBatch& batch, bool train) {
   StepContext context;
@@ -40,6 +23,13 @@ StepContext ContextOf(const JobSpec& job, int64_t step, const ClickBatch& batch,
 
 }  // namespace
 
+void RefuseRunningAverages(const NetPlan& net) {
+  if (net.states.empty()) return;
+  throw Fail(ExitCode::kUsage,
+             "net: batch normalisation averages over all workers of a step, and those of "
+             "mariana_cluster take steps of their own: leave it out");
+}
+
 std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& plan,
                                            int64_t joined_columns, Device* device) {
   ClickModel::Options options;
@@ -49,11 +39,7 @@ std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& pl
   options.compute = job.train.compute();
   options.seed = static_cast<uint64_t>(job.seed);
   auto model = std::make_unique<ClickModel>(job.click, job.net, plan, options);
-  if (model->net() != nullptr && !model->net()->states().empty()) {
-    throw Fail(ExitCode::kUsage,
-               "net: batch normalisation averages over all workers of a step, and those of "
-               "mariana_cluster take steps of their own: leave it out");
-  }
+  if (model->net() != nullptr) RefuseRunningAverages(model->net()->plan());
   return model;
 }
 
@@ -132,13 +118,8 @@ ClickLearner::Losses ClickLearner::ForwardBackward(int64_t step, Missing missing
 
 // The net's gradients are sums over the batch's rows; the step is by their mean.
 double ClickLearner::DenseScale(const ClickBatch& batch) const {
-  const double mean = 1 / static_cast<double>(batch.rows.rows);
-  const double clip = job_->train.optimizer.clip_norm;
-  if (clip <= 0) return mean;
-  Net* net = model_->net();
-  const double norm =
-      mean * std::sqrt(net->options().device->SumOfSquares(net->grads(), net->arena_elements()));
-  return norm > clip ? mean * clip / norm : mean;
+  return GradientScale(model_->net(), 1 / static_cast<double>(batch.rows.rows),
+                       job_->train.optimizer.clip_norm);
 }
 
 ClickLearner::Losses ClickLearner::Train(int64_t step, ClickBatch* batch) {

@@ -1,12 +1,12 @@
-// mariana_cluster: trains click models on one node, with processes of their own for parameter
-// servers and workers.
+// mariana_cluster: trains click models, and nets on frames of speech, on one node, with processes
+// of their own for parameter servers and workers.
 #include "mariana_cluster/verbs.h"
 
 int main(int argc, char** argv) {
   const mariana::ProgramInfo info{
       "mariana_cluster",
-      "Trains click-through models from raw logs with parameter servers and workers, and uses "
-      "them.",
+      "Trains click-through models from raw logs, and nets on frames of speech, with parameter "
+      "servers and workers that need not wait for each other; and uses click models.",
       {{"train", "train the job of --config", mariana::TrainVerb, true, "", true},
        {"evaluate", "score a model on files, by default the held-out rows", mariana::EvaluateVerb,
         true, "[FILE...]"},

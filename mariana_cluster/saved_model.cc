@@ -2,6 +2,7 @@
 
 #include "common/base/error.h"
 #include "common/config/config.h"
+#include "common/train/frame_model.h"
 #include "common/train/version.h"
 
 namespace mariana {
@@ -33,6 +34,10 @@ std::unique_ptr<SavedModel> ReadSavedModel(const SafetensorsFile& file) {
   if (program == file.metadata().end() || program->second != "mariana_cluster" ||
       found == file.metadata().end()) {
     throw Fail(ExitCode::kBadData, file.path(), ": not a model that mariana_cluster wrote");
+  }
+  if (file.Find(FrameTables::kPrior) != nullptr) {
+    throw Fail(ExitCode::kBadData, file.path(),
+               ": a model of frames, which mariana_dnn reads; this is of click models");
   }
   auto model = std::make_unique<SavedModel>();
   try {

@@ -21,6 +21,10 @@ RowSpec WithoutLabels(RowSpec rows) {
 
 ScoringJob::ScoringJob(const CommandLine& cl, ScoredLabels labels) {
   LoadConfig({cl.config, cl.overrides}, [this](Fields* f) { spec.Describe(f); });
+  if (spec.trains_frames()) {
+    throw Fail(ExitCode::kUsage, cl.config, ": data.frames: ", cl.verb,
+               " is of click models; mariana_dnn reads models of frames, with the same features");
+  }
   const bool predicts = labels == ScoredLabels::kIgnored;
   const bool holds_out = spec.data.rows.held_out.kind != HeldOutKind::kNone;
   std::vector<std::string> patterns = cl.arguments;

@@ -10,6 +10,7 @@
 
 #include "mariana_cluster/click_data.h"
 #include "mariana_cluster/commands.h"
+#include "mariana_cluster/frame_learner.h"
 #include "mariana_cluster/learner.h"
 #include "mariana_cluster/verbs.h"
 
@@ -21,9 +22,10 @@ class Server {
   explicit Server(Member* me) : me_(me) {
     const std::string yaml = ReceiveJob(me_, &index_);
     LoadConfigText(yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
-    const ClickData data = OpenData(job_.data, true);
-    MakeShards(*data.plan);
-    memory_ = ReceiveMemory(me_, static_cast<int>(shards_.size()));
+    ClickData data;
+    if (!job_.trains_frames()) data = OpenData(job_.data, true);
+    MakeShards(data.plan.get());
+    memory_ = ReceiveMemory(me_);
     if (memory_.ordered) PrepareToApply(data);
   }
 
@@ -43,11 +45,13 @@ class Server {
   }
 
  private:
-  void MakeShards(const RowPlan& plan) {
+  // `plan` null: there are no tables.
+  void MakeShards(const RowPlan* plan) {
     const int servers = static_cast<int>(job_.parallel.servers);
     Message message{"shards", 0, "", {}};
-    for (const ClickTable& t :
-         MakeClickTables(job_.click, plan, static_cast<uint64_t>(job_.seed))) {
+    std::vector<ClickTable> tables;
+    if (plan) tables = MakeClickTables(job_.click, *plan, static_cast<uint64_t>(job_.seed));
+    for (const ClickTable& t : tables) {
       shards_.push_back(std::make_shared<TableShard>(TableShard::Create(t.spec, index_, servers)));
       message.fds.push_back(shards_.back()->fd());
     }
@@ -57,13 +61,19 @@ class Server {
   void PrepareToApply(const ClickData& data) {
     device_ = MakeCpuDevice(0, 1, -1);
     if (memory_.dense) {
-      const auto model = MakeClickModel(job_, *data.plan, data.joined_columns(), device_.get());
-      dense_ = std::make_unique<DenseStep>(&*memory_.dense, model->net()->plan(),
-                                           job_.train.optimizer, device_.get());
+      dense_ = std::make_unique<DenseStep>(&*memory_.dense, PlanTheNet(data), job_.train.optimizer,
+                                           device_.get());
     }
     applier_ =
         std::make_unique<BlockApplier>(index_, static_cast<int>(job_.parallel.servers), shards_,
                                        memory_.dense ? &*memory_.dense : nullptr, dense_.get());
+  }
+
+  NetPlan PlanTheNet(const ClickData& data) const {
+    if (job_.trains_frames()) {
+      return PlanFrameNet(job_, FrameFacts::FromBytes(memory_.measured).dim, device_.get());
+    }
+    return MakeClickModel(job_, *data.plan, data.joined_columns(), device_.get())->net()->plan();
   }
 
   int64_t BeginEpoch(const EpochCommand& command) {

@@ -17,7 +17,7 @@ int TrainVerb(const CommandLine& cl) {
   }
   return RunInDirectory(cl, RunPath(cl, job.name), config,
                         [&](const RunDirectory& run, Summary* summary) {
-                          return ClickTrainer(cl, config, &job, &run, summary).Run();
+                          return ClusterTrainer(cl, config, &job, &run, summary).Run();
                         });
 }
 

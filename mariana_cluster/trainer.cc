@@ -18,8 +18,8 @@ constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 }  // namespace
 
-ClickTrainer::ClickTrainer(const CommandLine& command_line, const EffectiveConfig& config,
-                           JobSpec* job, const RunDirectory* run, Summary* summary)
+ClusterTrainer::ClusterTrainer(const CommandLine& command_line, const EffectiveConfig& config,
+                               JobSpec* job, const RunDirectory* run, Summary* summary)
     : command_line_(command_line),
       config_(config),
       job_(job),
@@ -30,9 +30,9 @@ ClickTrainer::ClickTrainer(const CommandLine& command_line, const EffectiveConfi
       meter_(clock_, &state_, job->log, false, false),
       identity_(JobIdentity(job)) {}
 
-ClickTrainer::~ClickTrainer() = default;
+ClusterTrainer::~ClusterTrainer() = default;
 
-int ClickTrainer::Run() {
+int ClusterTrainer::Run() {
   try {
     return RunToEnd();
   } catch (const Error& e) {
@@ -43,13 +43,13 @@ int ClickTrainer::Run() {
 }
 
 // For the user and for the run's log.
-void ClickTrainer::Say(const std::string& text) {
+void ClusterTrainer::Say(const std::string& text) {
   progress_.Message(text);
   LOG(INFO) << text;
 }
 
 // Summary, metrics and report tell of a run up to its failure.
-void ClickTrainer::Failed(ExitCode code) {
+void ClusterTrainer::Failed(ExitCode code) {
   if (!meter_.open()) return;  // it had not begun
   try {
     Drain();
@@ -60,7 +60,7 @@ void ClickTrainer::Failed(ExitCode code) {
   }
 }
 
-int ClickTrainer::RunToEnd() {
+int ClusterTrainer::RunToEnd() {
   if (FindCheckpoint() && run_->finished() && !EpochsLeft() && !state_.EvaluationLeft()) {
     summary_->keep = true;
     Say(StrCat(run_->path(), " is done already, ", state_.epoch,
@@ -73,8 +73,8 @@ int ClickTrainer::RunToEnd() {
   meter_.Fill(summary_);
   while (EpochsLeft() || state_.EvaluationLeft()) {
     if (!TrainEpoch()) return Stop();
-    if (!data_.has_valid()) {
-      FinishEpoch(nullptr);
+    if (!task_->has_valid()) {
+      FinishEpoch({});
     } else if (!Evaluate()) {
       return Stop();
     }
@@ -85,7 +85,7 @@ int ClickTrainer::RunToEnd() {
 // ---- training
 
 // Servers age their rows; workers that begin stand where the last run left them.
-void ClickTrainer::BeginEpoch() {
+void ClusterTrainer::BeginEpoch() {
   const auto evicted = crew_->AskServers(
       {"epoch", 0, ToBody(EpochCommand{state_.epoch, !resumed_epoch_}), {}}, "epoch");
   int64_t rows = 0;
@@ -97,7 +97,7 @@ void ClickTrainer::BeginEpoch() {
   }
 }
 
-TrainCommand ClickTrainer::CommandFor(int worker, bool begins) const {
+TrainCommand ClusterTrainer::CommandFor(int worker, bool begins) const {
   TrainCommand c;
   c.epoch = state_.epoch;
   c.epoch_steps = position_.epoch_steps;
@@ -119,7 +119,7 @@ TrainCommand ClickTrainer::CommandFor(int worker, bool begins) const {
 }
 
 // The step before which something else is due, apart from the end of the epoch.
-int64_t ClickTrainer::NextPause() const {
+int64_t ClusterTrainer::NextPause() const {
   int64_t pause = job_->train.max_steps > 0 ? job_->train.max_steps : kNever;
   if (const int64_t every = job_->train.checkpoint.every_steps; every > 0) {
     pause = std::min(pause, (state_.step / every + 1) * every);
@@ -127,7 +127,7 @@ int64_t ClickTrainer::NextPause() const {
   return pause;
 }
 
-void ClickTrainer::TrainToPause(bool begins) {
+void ClusterTrainer::TrainToPause(bool begins) {
   memory_.progress->SetSteps(state_.step);
   memory_.progress->SetLimit(NextPause());
   if (memory_.ordered) memory_.ordered->Continue();
@@ -158,10 +158,10 @@ void ClickTrainer::TrainToPause(bool begins) {
   position_.epoch_ended = memory_.progress->LanesEnded(position_.batches[0]);
 }
 
-bool ClickTrainer::TrainEpoch() {
+bool ClusterTrainer::TrainEpoch() {
   if (EpochEnded() || !EpochsLeft()) return true;  // only its evaluation is missing
   progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", job_->train.epochs), epoch_samples_,
-                  "rows", position_.samples);
+                  job_->unit(), position_.samples);
   meter_.StartClock();
   bool begins = true;
   BeginEpoch();
@@ -185,7 +185,7 @@ bool ClickTrainer::TrainEpoch() {
   return !crew_->stopping();
 }
 
-void ClickTrainer::Drain() {
+void ClusterTrainer::Drain() {
   const RunProgress::Totals now = memory_.progress->totals();
   const int64_t steps = now.steps - drained_.steps;
   if (steps > 0) {
@@ -206,31 +206,32 @@ void ClickTrainer::Drain() {
 
 // ---- evaluation
 
-bool ClickTrainer::Evaluate() {
-  scores_->Reset();
+bool ClusterTrainer::Evaluate() {
   meter_.Time("evaluate", [&] {
-    progress_.Begin("evaluate", 0, "rows");
+    progress_.Begin("evaluate", 0, job_->unit());
     crew_->AskWorkers([](int) { return Message{"evaluate", 0, "", {}}; }, "evaluated");
-    progress_.Update(scores_->rows(), {});
+    progress_.Update(task_->held_out_samples(), {});
     progress_.End();
   });
   if (crew_->stopping()) return false;
-  if (scores_->rows() == 0) {
-    throw Fail(ExitCode::kBadData, "no row is held out: see data.valid and data.rows.held_out");
+  if (task_->held_out_samples() == 0) {
+    throw Fail(
+        ExitCode::kBadData,
+        StrCat("nothing is held out: see ",
+               job_->trains_frames() ? "data.frames.valid" : "data.valid and data.rows.held_out"));
   }
-  held_out_ = std::make_unique<ClickSummary>(scores_->Summarize());
-  FinishEpoch(held_out_.get());
+  FinishEpoch(task_->Summarize());
   return true;
 }
 
 // The epoch (or the last part of one, at max_steps) is trained and, with scores, evaluated.
-void ClickTrainer::FinishEpoch(ClickSummary* held_out) {
+void ClusterTrainer::FinishEpoch(const AgentTask::Values& held_out) {
+  CountMemory();
   TrainState::Verdict verdict;
-  if (held_out != nullptr) {
-    const auto values = held_out->Values();
-    meter_.WriteHeldOut(values);
-    Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(values)));
-    const std::map<std::string, double> metrics{values.begin(), values.end()};
+  if (!held_out.empty()) {
+    meter_.WriteHeldOut(held_out);
+    Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(held_out)));
+    const std::map<std::string, double> metrics{held_out.begin(), held_out.end()};
     verdict = state_.Observe(job_->train, metrics, metrics.count("auc") > 0 ? "auc" : "");
     for (const std::string& message : verdict.messages) Say(message);
   }
@@ -248,16 +249,22 @@ void ClickTrainer::FinishEpoch(ClickSummary* held_out) {
 
 // ---- ends
 
-void ClickTrainer::Save(bool best) {
+// Of all processes, at their most busy: before they end.
+void ClusterTrainer::CountMemory() {
+  summary_->peak_memory_bytes = std::max(summary_->peak_memory_bytes, crew_->MemoryBytes());
+}
+
+void ClusterTrainer::Save(bool best) {
+  CountMemory();
   meter_.Time("save", [&] {
     meter_.WriteWindow();
-    SaveCluster(*run_, {&memory_, model_->net(), &job_->train.optimizer}, state_, position_,
-                identity_, model_metadata_, job_->train.checkpoint, best);
+    SaveCluster(*run_, {&memory_, task_->net(), &job_->train.optimizer}, state_, position_,
+                identity_, {task_->tensors(), task_->metadata()}, job_->train.checkpoint, best);
   });
   meter_.StartClock();
 }
 
-int ClickTrainer::Stop() {
+int ClusterTrainer::Stop() {
   Save(false);
   meter_.Fill(summary_);
   summary_->exit_code = ExitCode::kStopped;
@@ -268,7 +275,7 @@ int ClickTrainer::Stop() {
   return static_cast<int>(ExitCode::kStopped);
 }
 
-int ClickTrainer::Finish() {
+int ClusterTrainer::Finish() {
   for (const Message& m : crew_->AskWorkers(
            [](int) {
              return Message{"times", 0, "", {}};
@@ -282,10 +289,10 @@ int ClickTrainer::Finish() {
     }
   }
   crew_->End();
-  MeasureImportance();
+  task_->Finish(&meter_, &progress_);
   WriteReport("done");
   std::string best;
-  if (data_.has_valid()) {
+  if (task_->has_valid()) {
     best = StrCat("best held out (step ", state_.best_step,
                   "):", MetricsText({state_.best.begin(), state_.best.end()}), "; ");
   }

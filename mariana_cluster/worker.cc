@@ -6,46 +6,15 @@
 #include <cmath>
 #include <utility>
 
-#include "mariana_cluster/feed/estimate_rows.h"
-#include "mariana_cluster/scores/click_scores.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
-namespace {
-
-constexpr int64_t kScoreBytes = 48 << 10;  // of a message
-constexpr int64_t kTrainingScores = 4096;  // rows whose scores are sent at a time
-
-ClickScores::Options ScoreOptions(const JobSpec& job) {
-  ClickScores::Options options;
-  options.squared = job.click.loss == ClickLoss::kSquared;
-  options.groups = !job.data.rows.group.empty();
-  options.folder = job.data.cache.folder;
-  return options;
-}
-
-}  // namespace
-
 Worker::Worker(Member* me) : me_(me) {
   ReadJob();
-  data_ = OpenData(job_.data, true);
-  const auto tables =
-      MakeClickTables(job_.click, *data_.plan, static_cast<uint64_t>(job_.seed)).size();
-  memory_ = ReceiveMemory(me_, static_cast<int>(tables));
-  learner_ =
-      std::make_unique<ClickLearner>(&job_, *data_.plan, data_.joined_columns(), &memory_, index_);
-  if (job_.evaluate.progressive && job_.click.loss == ClickLoss::kLogistic) {
-    progressive_ = std::make_unique<ClickScores>(ClickScores::Options());
-  }
+  memory_ = ReceiveMemory(me_);
+  const WorkerTaskInput input{&job_, index_, &memory_, [this](const Message& m) { Send(m); }};
+  task_ = job_.trains_frames() ? MakeFrameWorker(input) : MakeClickWorker(input);
   if (memory_.ordered) update_ = std::make_unique<BlockUpdate>(memory_.ordered->servers());
-  const auto warn = [this](const std::string& what) {
-    std::unique_lock<std::mutex> lock(send_mutex_);
-    me_->Send({"warning", 0, what, {}});
-  };
-  const double most = job_.data.rows.max_bad_fraction;
-  bad_ = std::make_unique<BadRows>(most, warn);
-  // Of rows that are held out of the training files it is told already.
-  valid_bad_ = std::make_unique<BadRows>(most, warn, data_.valid_files ? 10 : 0);
   MakeLanes();
 }
 
@@ -54,21 +23,9 @@ void Worker::ReadJob() {
   LoadConfigText(yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
 }
 
-std::unique_ptr<ClickFeed> Worker::MakeFeed(bool train, int first, int of, int64_t cache_memory) {
-  ClickFeed::Options o;
-  o.batch_size = job_.train.batch_size;
-  o.part = train ? RowPart::kTrain : data_.valid_part();
-  o.parse_threads = static_cast<int>(job_.parallel.parse_threads);
-  o.queue_depth = job_.parallel.queue_depth;
-  o.cache = job_.data.cache.kind == CacheKind::kMemory;
-  o.cache_memory = cache_memory;
-  o.cache_folder = job_.data.cache.folder;
-  o.seed = static_cast<uint64_t>(job_.seed);
-  o.joined = data_.joined.get();
-  return std::make_unique<ClickFeed>(
-      Clock::Real(), data_.plan.get(), train ? data_.train.get() : &data_.valid(),
-      ShareOf(train ? data_.train_shards : data_.valid_shards, first, of), &learner_->model(), o,
-      train ? bad_.get() : valid_bad_.get());
+void Worker::Send(const Message& message) {
+  std::unique_lock<std::mutex> lock(send_mutex_);
+  me_->Send(message);
 }
 
 void Worker::MakeLanes() {
@@ -77,31 +34,23 @@ void Worker::MakeLanes() {
   const int lanes = ordered ? memory_.ordered->blocks() : workers;
   int mine = 0;
   for (int b = index_; b < lanes; b += workers) ++mine;
-  // A quarter of the cache is for held-out rows.
-  const int64_t memory = job_.data.cache.memory / std::max(1, mine);
-  const int64_t valid_memory = data_.has_valid() ? memory / 4 : 0;
   for (int b = index_; b < lanes; b += workers) {
-    lanes_.emplace_back();
-    lanes_.back().number = b;
-    lanes_.back().feed = MakeFeed(true, b, lanes, memory - valid_memory);
-    if (data_.has_valid()) valid_.push_back(MakeFeed(false, b, lanes, valid_memory));
+    lanes_.push_back({b, task_->MakeLane(b, lanes, mine)});
   }
 }
 
 int Worker::Run() {
-  me_->Send({"ready", 0, "", {}});
+  Send({"ready", 0, "", {}});
   for (;;) {
     const Message m = me_->Receive();
     if (m.kind == "train") {
       const PausedReport report = Train(FromBody<TrainCommand>(m.body));
-      if (progressive_ != nullptr) SendScores(ScoresOf::kTraining, progressive_.get());
-      std::unique_lock<std::mutex> lock(send_mutex_);
-      me_->Send({"paused", 0, ToBody(report), {}});
+      task_->SendScores(ScoresOf::kTraining);
+      Send({"paused", 0, ToBody(report), {}});
     } else if (m.kind == "evaluate") {
       Evaluate();
     } else if (m.kind == "times") {
-      std::unique_lock<std::mutex> lock(send_mutex_);
-      me_->Send({"times", 0, Times(), {}});
+      Send({"times", 0, Times(), {}});
     } else {
       CHECK_EQ(m.kind, "end");
       return 0;
@@ -114,28 +63,27 @@ int Worker::Run() {
 // Where a resumed run with another number of workers goes on: at the same share of the epoch.
 int64_t Worker::FirstBatch(const TrainCommand& command) const {
   if (command.done < 0) return command.first_batch;
-  const auto share = ShareOf(data_.train_shards, index_, static_cast<int>(job_.parallel.workers));
-  const int64_t rows = EstimateRows(*data_.plan, *data_.train, share, RowPart::kTrain);
-  return static_cast<int64_t>(std::llround(command.done * static_cast<double>(rows) /
-                                           static_cast<double>(job_.train.batch_size)));
+  const double batches =
+      task_->Batches(command.epoch, index_, static_cast<int>(job_.parallel.workers));
+  return static_cast<int64_t>(std::llround(command.done * batches));
 }
 
 void Worker::StartEpoch(const TrainCommand& command) {
   batches_ = FirstBatch(command);
-  for (Lane& lane : lanes_) {
-    lane.ended = false;
-    lane.batch = nullptr;
-    lane.feed->StartEpoch(command.epoch, batches_);
-    if (memory_.ordered && !Advance(&lane)) memory_.progress->SetLaneEnd(lane.number, batches_);
+  for (Place& place : lanes_) {
+    place.ended = place.taken = false;
+    place.lane->StartEpoch(command.epoch, batches_);
+    if (memory_.ordered && !Advance(&place)) memory_.progress->SetLaneEnd(place.number, batches_);
   }
 }
 
 // Takes the lane's next batch; false at its end.
-bool Worker::Advance(Lane* lane) {
+bool Worker::Advance(Place* place) {
   const int64_t begin = Clock::Real()->NowNs();
-  lane->ended = !lane->feed->Next(&lane->batch);
+  place->taken = place->lane->Next();
+  place->ended = !place->taken;
   memory_.progress->AddNs(index_, WorkerStage::kData, Clock::Real()->NowNs() - begin);
-  return !lane->ended;
+  return place->taken;
 }
 
 // Waits where the mode says so; false when training pauses here.
@@ -154,25 +102,24 @@ bool Worker::MayTakeStep() {
 }
 
 PausedReport Worker::Train(const TrainCommand& command) {
-  learner_->set_epoch_steps(command.epoch_steps);
+  task_->set_epoch_steps(command.epoch_steps);
   if (command.begins) StartEpoch(command);
   if (memory_.ordered) {
     TrainRounds(command);
-    return {batches_, false, bad_->bad()};
+    return {batches_, false, task_->bad_rows()};
   }
-  Lane& lane = lanes_[0];
+  Place& place = lanes_[0];
   int64_t step;
-  while (lane.batch != nullptr || Advance(&lane)) {
+  while (place.taken || Advance(&place)) {
     if (!MayTakeStep() || !memory_.progress->TakeStep(&step)) break;
-    const ClickLearner::Losses losses = learner_->Train(step, lane.batch.get());
-    memory_.progress->Count(index_, lane.batch->rows.rows, losses.loss, losses.weight);
-    CountScores(*lane.batch);
+    const StepSums sums = place.lane->Train(step);
+    memory_.progress->Count(index_, sums.samples, sums.loss, sums.weight);
     ++batches_;
     me_->board()->Advance(me_->number());
-    Advance(&lane);
+    Advance(&place);
   }
-  if (lane.ended) me_->board()->Leave(me_->number());
-  return {batches_, lane.ended, bad_->bad()};
+  if (place.ended) me_->board()->Leave(me_->number());
+  return {batches_, place.ended, task_->bad_rows()};
 }
 
 void Worker::TrainRounds(const TrainCommand& command) {
@@ -188,67 +135,38 @@ void Worker::TrainRounds(const TrainCommand& command) {
     }
     // Only who has a block of the round to put may end it: nobody is beyond it then.
     if (me_->stopping() && !lanes_.empty()) ordered->EndAfter(round);
-    learner_->Pull();
-    for (Lane& lane : lanes_) TrainBlock(round, batches_, &lane);
+    task_->Pull();
+    for (Place& place : lanes_) TrainBlock(round, batches_, &place);
   }
 }
 
-void Worker::TrainBlock(int64_t round, int64_t round_of_epoch, Lane* lane) {
-  if (lane->ended) {
+void Worker::TrainBlock(int64_t round, int64_t round_of_epoch, Place* place) {
+  if (place->ended) {
     update_->Clear();
   } else {
-    const int64_t step = round * memory_.ordered->blocks() + lane->number;
-    const ClickLearner::Losses losses = learner_->Collect(step, lane->batch.get(), update_.get());
-    memory_.progress->Count(index_, lane->batch->rows.rows, losses.loss, losses.weight);
-    CountScores(*lane->batch);
+    const int64_t step = round * memory_.ordered->blocks() + place->number;
+    const StepSums sums = place->lane->Collect(step, update_.get());
+    memory_.progress->Count(index_, sums.samples, sums.loss, sums.weight);
     // Told before the block is, so that all see it before the next round.
-    if (!Advance(lane)) memory_.progress->SetLaneEnd(lane->number, round_of_epoch + 1);
+    if (!Advance(place)) memory_.progress->SetLaneEnd(place->number, round_of_epoch + 1);
   }
-  memory_.ordered->Put(me_->board(), round, lane->number, update_->sections());
+  memory_.ordered->Put(me_->board(), round, place->number, update_->sections());
 }
-
-// ---- evaluation
 
 void Worker::Evaluate() {
-  learner_->Pull();
-  const ClickScores::Options options = ScoreOptions(job_);
-  ClickScores scores(options);
-  // Held-out rows are not thinned out as those of training may be.
-  const auto correction = static_cast<float>(data_.plan->LogitCorrection());
-  for (const auto& feed : valid_) {
-    feed->StartEpoch(evaluations_);
-    for (std::unique_ptr<ClickBatch> batch; !me_->stopping() && feed->Next(&batch);) {
-      learner_->Score(batch.get());
-      for (float& logit : batch->logits) logit += correction;
-      const RowBatch& rows = batch->rows;
-      scores.Add(batch->logits.data(), rows.label.data(), rows.weight.data(),
-                 options.groups ? rows.group.data() : nullptr, rows.rows);
-    }
+  task_->Pull();
+  for (Place& place : lanes_) {
+    place.lane->Score(evaluations_, [this] { return me_->stopping(); });
   }
   ++evaluations_;
-  SendScores(ScoresOf::kHeldOut, &scores);
-  std::unique_lock<std::mutex> lock(send_mutex_);
-  me_->Send({"evaluated", 0, "", {}});
-}
-
-void Worker::CountScores(const ClickBatch& batch) {
-  if (progressive_ == nullptr) return;
-  const RowBatch& rows = batch.rows;
-  progressive_->Add(batch.logits.data(), rows.label.data(), rows.weight.data(), nullptr, rows.rows);
-  if (progressive_->rows() >= kTrainingScores) SendScores(ScoresOf::kTraining, progressive_.get());
-}
-
-void Worker::SendScores(ScoresOf of, ClickScores* scores) {
-  std::unique_lock<std::mutex> lock(send_mutex_);
-  for (std::string bytes; !(bytes = scores->Take(kScoreBytes)).empty();) {
-    me_->Send({"scores", static_cast<int64_t>(of), std::move(bytes), {}});
-  }
+  task_->SendScores(ScoresOf::kHeldOut);
+  Send({"evaluated", 0, "", {}});
 }
 
 std::string Worker::Times() const {
   std::string text;
-  for (const Lane& lane : lanes_) {
-    for (const StageSeconds& s : lane.feed->Seconds()) {
+  for (const Place& place : lanes_) {
+    for (const StageSeconds& s : place.lane->Seconds()) {
       text +=
           StrCat(s.name, " ", s.threads, " ", s.busy, " ", s.wait_input, " ", s.wait_output, "\n");
     }

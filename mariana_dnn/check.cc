@@ -24,7 +24,7 @@ int CheckJob(const CommandLine& cl) {
   const auto devices = MakeDevices(cl.device, spec.parallel, spec.train.precision);
   std::string why;
   const Topology topology = ChooseTopology(spec.parallel, &why);
-  ModelSpec model;
+  FrameModel model;
   model.feature_dim = train->dim();
   model.context = spec.data.context;
   const int n = static_cast<int>(devices.size());

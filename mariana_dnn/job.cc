@@ -2,44 +2,19 @@
 
 namespace mariana {
 
-void ContextSpec::Describe(Fields* f) {
-  f->Int("left", &left, "Frames before the labelled one; edges repeat.", Rule().Min(0).Max(100));
-  f->Int("right", &right, "Frames after it.", Rule().Min(0).Max(100));
-}
-
 void DataSpec::Describe(Fields* f) {
-  f->Section("train", &train, "The utterances to learn from.");
-  f->Section("valid", &valid,
-             "Held-out utterances: evaluated after each epoch, and by the other verbs.");
-  f->Section("features", &features, "From sound or stored features to the net's input frames.");
-  f->Section("context", &context, "Frames joined into one input.");
+  FrameDataSpec::Describe(f);
   f->Path("states", &states, PathKind::kInput,
           "States file, `<id> <phone> <position>` lines: gives the number of labels and phone "
           "accuracy.");
   f->TextList("silence_phones", &silence_phones,
               "Phones of the states file that are silence: accuracy is also given without them.");
-  f->Int("num_labels", &num_labels, "Number of labels where there is no states file.",
-         Rule().Min(0).Max(10000000));
-  f->Int("block_frames", &block_frames,
-         "Frames shuffled together: the bound on memory, about 4 bytes x dimension x 3 each.",
-         Rule().Min(1));
-  f->Int("reader_threads", &reader_threads, "Threads that read and decode utterances.",
-         Rule().Min(1).Max(256));
-  policy.Describe(f);
   f->Path("lexicon", &lexicon, PathKind::kInput,
           "Pronunciations, `word phone phone ...` lines: with `texts`, evaluate also tells which "
           "text was said.");
   f->Path(
       "texts", &texts, PathKind::kInput,
       "`utterance word word ...` lines; the distinct texts are the closed list to choose from.");
-  for (const UtteranceSetSpec* set : {&train, &valid}) {
-    f->Require(set->cmvn.empty() || features.normalise == Normalisation::kSpeaker ||
-                   features.normalise == Normalisation::kUtterance,
-               "features", "`cmvn` needs normalise: speaker or utterance");
-    f->Require(features.normalise != Normalisation::kSpeaker || !set->utt2spk.empty() ||
-                   (set->feats.empty() && set->wav.empty()),
-               "features", "normalise: speaker needs `utt2spk` in each set");
-  }
   f->Require(!states.empty() || num_labels > 0, "num_labels",
              "is needed where `states` is not given");
   f->Require(states.empty() || num_labels == 0, "num_labels",
@@ -82,19 +57,6 @@ void JobSpec::Describe(Fields* f) {
 
 namespace {
 
-// The part of `data:` that belongs to a run's identity.
-struct DataIdentity {
-  DataSpec* data;
-  void Describe(Fields* f) {
-    f->Section("train", &data->train, "");
-    f->Section("features", &data->features, "");
-    f->Section("context", &data->context, "");
-    f->Int("num_labels", &data->num_labels, "");
-    f->Int("block_frames", &data->block_frames, "");
-    f->Int("frame_tolerance", &data->policy.frame_tolerance, "");
-  }
-};
-
 struct TrainIdentity {
   TrainSpec* train;
   void Describe(Fields* f) { train->DescribeIdentity(f); }
@@ -103,7 +65,7 @@ struct TrainIdentity {
 }  // namespace
 
 std::string JobIdentity(JobSpec* job) {
-  DataIdentity data{&job->data};
+  FrameDataIdentity data{&job->data};
   TrainIdentity train{&job->train};
   return PrintConfig([&](Fields* f) {
     f->Int("seed", &job->seed, "");

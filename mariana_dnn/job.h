@@ -6,29 +6,16 @@
 #include <vector>
 
 #include "common/config/config.h"
-#include "common/data/corpus.h"
 #include "common/nn/spec.h"
+#include "common/train/frame_data.h"
 #include "common/train/train_spec.h"
 
 namespace mariana {
 
-// Frames around the labelled one that the net sees.
-struct ContextSpec {
-  int64_t left = 5, right = 5;
-  void Describe(Fields* f);
-};
-
 // `data:`
-struct DataSpec {
-  UtteranceSetSpec train, valid;
-  FeatureSpec features;
-  ReadPolicy policy;
-  ContextSpec context;
+struct DataSpec : FrameDataSpec {
   std::string states;  // `<id> <phone> <position>` lines
   std::vector<std::string> silence_phones;
-  int64_t num_labels = 0;  // needed without `states`
-  int64_t block_frames = 1 << 18;
-  int64_t reader_threads = 1;
   std::string lexicon, texts;  // for "which text was said"
   void Describe(Fields* f);
 };

@@ -5,17 +5,9 @@
 
 #include "common/base/error.h"
 #include "common/train/data_parallel.h"
-#include "common/train/version.h"
 
 namespace mariana {
 namespace {
-
-constexpr char kMean[] = "input.mean", kScale[] = "input.scale", kPrior[] = "output.prior";
-constexpr char kModelKey[] = "mariana.model";
-
-HostTensor Vector(const char* name, const std::vector<float>& values) {
-  return HostTensor::F32(name, {static_cast<int64_t>(values.size())}, values.data());
-}
 
 // Moves tensor `name` of `size` elements out of the list; empty when it is not there.
 std::vector<float> Take(const std::string& path, const char* name, int64_t size,
@@ -35,36 +27,11 @@ std::vector<float> Take(const std::string& path, const char* name, int64_t size,
 
 }  // namespace
 
-void ModelSpec::Describe(Fields* f) {
-  f->Int("feature_dim", &feature_dim, "Columns of one frame.", Rule().Min(1).Required());
-  f->Int("num_labels", &num_labels, "Classes.", Rule().Min(1).Required());
-  f->Section("features", &features, "From sound or stored features to frames.");
-  f->Section("context", &context, "Frames joined into one input.");
-  f->Section("net", net, "The network.");
-}
-
-Metadata DescribeModel(ModelSpec* spec) {
-  return {{"format", "pt"},
-          {"mariana.program", "mariana_dnn"},
-          {"mariana.version", kVersion},
-          {kModelKey, PrintConfig([spec](Fields* f) { spec->Describe(f); })}};
-}
-
-std::vector<HostTensor> TablesToTensors(const ModelTables& tables) {
-  std::vector<HostTensor> out;
-  if (!tables.mean.empty()) {
-    out.push_back(Vector(kMean, tables.mean));
-    out.push_back(Vector(kScale, tables.scale));
-  }
-  out.push_back(Vector(kPrior, tables.prior));
-  return out;
-}
-
 std::unique_ptr<AcousticModel> ReadAcousticModel(const std::string& path) {
   LoadedModel loaded = LoadModel(path);
-  const auto found = loaded.metadata.find(kModelKey);
+  const auto found = loaded.metadata.find(FrameModel::kKey);
   if (found == loaded.metadata.end()) {
-    throw Fail(ExitCode::kBadData, loaded.path, ": no metadata \"", kModelKey,
+    throw Fail(ExitCode::kBadData, loaded.path, ": no metadata \"", FrameModel::kKey,
                "\": not a model that mariana_dnn wrote");
   }
   auto model = std::make_unique<AcousticModel>();
@@ -78,15 +45,15 @@ std::unique_ptr<AcousticModel> ReadAcousticModel(const std::string& path) {
   } catch (const Error& e) {
     throw Fail(ExitCode::kBadData, loaded.path, ": ", e.message());
   }
-  const ModelSpec& spec = model->spec;
-  ModelTables& tables = model->tables;
-  tables.mean = Take(loaded.path, kMean, spec.feature_dim, &model->tensors);
-  tables.scale = Take(loaded.path, kScale, spec.feature_dim, &model->tensors);
-  tables.prior = Take(loaded.path, kPrior, spec.num_labels, &model->tensors);
+  const FrameModel& spec = model->spec;
+  FrameTables& tables = model->tables;
+  tables.mean = Take(loaded.path, FrameTables::kMean, spec.feature_dim, &model->tensors);
+  tables.scale = Take(loaded.path, FrameTables::kScale, spec.feature_dim, &model->tensors);
+  tables.prior = Take(loaded.path, FrameTables::kPrior, spec.num_labels, &model->tensors);
   if (spec.features.normalise == Normalisation::kGlobal &&
       (tables.mean.empty() || tables.scale.empty())) {
-    throw Fail(ExitCode::kBadData, loaded.path, ": tensors \"", kMean, "\" and \"", kScale,
-               "\" are needed by features.normalise: global");
+    throw Fail(ExitCode::kBadData, loaded.path, ": tensors \"", FrameTables::kMean, "\" and \"",
+               FrameTables::kScale, "\" are needed by features.normalise: global");
   }
   return model;
 }

@@ -8,35 +8,16 @@
 
 #include "common/nn/net.h"
 #include "common/train/checkpoint.h"
+#include "common/train/frame_model.h"
 #include "mariana_dnn/job.h"
 
 namespace mariana {
 
-// Described: the YAML of "mariana.model".
-struct ModelSpec {
-  int64_t feature_dim = 0;  // columns of one frame
-  int64_t num_labels = 0;
-  FeatureSpec features;
-  ContextSpec context;
-  NetSpec* net = nullptr;  // the job's while training, AcousticModel's own when read
-  void Describe(Fields* f);
-  Shape input() const { return {(context.left + 1 + context.right) * feature_dim}; }
-};
-
-// Tensors that are not the net's.
-struct ModelTables {
-  std::vector<float> mean, scale;  // [feature_dim] each; empty unless normalised globally
-  std::vector<float> prior;        // [num_labels], sums to 1
-};
-
-Metadata DescribeModel(ModelSpec* spec);
-std::vector<HostTensor> TablesToTensors(const ModelTables& tables);
-
 struct AcousticModel {
   std::string path;
   NetSpec net;
-  ModelSpec spec;
-  ModelTables tables;
+  FrameModel spec;
+  FrameTables tables;
   std::vector<HostTensor> tensors;  // of the net
   Metadata metadata;
 };

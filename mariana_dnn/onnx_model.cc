@@ -17,7 +17,7 @@ const char* NameOf(ForwardKind kind) {
   return "?";
 }
 
-std::string Normalise(const ModelTables& tables, const std::string& x, OnnxGraph* graph) {
+std::string Normalise(const FrameTables& tables, const std::string& x, OnnxGraph* graph) {
   if (tables.mean.empty()) return x;
   const Shape row{static_cast<int64_t>(tables.mean.size())};
   const std::string centred =
@@ -72,7 +72,7 @@ std::string Output(ForwardKind kind, const std::vector<float>& prior, const std:
 
 void ExportAcousticModel(const AcousticModel& model, ForwardKind kind, Net* net,
                          const std::string& path) {
-  const ModelSpec& spec = model.spec;
+  const FrameModel& spec = model.spec;
   if (kind == ForwardKind::kLogLikelihoods && model.tables.prior.empty()) {
     throw Fail(ExitCode::kBadData, model.path, ": has no priors, which log-likelihoods need: give ",
                "output.kind=log_posteriors");

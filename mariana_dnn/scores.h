@@ -10,7 +10,7 @@
 
 #include "common/data/corpus.h"
 #include "common/nn/net.h"
-#include "mariana_dnn/frame_feed.h"
+#include "common/train/frame_feeder.h"
 
 namespace mariana {
 

@@ -31,9 +31,7 @@ SpeechJob::SpeechJob(const CommandLine& cl) : command_line(cl) {
   }
 }
 
-bool SpeechJob::has_valid() const {
-  return !spec.data.valid.feats.empty() || !spec.data.valid.wav.empty();
-}
+bool SpeechJob::has_valid() const { return !spec.data.valid.empty(); }
 
 std::unique_ptr<SpeechCorpus> SpeechJob::Open(DataSet set, const FeatureSpec& features) const {
   const bool train = set == DataSet::kTrain;
@@ -60,7 +58,7 @@ std::unique_ptr<AcousticModel> SpeechJob::Model() const {
   return ReadAcousticModel(spec.model.empty() ? run_path() : spec.model);
 }
 
-TrainingData OpenForTraining(const SpeechJob& job) {
+FrameSets OpenForTraining(const SpeechJob& job) {
   const JobSpec& spec = job.spec;
   const std::string& config = job.command_line.config;
   if (!job.has_valid() && spec.train.schedule.type == ScheduleType::kNewbob) {
@@ -71,22 +69,9 @@ TrainingData OpenForTraining(const SpeechJob& job) {
     throw Fail(ExitCode::kUsage, config,
                ": train.patience: follows the held-out loss: it needs data.valid");
   }
-  TrainingData data;
-  data.train = job.Open(DataSet::kTrain, spec.data.features);
-  if (!data.train->has_labels()) {
-    throw Fail(ExitCode::kUsage, config, ": data.train.alignments: needed for training");
-  }
-  if (!job.has_valid()) return data;
-  data.valid = job.Open(DataSet::kValid, spec.data.features);
-  if (!data.valid->has_labels()) {
-    throw Fail(ExitCode::kUsage, config,
-               ": data.valid.alignments: needed to evaluate after each epoch");
-  }
-  if (data.valid->dim() != data.train->dim()) {
-    throw Fail(ExitCode::kBadData, "data.valid: frames of ", data.valid->dim(),
-               " values, those of data.train have ", data.train->dim());
-  }
-  return data;
+  return OpenFrameSets(spec.data, job.num_labels, config + ": data", [&job](const std::string& w) {
+    std::fprintf(stderr, "%s: warning: data.%s\n", job.command_line.program.c_str(), w.c_str());
+  });
 }
 
 std::unique_ptr<SpeechCorpus> OpenFor(const SpeechJob& job, const AcousticModel& model,

@@ -38,11 +38,8 @@ class SpeechJob {
   std::unique_ptr<AcousticModel> Model() const;
 };
 
-// What training needs: labelled sets of one dimension, `valid` null where the config gives none.
-struct TrainingData {
-  std::unique_ptr<SpeechCorpus> train, valid;
-};
-TrainingData OpenForTraining(const SpeechJob& job);
+// What train needs.
+FrameSets OpenForTraining(const SpeechJob& job);
 
 // Opens `set` as `model` needs it: its features, its normalisation; throws Error(kBadData) when
 // dimensions or labels do not fit.

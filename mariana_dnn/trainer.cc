@@ -181,7 +181,7 @@ void Trainer::Save(bool best) {
   meter_.Time("save", [&] {
     meter_.WriteWindow();
     SaveTraining(*run_, *workers_, state_, identity_, job_->spec.train.checkpoint, best,
-                 {TablesToTensors(tables_), DescribeModel(&model_)});
+                 {TablesToTensors(tables_), DescribeModel("mariana_dnn", &model_)});
   });
   meter_.StartClock();
 }

@@ -11,6 +11,7 @@
 #include "common/train/train_checkpoint.h"
 #include "common/train/train_meter.h"
 #include "mariana_dnn/evaluate.h"
+#include "mariana_dnn/frame_source.h"
 #include "mariana_dnn/speech_job.h"
 
 namespace mariana {
@@ -47,8 +48,8 @@ class Trainer {
   Clock* clock_;
   Progress progress_;
   std::unique_ptr<SpeechCorpus> train_, valid_;
-  ModelSpec model_;
-  ModelTables tables_;
+  FrameModel model_;
+  FrameTables tables_;
   std::vector<std::unique_ptr<Device>> devices_;
   Topology topology_ = Topology::kLinear;
   std::string topology_reason_;

@@ -12,19 +12,8 @@ void Trainer::OpenData() {
   auto [train, valid] = OpenForTraining(*job_);
   train_ = std::move(train);
   valid_ = std::move(valid);
-  if (data.features.normalise == Normalisation::kGlobal) {
-    train_->ComputeGlobalStats(&tables_.mean, &tables_.scale,
-                               static_cast<int>(data.reader_threads));
-    train_->SetGlobalStats(tables_.mean, tables_.scale);
-  }
-  std::vector<int64_t> counts(static_cast<size_t>(job_->num_labels), 0);
-  for (int u = 0; u < train_->num_utterances(); ++u) {
-    for (int32_t label : train_->labels(u)) ++counts[static_cast<size_t>(label)];
-  }
-  for (int64_t n : counts) {
-    tables_.prior.push_back(
-        static_cast<float>(static_cast<double>(n) / static_cast<double>(train_->total_frames())));
-  }
+  tables_ = MeasureFrames(train_.get(), data.features, job_->num_labels,
+                          static_cast<int>(data.reader_threads));
   if (valid_ && !tables_.mean.empty()) valid_->SetGlobalStats(tables_.mean, tables_.scale);
   model_.feature_dim = train_->dim();
   model_.num_labels = job_->num_labels;

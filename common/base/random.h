@@ -48,6 +48,7 @@ enum RandomStream : uint64_t {
   kShuffleStream = uint64_t{3} << 32,  // data order
   kNoiseStream = uint64_t{4} << 32,    // dither
   kImageStream = uint64_t{5} << 32,    // + sample: crops, flips, colours
+  kShareStream = uint64_t{6} << 32,    // + epoch: which worker reads what
 };
 
 // Sequential draws from one (seed, stream); a value type. Not thread-safe.

@@ -1,16 +1,13 @@
-// From batches of frames to a net's input: splicing on the device, and sharing one stream of
-// batches between the workers of a job.
+// From batches of frames to a net's input: labelled frames with their context, spliced on the
+// device.
 #pragma once
 
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "common/data/frame_stream.h"
-#include "common/tensor/tensor.h"
+#include "common/nn/net.h"
 #include "common/train/data_parallel.h"
-#include "common/train/shared_batches.h"
-#include "mariana_dnn/job.h"
+#include "common/train/frame_data.h"
 
 namespace mariana {
 
@@ -48,24 +45,6 @@ class WorkerFrames {
  private:
   FrameFeeder feeder_;
   DeviceBatch all_;  // max_rows of the net
-};
-
-// The training batches of one epoch for all workers. Step s of the run is batch
-// s - first_step of the stream. Thread-safe.
-class FrameSource : public BatchSource {
- public:
-  FrameSource(const UtteranceSource* corpus, const FrameStreamOptions& options, int64_t first_step,
-              std::vector<std::unique_ptr<WorkerFrames>>* frames);
-
-  int64_t steps_in_epoch() const { return stream_.steps(); }
-  int64_t Rows(int64_t step) override;
-  DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override;
-  std::vector<StageSeconds> Seconds() const { return stream_.Seconds(); }
-
- private:
-  FrameStream stream_;
-  SharedBatches<FrameBatch> batches_;
-  std::vector<std::unique_ptr<WorkerFrames>>* frames_;
 };
 
 }  // namespace mariana

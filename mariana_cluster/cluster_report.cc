@@ -1,4 +1,4 @@
-#include "mariana_cluster/click_report.h"
+#include "mariana_cluster/cluster_report.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -18,7 +18,7 @@ std::string Format(const char* format, double value) {
 }
 
 // The stages of all workers as one of each name, and their own thread as the last stage.
-std::vector<StageSeconds> AllStages(const ClickReportInput& in) {
+std::vector<StageSeconds> AllStages(const ClusterReportInput& in) {
   std::vector<StageSeconds> all;
   for (const StageSeconds& s : in.facts.pipeline) {
     const auto same = std::find_if(all.begin(), all.end(),
@@ -50,10 +50,15 @@ std::vector<StageSeconds> AllStages(const ClickReportInput& in) {
   return all;
 }
 
-void AddFigures(const ClickReportInput& in, Report* report) {
+const char* LossName(const JobSpec& job) {
+  if (job.trains_frames()) return "Cross-entropy";
+  return job.click.loss == ClickLoss::kSquared ? "Loss" : "Log loss";
+}
+
+void AddFigures(const ClusterReportInput& in, Report* report) {
   AddBestFigure(in.facts, "auc", "Area under the ROC curve", FigureForm::kNumber, report);
-  AddBestFigure(in.facts, "loss", in.job->click.loss == ClickLoss::kSquared ? "Loss" : "Log loss",
-                FigureForm::kNumber, report);
+  AddBestFigure(in.facts, "accuracy", "State accuracy", FigureForm::kShare, report);
+  AddBestFigure(in.facts, "loss", LossName(*in.job), FigureForm::kNumber, report);
   AddBestFigure(in.facts, "gauc", "AUC within groups", FigureForm::kNumber, report);
   AddBestFigure(in.facts, "rmse", "Root of the mean square", FigureForm::kNumber, report);
   AddBestFigure(in.facts, "calibration", "Predicted over actual clicks", FigureForm::kNumber,
@@ -65,21 +70,24 @@ void AddFigures(const ClickReportInput& in, Report* report) {
   }
 }
 
-void AddLearningCurves(const ClickReportInput& in, Report* report) {
+void AddLearningCurves(const ClusterReportInput& in, Report* report) {
   const bool squared = in.job->click.loss == ClickLoss::kSquared;
   AddCharts(in.facts,
-            {{squared ? "Loss" : "Log loss",
+            {{LossName(*in.job),
               squared ? "half of the mean square" : "nats",
               {{"train/loss", "training"}, {"valid/loss", "held out"}}},
              {"Area under the ROC curve",
               "before each update",
               {{"train/auc", "progressive"}, {"valid/auc", "held out"}}},
+             {"Accuracy of frames",
+              "share",
+              {{"train/accuracy", "training"}, {"valid/accuracy", "held out"}}},
              {"AUC within groups", "", {{"valid/gauc", "held out"}}},
              {"Learning rate", "", {{"train/learning_rate", "learning rate"}}}},
             report);
 }
 
-void AddCalibration(const ClickReportInput& in, Report* report) {
+void AddCalibration(const ClusterReportInput& in, Report* report) {
   if (in.held_out == nullptr || in.held_out->deciles.empty()) return;
   LineChart chart;
   chart.title = "Calibration";
@@ -106,7 +114,7 @@ void AddCalibration(const ClickReportInput& in, Report* report) {
   report->sections.emplace_back(std::move(table));
 }
 
-void AddImportance(const ClickReportInput& in, Report* report) {
+void AddImportance(const ClusterReportInput& in, Report* report) {
   if (in.importance.empty()) return;
   BarList list;
   list.title = "Importance of fields";
@@ -122,7 +130,7 @@ void AddImportance(const ClickReportInput& in, Report* report) {
   report->sections.emplace_back(std::move(list));
 }
 
-void AddTimes(const ClickReportInput& in, Report* report) {
+void AddTimes(const ClusterReportInput& in, Report* report) {
   StackedBar run;
   run.title = "Where the time went";
   run.unit = "s";
@@ -143,8 +151,8 @@ void AddTimes(const ClickReportInput& in, Report* report) {
   AddPipeline(in.facts, "all workers", report);
 }
 
-void AddTables(const ClickReportInput& in, Report* report) {
-  if (in.shards == nullptr) return;
+void AddTables(const ClusterReportInput& in, Report* report) {
+  if (in.shards == nullptr || in.shards->empty()) return;
   ReportTable table;
   table.title = "Sparse tables";
   table.columns = {"table", "rows", "bytes a row", "MB", "of it on huge pages", "what a row holds"};
@@ -170,7 +178,7 @@ void AddTables(const ClickReportInput& in, Report* report) {
 
 }  // namespace
 
-void WriteClickReport(ClickReportInput in) {
+void WriteClusterReport(ClusterReportInput in) {
   in.facts.pipeline = AllStages(in);
   Report report = BeginTrainReport(in.facts);
   AddFigures(in, &report);

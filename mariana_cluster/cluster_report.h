@@ -1,5 +1,5 @@
-// The report.html of a training run of click models: what all of them show, and calibration, the
-// importance of fields, where the workers' time went, and the tables.
+// The report.html of a training run: what those of all programs show, where the workers' time went,
+// and for click models calibration, the importance of fields, and the tables.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@
 
 namespace mariana {
 
-struct ClickReportInput {
+struct ClusterReportInput {
   TrainFacts facts;  // pipeline: stages of all workers, those of one name are added up
   const JobSpec* job = nullptr;
   int workers = 1;
@@ -23,6 +23,6 @@ struct ClickReportInput {
   int64_t bad_rows = 0;
 };
 
-void WriteClickReport(ClickReportInput in);
+void WriteClusterReport(ClusterReportInput in);
 
 }  // namespace mariana

@@ -1,0 +1,167 @@
+// The worker's side of click models.
+#include <algorithm>
+#include <utility>
+
+#include "common/data/rows/bad_rows.h"
+#include "mariana_cluster/click_data.h"
+#include "mariana_cluster/feed/click_feed.h"
+#include "mariana_cluster/feed/estimate_rows.h"
+#include "mariana_cluster/learner.h"
+#include "mariana_cluster/scores/click_scores.h"
+#include "mariana_cluster/worker_task.h"
+
+namespace mariana {
+namespace {
+
+constexpr int64_t kScoreBytes = 48 << 10;  // of a message
+constexpr int64_t kTrainingScores = 4096;  // rows whose scores are sent at a time
+
+ClickScores::Options ScoreOptions(const JobSpec& job) {
+  ClickScores::Options options;
+  options.squared = job.click.loss == ClickLoss::kSquared;
+  options.groups = !job.data.rows.group.empty();
+  options.folder = job.data.cache.folder;
+  return options;
+}
+
+class ClickWorker : public WorkerTask {
+ public:
+  explicit ClickWorker(const WorkerTaskInput& input)
+      : input_(input),
+        data_(OpenData(input.job->data, true)),
+        learner_(input.job, *data_.plan, data_.joined_columns(), input.memory, input.worker),
+        held_out_(ScoreOptions(*input.job)) {
+    const JobSpec& job = *input.job;
+    if (job.evaluate.progressive && job.click.loss == ClickLoss::kLogistic) {
+      progressive_ = std::make_unique<ClickScores>(ClickScores::Options());
+    }
+    const auto warn = [this](const std::string& what) { input_.send({"warning", 0, what, {}}); };
+    const double most = job.data.rows.max_bad_fraction;
+    bad_ = std::make_unique<BadRows>(most, warn);
+    // Of rows that are held out of the training files it is told already.
+    valid_bad_ = std::make_unique<BadRows>(most, warn, data_.valid_files ? 10 : 0);
+  }
+
+  std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) override;
+  double Batches(int64_t, int number, int lanes) const override {
+    const auto share = ShareOf(data_.train_shards, number, lanes);
+    const int64_t rows = EstimateRows(*data_.plan, *data_.train, share, RowPart::kTrain);
+    return static_cast<double>(rows) / static_cast<double>(input_.job->train.batch_size);
+  }
+  void set_epoch_steps(int64_t steps) override { learner_.set_epoch_steps(steps); }
+  void Pull() override { learner_.Pull(); }
+  void SendScores(ScoresOf of) override {
+    ClickScores* scores = of == ScoresOf::kHeldOut ? &held_out_ : progressive_.get();
+    if (scores == nullptr) return;
+    for (std::string bytes; !(bytes = scores->Take(kScoreBytes)).empty();) {
+      input_.send({"scores", static_cast<int64_t>(of), std::move(bytes), {}});
+    }
+  }
+  int64_t bad_rows() const override { return bad_->bad(); }
+
+  ClickLearner* learner() { return &learner_; }
+  void CountHeldOut(ClickBatch* batch);
+  // Predictions before the update, for the training curve.
+  void CountTraining(const ClickBatch& batch);
+
+ private:
+  std::unique_ptr<ClickFeed> MakeFeed(bool train, int first, int of, int64_t cache_memory);
+
+  const WorkerTaskInput input_;
+  std::unique_ptr<BadRows> bad_, valid_bad_;
+  ClickData data_;
+  ClickLearner learner_;
+  ClickScores held_out_;
+  std::unique_ptr<ClickScores> progressive_;  // null: not wanted
+};
+
+class ClickLane : public DataLane {
+ public:
+  // `valid`: null where nothing is held out.
+  ClickLane(ClickWorker* worker, std::unique_ptr<ClickFeed> train, std::unique_ptr<ClickFeed> valid)
+      : worker_(worker), train_(std::move(train)), valid_(std::move(valid)) {}
+
+  void StartEpoch(int64_t epoch, int64_t first_batch) override {
+    batch_ = nullptr;
+    train_->StartEpoch(epoch, first_batch);
+  }
+  bool Next() override { return train_->Next(&batch_); }
+  StepSums Train(int64_t step) override {
+    return Count(worker_->learner()->Train(step, batch_.get()));
+  }
+  StepSums Collect(int64_t step, BlockUpdate* update) override {
+    return Count(worker_->learner()->Collect(step, batch_.get(), update));
+  }
+  void Score(int64_t evaluation, const std::function<bool()>& stop) override {
+    if (valid_ == nullptr) return;
+    valid_->StartEpoch(evaluation);
+    for (std::unique_ptr<ClickBatch> batch; !stop() && valid_->Next(&batch);) {
+      worker_->learner()->Score(batch.get());
+      worker_->CountHeldOut(batch.get());
+    }
+  }
+  std::vector<StageSeconds> Seconds() const override { return train_->Seconds(); }
+
+ private:
+  StepSums Count(const ClickLearner::Losses& losses) {
+    worker_->CountTraining(*batch_);
+    return {batch_->rows.rows, losses.loss, losses.weight};
+  }
+
+  ClickWorker* worker_;
+  std::unique_ptr<ClickFeed> train_, valid_;
+  std::unique_ptr<ClickBatch> batch_;
+};
+
+std::unique_ptr<ClickFeed> ClickWorker::MakeFeed(bool train, int first, int of,
+                                                 int64_t cache_memory) {
+  const JobSpec& job = *input_.job;
+  ClickFeed::Options o;
+  o.batch_size = job.train.batch_size;
+  o.part = train ? RowPart::kTrain : data_.valid_part();
+  o.parse_threads = static_cast<int>(job.parallel.parse_threads);
+  o.queue_depth = job.parallel.queue_depth;
+  o.cache = job.data.cache.kind == CacheKind::kMemory;
+  o.cache_memory = cache_memory;
+  o.cache_folder = job.data.cache.folder;
+  o.seed = static_cast<uint64_t>(job.seed);
+  o.joined = data_.joined.get();
+  return std::make_unique<ClickFeed>(
+      Clock::Real(), data_.plan.get(), train ? data_.train.get() : &data_.valid(),
+      ShareOf(train ? data_.train_shards : data_.valid_shards, first, of), &learner_.model(), o,
+      train ? bad_.get() : valid_bad_.get());
+}
+
+std::unique_ptr<DataLane> ClickWorker::MakeLane(int number, int lanes, int mine) {
+  // A quarter of the cache is for held-out rows.
+  const int64_t memory = input_.job->data.cache.memory / std::max(1, mine);
+  const int64_t valid_memory = data_.has_valid() ? memory / 4 : 0;
+  auto train = MakeFeed(true, number, lanes, memory - valid_memory);
+  auto valid = data_.has_valid() ? MakeFeed(false, number, lanes, valid_memory) : nullptr;
+  return std::make_unique<ClickLane>(this, std::move(train), std::move(valid));
+}
+
+void ClickWorker::CountHeldOut(ClickBatch* batch) {
+  // Held-out rows are not thinned out as those of training may be.
+  const auto correction = static_cast<float>(data_.plan->LogitCorrection());
+  for (float& logit : batch->logits) logit += correction;
+  const RowBatch& rows = batch->rows;
+  const bool groups = !input_.job->data.rows.group.empty();
+  held_out_.Add(batch->logits.data(), rows.label.data(), rows.weight.data(),
+                groups ? rows.group.data() : nullptr, rows.rows);
+}
+
+void ClickWorker::CountTraining(const ClickBatch& batch) {
+  if (progressive_ == nullptr) return;
+  const RowBatch& rows = batch.rows;
+  progressive_->Add(batch.logits.data(), rows.label.data(), rows.weight.data(), nullptr, rows.rows);
+  if (progressive_->rows() >= kTrainingScores) SendScores(ScoresOf::kTraining);
+}
+
+}  // namespace
+
+std::unique_ptr<WorkerTask> MakeClickWorker(const WorkerTaskInput& input) {
+  return std::make_unique<ClickWorker>(input);
+}
+
+}  // namespace mariana
