@@ -1,6 +1,5 @@
-"""What scripts/bench/dnn and scripts/bench/cnn share: measuring a program of ours beside PyTorch in
-one run. One thread compares CPU time (a busy machine disturbs it least), more threads wall time on
-idle cores. A shared machine's clock changes by half within minutes, so each round measures both
+"""What scripts/bench/dnn, cnn and ctr share: measuring a program of ours beside a peer in one run.
+One thread compares CPU time (a busy machine disturbs it least), more threads wall time on idle cores. A shared machine's clock changes by half within minutes, so each round measures both
 sides one after the other, and a figure is the median of the rounds' ratios."""
 import argparse
 import json
@@ -124,13 +123,18 @@ def machine():
     return "%s, %d cores, %s" % (model, len(os.sched_getaffinity(0)), platform.release())
 
 
-def arguments(doc):
+def parser(doc):
     parser = argparse.ArgumentParser(description=doc.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="cases, separated by commas")
-    return parser.parse_args()
+    return parser
+
+
+def arguments(doc):
+    with_cases = parser(doc)
+    with_cases.add_argument("--only", default="", help="cases, separated by commas")
+    return with_cases.parse_args()
 
 
 def write(path, results):
