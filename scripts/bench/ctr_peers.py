@@ -12,6 +12,7 @@ import sys, xlearn
 kind, train, test, out, epochs = sys.argv[1:]
 model = {"linear": xlearn.create_linear, "fm": xlearn.create_fm, "ffm": xlearn.create_ffm}[kind]()
 model.setTrain(train)
+model.setQuiet()
 model.disableEarlyStop()
 model.fit({"task": "binary", "lr": 0.2, "lambda": 0.00002, "k": 4, "epoch": int(epochs),
            "nthread": 1}, out + ".model")
