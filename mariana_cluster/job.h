@@ -51,6 +51,13 @@ struct ClusterSpec {
   void Describe(Fields* f);
 };
 
+// `evaluate:`
+struct ClickEvaluateSpec {
+  bool progressive = true;  // AUC of what is predicted before each update
+  int64_t importance = 0;   // rows by which the importance of each field is measured; 0: not
+  void Describe(Fields* f);
+};
+
 // `output:` of predict and export.
 struct ClickOutputSpec {
   std::string path;
@@ -67,9 +74,13 @@ struct JobSpec {
   TrainSpec train;  // batch_size: of each worker
   ClusterSpec parallel;
   LogSpec log;
+  ClickEvaluateSpec evaluate;
   ClickOutputSpec output;
   void Describe(Fields* f);
 };
+
+// Worker processes: as many as it says, or as the machine has cores.
+int WorkerCount(const ClusterSpec& parallel);
 
 // The values that --resume must find unchanged, as YAML.
 std::string JobIdentity(JobSpec* job);

@@ -99,6 +99,19 @@ std::string ReadFile(const std::string& path) {
   }
 }
 
+uint32_t Crc32cOfFile(const std::string& path) {
+  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string buffer(kBufferBytes, '\0');
+  uint32_t crc = 0;
+  for (;;) {
+    const ssize_t n = file.get() < 0 ? -1 : read(file.get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR && file.get() >= 0) continue;
+    if (n < 0) throw Fail(ExitCode::kBadData, "cannot read ", path, ": ", Reason(errno));
+    if (n == 0) return crc;
+    crc = Crc32c(buffer.data(), static_cast<size_t>(n), crc);
+  }
+}
+
 void WriteFileAtomic(const std::string& path, std::string_view contents) {
   std::string temp;
   int opened = -1;

@@ -47,5 +47,6 @@ class FileWriter {
 
 // Castagnoli polynomial; pass the previous result to continue. Crc32c("123456789") = 0xE3069283.
 uint32_t Crc32c(const void* data, size_t bytes, uint32_t crc = 0);
+uint32_t Crc32cOfFile(const std::string& path);
 
 }  // namespace mariana

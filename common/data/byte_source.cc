@@ -46,6 +46,7 @@ class GzipSource : public ByteSource {
     }
   }
   ~GzipSource() override { gzclose_r(file_); }
+  int64_t stored_position() const override { return gzoffset(file_); }
 
  private:
   size_t Fill(char* to, size_t n) override {

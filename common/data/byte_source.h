@@ -35,6 +35,8 @@ class ByteSource {
 
   // Where the next byte is: its offset in the (uncompressed) file.
   int64_t position() const { return filled_ - static_cast<int64_t>(end_ - begin_); }
+  // How much of the file as it is stored has been used: of the compressed bytes, where it is.
+  virtual int64_t stored_position() const { return position(); }
   // Bytes left, or -1 where that is not known (gzip, commands).
   int64_t remaining() const { return size_ < 0 ? -1 : size_ - position(); }
 

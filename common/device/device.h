@@ -176,6 +176,12 @@ class Device {
   // Hendrycks and Gimpel 2016, exact (erf).
   virtual void Gelu(const void* x, void* y, int64_t n, Dtype t) = 0;
   virtual void GeluBackward(const void* x, const void* dy, void* dx, int64_t n, Dtype t) = 0;
+  // y = a * b + c; y may be any of them.
+  virtual void MultiplyAdd(const void* a, const void* b, const void* c, void* y, int64_t n,
+                           Dtype t) = 0;
+  // da = dy * b, db = dy * a; null where not wanted, and either may be dy.
+  virtual void MultiplyAddBackward(const void* a, const void* b, const void* dy, void* da, void* db,
+                                   int64_t n, Dtype t) = 0;
   virtual void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) = 0;
   // y = x * keep/(1-rate); keep is drawn from (seed, stream, (first_sample + row) * cols + col).
   // The backward pass is the same call on dy.
@@ -185,6 +191,16 @@ class Device {
   virtual void CopyColumns(const void* src, int64_t src_stride, int64_t src_col, void* dst,
                            int64_t dst_stride, int64_t dst_col, int64_t rows, int64_t cols,
                            Dtype t) = 0;
+  // dst [rows, dst_stride] becomes src [rows, cols] in columns [dst_col, dst_col + cols), and zero
+  // elsewhere.
+  virtual void PlaceColumns(const void* src, void* dst, int64_t dst_stride, int64_t dst_col,
+                            int64_t rows, int64_t cols, Dtype t) = 0;
+  // A row of x is `vectors` vectors of `size`; of y, the dot products of all pairs i < j of them,
+  // vectors * (vectors - 1) / 2, in the order (0, 1), (0, 2), ..., (1, 2), ... Sums are fp32.
+  virtual void Dots(const void* x, void* y, int64_t rows, int64_t vectors, int64_t size,
+                    Dtype t) = 0;
+  virtual void DotsBackward(const void* x, const void* dy, void* dx, int64_t rows, int64_t vectors,
+                            int64_t size, Dtype t) = 0;
 
   // ---- batch normalisation over `groups` consecutive runs of samples; group_rows[g] (host
   // array) samples each, a sample being `pixels` rows of `cols`. Statistics per group and column:

@@ -136,6 +136,9 @@ MARIANA_HOST_DEVICE inline float LeakyReluSlope(float y, float slope) {
   return y > 0.0f ? 1.0f : slope;
 }
 
+// A cross network's step (Wang et al. 2021): x0 * (W x + b) + x.
+MARIANA_HOST_DEVICE inline float MultiplyAdd(float a, float b, float c) { return a * b + c; }
+
 // x * P(x^2) / Q(x^2) on [-4, 4], where it reaches +-1 (as in Eigen). Within 5e-7.
 MARIANA_HOST_DEVICE inline float Erf(float x) {
   float c = x < -4.0f ? -4.0f : x;

@@ -21,6 +21,10 @@ const std::vector<Variant<LayerSpec>>& LayerCatalog() {
       {"gelu", "x times the normal distribution function of x.", MakeGeluSpec},
       {"dropout", "Sets values to zero at random in training.", MakeDropoutSpec},
       {"batch_norm", "Normalises each column or channel over a group of samples.", MakeBatchNormSpec},
+      {"cross", "Products of the input's columns: x0 * (W x + b) + x, several times (DCN-v2).",
+       MakeCrossSpec},
+      {"dots", "Dot products of all pairs of vectors in the input's columns (DLRM).", MakeDotsSpec},
+      {"slice", "Some of the input's columns.", MakeSliceSpec},
       {"sequence", "A list of layers under one name.", MakeSequenceSpec},
       {"residual", "Adds the block's input to what its layers make of it.", MakeResidualSpec},
       {"branch", "Several lists of layers side by side, joined.", MakeBranchSpec},
@@ -30,7 +34,8 @@ const std::vector<Variant<LayerSpec>>& LayerCatalog() {
 }
 
 void NetSpec::Describe(Fields* f) {
-  f->Variants("layers", &layers, LayerCatalog(), "One after the other.", Rule().Required().Min(1));
+  f->Variants("layers", &layers, LayerCatalog(), "One after the other.",
+              needed ? Rule().Required().Min(1) : Rule());
   f->Choice("loss", &loss,
             {{"softmax_cross_entropy", LossKind::kSoftmaxCrossEntropy},
              {"squared_error", LossKind::kSquaredError},

@@ -116,7 +116,7 @@ Graph CompileNet(const NetSpec& spec, const NetOptions& options, int64_t group) 
   FuseResiduals(&graph);
   FuseActivations(&graph);
   ChooseDtypes(&graph, options.compute);
-  MarkGradients(&graph, options.train);
+  MarkGradients(&graph, options.train, options.input_gradient);
   SetupLayers(&graph, options, group);
   return graph;
 }

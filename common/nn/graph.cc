@@ -100,7 +100,8 @@ void ChooseDtypes(Graph* graph, Dtype compute) {
   graph->tensors[graph->output].dtype = Dtype::kF32;
 }
 
-void MarkGradients(Graph* graph, bool train) {
+void MarkGradients(Graph* graph, bool train, bool of_input) {
+  graph->tensors[0].gradient = train && of_input;
   for (const OpNode& op : graph->ops) {
     bool needed = op.layer->has_parameters();
     for (TensorId t : op.inputs) needed = needed || graph->tensors[t].gradient;

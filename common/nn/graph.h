@@ -24,7 +24,7 @@ struct Graph {
   std::vector<OpNode> ops;
   TensorId output = 0;
 
-  // Whether the op has a backward pass: not if it leads only to the input.
+  // Whether the op has a backward pass: not if it leads only to an input without a gradient.
   bool RunsBackward(int op) const { return tensors[ops[op].output].gradient; }
 };
 
@@ -41,7 +41,8 @@ void FuseResiduals(Graph* graph);
 void FuseActivations(Graph* graph);  // into the op before, where that can take it
 // Everything in `compute`, the output in fp32: written so by the last op, or by an op added for it.
 void ChooseDtypes(Graph* graph, Dtype compute);
-// Gradients are needed where a parameter lies behind; none without `train`.
-void MarkGradients(Graph* graph, bool train);
+// Gradients are needed where a parameter lies behind, or the input with `of_input`; none without
+// `train`.
+void MarkGradients(Graph* graph, bool train, bool of_input);
 
 }  // namespace mariana

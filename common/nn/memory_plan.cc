@@ -33,6 +33,7 @@ class Planner {
       for (int op = n_ - 1; op >= 0; --op) {
         if (graph_.RunsBackward(op)) PlanGradients(op);
       }
+      if (graph_.tensors[0].gradient) plan_.blocks[plan_.gradient[0]].last = 2 * n_;
     }
     plan_.bytes = PlaceBlocks(&plan_.blocks);
     return std::move(plan_);

@@ -27,7 +27,8 @@ struct MemoryPlan {
   std::vector<MemoryBlock> blocks;
   int64_t bytes = 0;
 
-  // Indices into blocks; -1 where there is none (the net's input, gradients not needed).
+  // Indices into blocks; -1 where there is none (the net's input, gradients not needed). The
+  // gradient of the net's input is kept to the end of the step.
   std::vector<int> value, gradient;  // by tensor
   std::vector<int> saved;            // by op
   // Where an op writes the gradient of its k-th input: the tensor's own gradient block if the op

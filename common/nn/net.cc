@@ -85,6 +85,8 @@ class CompiledNet : public Net {
                const std::function<void(int op)>& before_op) override;
   Tensor outputs() override;
   LossSums Loss(const StepContext& step, const Tensor& labels) override;
+  Tensor output_gradient() override;
+  Tensor input_gradient() override;
   void Backward(const StepContext& step, const Tensor& input,
                 const std::function<void(int op)>& after_op) override;
 
@@ -111,6 +113,8 @@ class CompiledNet : public Net {
   }
   bool HasParams(int op) const { return !graph_.ops[op].decl.params.empty(); }
   LayerArgs MakeArgs(int op) const;
+  // The block's rows of this step, `sample` each.
+  Tensor RowsOf(int block, Dtype dtype, const Shape& sample) const;
   void BindStep(const StepContext& step, const Tensor& input);
   void GatherStats(int op, int64_t column);
   void RunBackward(int op, const StepContext& step);
@@ -203,10 +207,26 @@ void CompiledNet::Forward(const StepContext& step, const Tensor& input,
   }
 }
 
+Tensor CompiledNet::RowsOf(int block, Dtype dtype, const Shape& sample) const {
+  std::vector<int64_t> dims = {rows_};
+  dims.insert(dims.end(), sample.dims().begin(), sample.dims().end());
+  return memory_.Slice(memory_plan_.blocks[block].offset, dtype, Shape(std::move(dims)));
+}
+
 Tensor CompiledNet::outputs() {
-  const int64_t columns = output_shape().elements();
-  return memory_.Slice(memory_plan_.blocks[memory_plan_.value[graph_.output]].offset, Dtype::kF32,
-                       Shape{rows_, columns});
+  return RowsOf(memory_plan_.value[graph_.output], Dtype::kF32, Shape{output_shape().elements()});
+}
+
+Tensor CompiledNet::output_gradient() {
+  CHECK(options_.train) << "a net for evaluation";
+  const int block = memory_plan_.gradient[graph_.output];
+  if (block < 0) return {};
+  return RowsOf(block, Dtype::kF32, Shape{output_shape().elements()});
+}
+
+Tensor CompiledNet::input_gradient() {
+  CHECK(options_.train && options_.input_gradient) << "a net without a gradient of its input";
+  return RowsOf(memory_plan_.gradient[0], options_.compute, options_.input);
 }
 
 LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {

@@ -26,6 +26,7 @@ struct NetOptions {
   int64_t outputs = 0;          // what the data needs of the last layer; a layer of size 0 takes it
   Dtype compute = Dtype::kF32;  // kBF16: activations and GEMMs in bf16, fp32 parameters
   bool train = true;            // false: no gradients, activations are reused at once
+  bool input_gradient = false;  // Backward goes on to the net's input
   // A layer or block ("layer3.1") whose values become the net's outputs; what follows it is left
   // out. Empty: the whole net.
   std::string until;
@@ -123,9 +124,17 @@ class Net {
   // Loss against labels (i32 [rows]) or targets (f32 [rows, outputs]), with the gradient of its
   // mean over step.batch_rows kept for Backward when step.train. Sums, not means.
   virtual LossSums Loss(const StepContext& step, const Tensor& labels) = 0;
+  // What Backward starts from, fp32 [rows, outputs]: the gradient of the loss by the outputs, which
+  // Loss writes, or the caller between Forward and Backward. Backward uses it up. Empty where
+  // nothing lies behind that needs a gradient. Not of a net for evaluation.
+  virtual Tensor output_gradient() = 0;
   // after_op(op) runs when the gradients of that op's parameters are complete.
   virtual void Backward(const StepContext& step, const Tensor& input,
                         const std::function<void(int op)>& after_op = {}) = 0;
+  // The gradient by the input, [rows, input...] of the compute type: written by each Backward
+  // (step.accumulate is of parameters), valid until the next Forward. Of a net with
+  // NetOptions.input_gradient that is not for evaluation.
+  virtual Tensor input_gradient() = 0;
 
   // Batch-norm statistics of the step's groups, [groups_of_this_worker, batch_stats_elements()]:
   // fp32 device memory, valid after Forward in training.

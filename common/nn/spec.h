@@ -38,6 +38,7 @@ enum class LossKind { kSoftmaxCrossEntropy, kSquaredError, kLogistic };
 
 struct NetSpec {
   LayerList layers;
+  bool needed = true;  // whether there must be layers; not a key
   LossKind loss = LossKind::kSoftmaxCrossEntropy;
   double label_smoothing = 0;  // Szegedy et al. 2016
   int64_t group = 0;  // batch normalisation: samples per group (0: 128 when the net has any)

@@ -39,14 +39,15 @@ void Rename(const std::string& from, const std::string& to) {
 // One save, from the hidden folder to the pruning.
 class Saving {
  public:
-  Saving(const RunDirectory& run, const Checkpoint& checkpoint, const SaveOptions& options)
+  Saving(const RunDirectory& run, int64_t step, const std::vector<CheckpointFile>& files,
+         const SaveOptions& options)
       : run_(run),
-        checkpoint_(checkpoint),
+        step_(step),
+        files_(files),
         options_(options),
-        state_(checkpoint.state.dump(1)),
-        final_(run.checkpoint_path(checkpoint.step)),
-        new_(Hidden(".new-", checkpoint.step)),
-        old_(Hidden(".old-", checkpoint.step)) {}
+        final_(run.checkpoint_path(step)),
+        new_(Hidden(".new-", step)),
+        old_(Hidden(".old-", step)) {}
 
   void Run() {
     CheckSpace();
@@ -58,10 +59,10 @@ class Saving {
       fs::remove_all(new_, ignored);
       throw;
     }
-    run_.MoveLink("latest", checkpoint_.step);
+    run_.MoveLink("latest", step_);
     Did("link latest");
     if (options_.best) {
-      run_.MoveLink("best", checkpoint_.step);
+      run_.MoveLink("best", step_);
       Did("link best");
     }
     Prune();
@@ -76,9 +77,8 @@ class Saving {
   }
 
   void CheckSpace() const {
-    const int64_t needed = SafetensorsBytes(checkpoint_.model, checkpoint_.model_metadata) +
-                           SafetensorsBytes(checkpoint_.optimizer, {}) +
-                           static_cast<int64_t>(state_.size()) + kSpareBytes;
+    int64_t needed = kSpareBytes;
+    for (const CheckpointFile& file : files_) needed += file.bytes;
     const int64_t free = FreeBytes(run_.checkpoints_path());
     if (free < needed) {
       throw Fail(ExitCode::kIo, "cannot save ", final_, ": disk full: it needs ", needed,
@@ -86,28 +86,21 @@ class Saving {
     }
   }
 
-  template <class Write>
-  void WriteOne(const char* name, const Write& write) {
-    FileWriter file(new_ + "/" + name);
-    Did(StrCat("create ", name));
-    write(&file);
-    file.Finish();
-    files_[name] = {{"bytes", file.bytes()}, {"crc32c", Hex(file.crc32c())}};
-    Did(StrCat("write ", name));
-  }
-
   void WriteFolder() {
     RemoveTree(new_);
     MakeDirectories(new_);
     Did("create folder");
-    WriteOne(kModel, [&](FileWriter* file) {
-      WriteSafetensors(file, checkpoint_.model, checkpoint_.model_metadata);
-    });
-    WriteOne(kOptimizer,
-             [&](FileWriter* file) { WriteSafetensors(file, checkpoint_.optimizer, {}); });
-    WriteOne(kState, [&](FileWriter* file) { file->Append(state_.data(), state_.size()); });
+    Json written = Json::object();
+    for (const CheckpointFile& part : files_) {
+      FileWriter file(new_ + "/" + part.name);
+      Did("create " + part.name);
+      part.write(&file);
+      file.Finish();
+      written[part.name] = {{"bytes", file.bytes()}, {"crc32c", Hex(file.crc32c())}};
+      Did("write " + part.name);
+    }
     FsyncDirectory(new_);
-    const Json manifest = {{"format", kFormat}, {"step", checkpoint_.step}, {"files", files_}};
+    const Json manifest = {{"format", kFormat}, {"step", step_}, {"files", written}};
     WriteFileAtomic(new_ + "/" + kManifest, manifest.dump(1) + "\n");  // syncs the folder, too
     Did("write manifest");
   }
@@ -140,7 +133,7 @@ class Saving {
       if (const auto step = run_.LinkedStep(link)) kept.push_back(*step);
     }
     std::vector<int64_t> steps = run_.CheckpointSteps();
-    const auto end = std::upper_bound(steps.begin(), steps.end(), checkpoint_.step);
+    const auto end = std::upper_bound(steps.begin(), steps.end(), step_);
     const auto newest = std::min<ptrdiff_t>(options_.keep_last, end - steps.begin());
     kept.insert(kept.end(), end - newest, end);
     for (const int64_t step : steps) {
@@ -156,11 +149,10 @@ class Saving {
   }
 
   const RunDirectory& run_;
-  const Checkpoint& checkpoint_;
+  const int64_t step_;
+  const std::vector<CheckpointFile>& files_;
   const SaveOptions& options_;
-  const std::string state_;
   const std::string final_, new_, old_;
-  Json files_ = Json::object();
 };
 
 // The files of a checkpoint folder, each checked against the manifest as it is read.
@@ -178,31 +170,25 @@ class CheckedFolder {
 
   int64_t step() const { return manifest_["step"].get<int64_t>(); }
 
-  std::string Read(const char* name) const {
+  // The path of a file that is as the manifest says.
+  std::string Verify(const char* name) const {
     const Json expected = manifest_["files"].value(name, Json());
     if (!expected.is_object()) throw Bad(name, "is not in the manifest");
+    std::string path = folder_ + "/" + name;
     std::error_code error;
-    const auto size = fs::file_size(folder_ + "/" + name, error);
+    const auto size = fs::file_size(path, error);
     if (error) throw Bad(name, error.message());
     if (expected.value("bytes", Json()) != size) {
       throw Bad(name, StrCat("has ", size, " bytes, the manifest says ",
                              expected.value("bytes", Json()).dump()));
     }
-    std::string contents = ReadFile(folder_ + "/" + name);
-    if (expected.value("crc32c", Json()) != Hex(Crc32c(contents.data(), contents.size()))) {
+    if (expected.value("crc32c", Json()) != Hex(Crc32cOfFile(path))) {
       throw Bad(name, "its checksum differs from the manifest's");
     }
-    return contents;
+    return path;
   }
 
-  Json ReadState() const { return Parse(kState, Read(kState)); }
-
-  std::vector<HostTensor> ReadTensors(const char* name, Metadata* metadata) const {
-    const std::string contents = Read(name);
-    const SafetensorsFile file = SafetensorsFile::FromMemory(contents, folder_ + "/" + name);
-    *metadata = file.metadata();
-    return file.ReadAll();
-  }
+  Json ReadState() const { return Parse(kState, ReadFile(Verify(kState))); }
 
  private:
   Error Bad(const char* name, const std::string& what) const {
@@ -218,34 +204,27 @@ class CheckedFolder {
   Json manifest_;
 };
 
-Checkpoint LoadFolder(const std::string& folder) {
+CheckpointFolder CheckFolder(const std::string& folder) {
   const CheckedFolder files(folder);
-  Checkpoint checkpoint;
-  checkpoint.step = files.step();
-  if (ParseCheckpointName(fs::path(folder).filename().string()) != checkpoint.step) {
-    throw Fail(ExitCode::kBadData, folder, "/", kManifest, ": is of step ", checkpoint.step);
+  if (ParseCheckpointName(fs::path(folder).filename().string()) != files.step()) {
+    throw Fail(ExitCode::kBadData, folder, "/", kManifest, ": is of step ", files.step());
   }
-  Metadata none;
-  checkpoint.model = files.ReadTensors(kModel, &checkpoint.model_metadata);
-  checkpoint.optimizer = files.ReadTensors(kOptimizer, &none);
-  checkpoint.state = files.ReadState();
-  return checkpoint;
+  for (const char* name : {kModel, kOptimizer}) SafetensorsFile(files.Verify(name));  // it reads
+  return {files.step(), folder, files.ReadState()};
 }
 
-LoadedModel ModelOfFolder(const std::string& folder) {
-  LoadedModel model;
-  model.path = folder + "/" + kModel;
-  model.tensors = CheckedFolder(folder).ReadTensors(kModel, &model.metadata);
-  return model;
+Checkpoint LoadFolder(const CheckpointFolder& folder) {
+  const SafetensorsFile model(folder.model_path());
+  return {folder.step, model.ReadAll(), model.metadata(),
+          SafetensorsFile(folder.optimizer_path()).ReadAll(), folder.state};
 }
 
-LoadedModel ModelOfFile(const std::string& path) {
-  const SafetensorsFile file(path);
-  return {path, file.ReadAll(), file.metadata()};
+std::string ModelOfFolder(const std::string& folder) {
+  return CheckedFolder(folder).Verify(kModel);
 }
 
 // The newest of a run without links.
-LoadedModel NewestModel(const std::string& run) {
+std::string NewestModel(const std::string& run) {
   std::string why = "holds no checkpoint yet";
   std::vector<std::string> folders;
   std::error_code error;
@@ -268,23 +247,42 @@ LoadedModel NewestModel(const std::string& run) {
 
 }  // namespace
 
-void SaveCheckpoint(const RunDirectory& run, const Checkpoint& checkpoint,
-                    const SaveOptions& options) {
-  CHECK_GE(checkpoint.step, 0);
+void SaveCheckpointFiles(const RunDirectory& run, int64_t step,
+                         const std::vector<CheckpointFile>& files, const nlohmann::json& state,
+                         const SaveOptions& options) {
+  CHECK_GE(step, 0);
   CHECK_GE(options.keep_last, 1);
-  Saving(run, checkpoint, options).Run();
+  const std::string text = state.dump(1);
+  std::vector<CheckpointFile> all = files;
+  all.push_back({kState, static_cast<int64_t>(text.size()),
+                 [&text](FileWriter* out) { out->Append(text.data(), text.size()); }});
+  Saving(run, step, all, options).Run();
+}
+
+void SaveCheckpoint(const RunDirectory& run, const Checkpoint& c, const SaveOptions& options) {
+  SaveCheckpointFiles(
+      run, c.step,
+      {{kModel, SafetensorsBytes(c.model, c.model_metadata),
+        [&c](FileWriter* out) { WriteSafetensors(out, c.model, c.model_metadata); }},
+       {kOptimizer, SafetensorsBytes(c.optimizer, {}),
+        [&c](FileWriter* out) { WriteSafetensors(out, c.optimizer, {}); }}},
+      c.state, options);
+}
+
+CheckpointFolder FindCheckpoint(const RunDirectory& run, int64_t step) {
+  return CheckFolder(run.checkpoint_path(step));
 }
 
 Checkpoint LoadCheckpoint(const RunDirectory& run, int64_t step) {
-  return LoadFolder(run.checkpoint_path(step));
+  return LoadFolder(FindCheckpoint(run, step));
 }
 
-std::optional<Checkpoint> LoadNewestCheckpoint(const RunDirectory& run, std::string* line) {
+std::optional<CheckpointFolder> FindNewestCheckpoint(const RunDirectory& run, std::string* line) {
   std::vector<int64_t> steps = run.CheckpointSteps();
   std::string passed_over;
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     try {
-      Checkpoint checkpoint = LoadCheckpoint(run, *step);
+      CheckpointFolder checkpoint = FindCheckpoint(run, *step);
       *line = "going on from " + run.checkpoint_path(*step);
       if (!passed_over.empty()) *line += " (passed over" + passed_over + ")";
       return checkpoint;
@@ -301,18 +299,29 @@ std::optional<Checkpoint> LoadNewestCheckpoint(const RunDirectory& run, std::str
   return std::nullopt;
 }
 
-LoadedModel LoadModel(const std::string& path) {
+std::optional<Checkpoint> LoadNewestCheckpoint(const RunDirectory& run, std::string* line) {
+  const std::optional<CheckpointFolder> found = FindNewestCheckpoint(run, line);
+  if (!found) return std::nullopt;
+  return LoadFolder(*found);
+}
+
+std::string FindModel(const std::string& path) {
   if (!fs::exists(path)) throw Fail(ExitCode::kBadData, path, ": no such model");
-  if (!fs::is_directory(path)) return ModelOfFile(path);
+  if (!fs::is_directory(path)) return path;
   if (fs::exists(path + "/" + kManifest)) return ModelOfFolder(path);
   for (const char* link : {"best", "latest"}) {
     const std::string linked = path + "/" + link;
     if (fs::exists(linked)) return ModelOfFolder(linked);
   }
   if (RunDirectory::HoldsRun(path)) return NewestModel(path);
-  if (fs::exists(path + "/" + kModel)) return ModelOfFile(path + "/" + kModel);
+  if (fs::exists(path + "/" + kModel)) return path + "/" + kModel;
   throw Fail(ExitCode::kBadData, path,
              ": no model: not a run directory, a checkpoint folder or a .safetensors file");
+}
+
+LoadedModel LoadModel(const std::string& path) {
+  const SafetensorsFile file(FindModel(path));
+  return {file.path(), file.ReadAll(), file.metadata()};
 }
 
 }  // namespace mariana

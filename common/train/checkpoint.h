@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/files.h"
 #include "common/train/run_directory.h"
 #include "common/train/safetensors.h"
 
@@ -38,6 +39,18 @@ struct SaveOptions {
   std::function<void(const std::string& operation)> after_operation;
 };
 
+// A file of a checkpoint whose contents are not in memory at once.
+struct CheckpointFile {
+  std::string name;
+  int64_t bytes = 0;  // about; for the space check
+  std::function<void(FileWriter* out)> write;
+};
+
+// The same as SaveCheckpoint, file by file; `state.json` is added.
+void SaveCheckpointFiles(const RunDirectory& run, int64_t step,
+                         const std::vector<CheckpointFile>& files, const nlohmann::json& state,
+                         const SaveOptions& options = {});
+
 // Saves; a checkpoint of the same step is replaced, those of later steps (a future that the run
 // left) are removed. On failure (kIo; a full disk says so) the earlier checkpoints and links are
 // as they were and nothing of this one is left, unless it was already whole and in place.
@@ -52,6 +65,18 @@ std::optional<Checkpoint> LoadNewestCheckpoint(const RunDirectory& run, std::str
 // The checkpoint of one step, verified (a roll-back to a pinned one). kBadData if it is not whole.
 Checkpoint LoadCheckpoint(const RunDirectory& run, int64_t step);
 
+// A verified checkpoint whose tensors stay on disk.
+struct CheckpointFolder {
+  int64_t step = 0;
+  std::string path;
+  nlohmann::json state;
+  std::string model_path() const { return path + "/model.safetensors"; }
+  std::string optimizer_path() const { return path + "/optimizer.safetensors"; }
+};
+// As LoadNewestCheckpoint and LoadCheckpoint.
+std::optional<CheckpointFolder> FindNewestCheckpoint(const RunDirectory& run, std::string* line);
+CheckpointFolder FindCheckpoint(const RunDirectory& run, int64_t step);
+
 struct LoadedModel {
   std::string path;  // the .safetensors file it came from
   std::vector<HostTensor> tensors;
@@ -61,5 +86,7 @@ struct LoadedModel {
 // The model of a run directory (`best` if there is one, else `latest`, else the newest that
 // verifies), of a checkpoint folder (verified), or a .safetensors file. kBadData otherwise.
 LoadedModel LoadModel(const std::string& path);
+// The same model's .safetensors file, verified and left on disk.
+std::string FindModel(const std::string& path);
 
 }  // namespace mariana

@@ -111,7 +111,9 @@ const Verb& ChooseVerb(const ProgramInfo& info, const std::vector<std::string>& 
   if (words.empty() || IsOverride(words[0])) return info.verbs.front();
   if (const Verb* verb = FindVerb(info, words[0])) return *verb;
   std::vector<std::string> names;
-  for (const Verb& verb : info.verbs) names.push_back(verb.name);
+  for (const Verb& verb : info.verbs) {
+    if (*verb.doc != '\0') names.push_back(verb.name);
+  }
   throw UsageError("unknown verb '", words[0], "'", Suggest(words[0], names));
 }
 
@@ -123,6 +125,7 @@ std::string HelpText(const ProgramInfo& info) {
   std::string text = StrCat(info.name, ": ", info.description, "\n\nusage: ", info.name,
                             " [VERB] --config=FILE [key.path=value ...] [flags]\n\nverbs:\n");
   for (const Verb& verb : info.verbs) {
+    if (*verb.doc == '\0') continue;
     const std::string left =
         *verb.arguments ? StrCat(verb.name, " ", verb.arguments) : std::string(verb.name);
     text += FlagLine(left, StrCat(verb.doc, &verb == &info.verbs.front() ? " (the default)" : ""));

@@ -31,7 +31,7 @@ struct CommandLine {
 
 struct Verb {
   const char* name;
-  const char* doc;                             // one line for --help
+  const char* doc;                             // one line for --help; "": not listed there
   std::function<int(const CommandLine&)> run;  // returns the exit code
   bool needs_config = true;                    // --config must be given
   const char* arguments = "";                  // "MODEL OUT.ark" for --help; "": takes none

@@ -83,6 +83,20 @@ std::string Render(const StackedBar& bar) {
          stack + "</div>\n<div class=\"parts\">" + parts + "</div></section>\n";
 }
 
+std::string Render(const BarList& list) {
+  double most = 0;
+  for (const auto& bar : list.bars) most = std::max(most, bar.second);
+  std::string out = "<section><h2>" + EscapeHtml(list.title) +
+                    (list.note.empty() ? "" : "<small>" + EscapeHtml(list.note) + "</small>") +
+                    "</h2><div class=\"bars\">\n";
+  for (const auto& [name, value] : list.bars) {
+    const double share = most > 0 ? std::max(value, 0.0) / most : 0;
+    out += StrCat("<span>", EscapeHtml(name), "</span><div><i style=\"width:", 100 * share,
+                  "%\"></i></div><b>", EscapeHtml(ReadableNumber(value, 3)), "</b>\n");
+  }
+  return out + "</div></section>\n";
+}
+
 std::string Render(const ConfusionMatrix& matrix) {
   const size_t n = matrix.labels.size();
   std::string out = "<section>" + Heading(matrix.title) +

@@ -18,6 +18,7 @@ struct ReportFigure {
 struct ChartSeries {
   std::string name;
   std::vector<std::pair<double, double>> points;  // (x, y), x ascending; NaN y breaks the line
+  bool reference = false;  // something to compare with: dashed, without dots or a last value
 };
 
 // Half the page wide; two neighbours stand side by side. A series of 200 points or more is drawn
@@ -40,6 +41,12 @@ struct ReportTable {
 struct StackedBar {
   std::string title, unit;  // "s"
   std::vector<std::pair<std::string, double>> parts;
+};
+
+// A bar each, to one scale; negative values have none.
+struct BarList {
+  std::string title, note;
+  std::vector<std::pair<std::string, double>> bars;
 };
 
 // Rows are truth, columns what was said; cells hold counts, shaded by their share of the row.
@@ -69,8 +76,8 @@ struct Preformatted {
   std::string title, text;
 };
 
-using ReportSection = std::variant<LineChart, ReportTable, StackedBar, ConfusionMatrix, PictureGrid,
-                                   ReportText, Preformatted>;
+using ReportSection = std::variant<LineChart, ReportTable, StackedBar, BarList, ConfusionMatrix,
+                                   PictureGrid, ReportText, Preformatted>;
 
 struct Report {
   std::string title;     // the job's name

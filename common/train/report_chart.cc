@@ -207,10 +207,12 @@ std::string Legend(const LineChart& chart) {
     const Points& points = chart.series[i].points;
     const auto last = std::find_if(points.rbegin(), points.rend(),
                                    [](const auto& p) { return std::isfinite(p.second); });
-    out += "<span><i style=\"background:" + SeriesColor(i) + "\"></i>" +
-           EscapeHtml(chart.series[i].name) +
-           (last == points.rend() ? "" : " <b>" + ReadableNumber(last->second) + "</b>") +
-           "</span>";
+    const bool reference = chart.series[i].reference;
+    out +=
+        "<span><i style=\"background:" + (reference ? "var(--axis)" : SeriesColor(i)) + "\"></i>" +
+        EscapeHtml(chart.series[i].name) +
+        (last == points.rend() || reference ? "" : " <b>" + ReadableNumber(last->second) + "</b>") +
+        "</span>";
   }
   return out + "</div>\n";
 }
@@ -282,9 +284,12 @@ std::string RenderLineChart(const LineChart& chart) {
     out += Line(chart.series[i].points, x, y, i, "line raw");
   }
   for (size_t i = 0; i < curves.series.size(); ++i) {
-    out += Line(curves.series[i].points, x, y, i, "line");
+    out += Line(curves.series[i].points, x, y, i,
+                curves.series[i].reference ? "line reference" : "line");
   }
-  for (size_t i = 0; i < curves.series.size(); ++i) out += Dots(curves.series[i], chart, x, y, i);
+  for (size_t i = 0; i < curves.series.size(); ++i) {
+    if (!curves.series[i].reference) out += Dots(curves.series[i], chart, x, y, i);
+  }
   return out + "</svg>\n";
 }
 

@@ -80,6 +80,7 @@ svg .label { fill: var(--soft); }
 svg .grid { stroke: var(--grid); }
 svg .axis { stroke: var(--axis); }
 svg .line { fill: none; stroke-width: 1.9; stroke-linejoin: round; stroke-linecap: round; }
+svg .reference { stroke: var(--axis); stroke-dasharray: 5 4; }
 svg .raw { opacity: .26; stroke-width: 1.1; }
 svg .target { fill: transparent; }
 svg .hidden circle:nth-child(2) { opacity: 0; }
@@ -107,6 +108,12 @@ tr.total td { font-weight: 640; border-top: 1px solid var(--axis); }
 .parts b { font-weight: 600; font-variant-numeric: tabular-nums; }
 .parts small { min-width: 52px; text-align: right; color: var(--faint);
                font-variant-numeric: tabular-nums; }
+.bars { display: grid; gap: 5px 14px; align-items: center; font-size: 13.5px;
+        grid-template-columns: minmax(60px, max-content) minmax(0, 1fr) max-content; }
+.bars span { color: var(--soft); overflow-wrap: anywhere; max-width: 22em; }
+.bars div { height: 13px; border-radius: 4px; background: var(--grid); }
+.bars i { display: block; height: 100%; border-radius: 4px; background: var(--series-1); }
+.bars b { font-weight: 600; text-align: right; font-variant-numeric: tabular-nums; }
 .confusion { width: auto; font-size: 12px; }
 .confusion th, .confusion td { padding: 0 4px; height: 24px; min-width: 26px; text-align: center;
                                border: 1px solid var(--card); box-shadow: none; }

@@ -6,20 +6,21 @@
 #include <cstdio>
 
 namespace mariana {
-namespace {
 
-// Of all threads of the process, since it started.
 double CpuSeconds() {
   timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-}  // namespace
-
 TrainMeter::TrainMeter(Clock* clock, TrainState* state, const LogSpec& log, bool accuracy,
                        bool gradient_norm)
-    : clock_(clock), state_(state), log_(log), accuracy_(accuracy), gradient_norm_(gradient_norm) {}
+    : clock_(clock),
+      state_(state),
+      log_(log),
+      accuracy_(accuracy),
+      gradient_norm_(gradient_norm),
+      cpu_seconds_(CpuSeconds) {}
 
 void TrainMeter::Open(const RunDirectory& run) {
   metrics_ = std::make_unique<MetricsLog>(run, state_->step);
@@ -30,12 +31,9 @@ void TrainMeter::OnStep(const StepResult& r) {
   ++state_->step_in_epoch;
   state_->samples += r.samples;
   run_samples_ += r.samples;
-  const int64_t now = clock_->NowNs();
-  const double seconds = static_cast<double>(now - last_ns_) * 1e-9;
-  last_ns_ = now;
-  state_->seconds += seconds;
-  run_seconds_ += seconds;
+  CountTime();
   window_.loss += r.loss * static_cast<double>(r.samples);
+  window_.weight += static_cast<double>(r.samples);
   window_.correct += r.correct;
   window_.samples += r.samples;
   window_.gradient_norm += r.gradient_norm;
@@ -44,19 +42,46 @@ void TrainMeter::OnStep(const StepResult& r) {
   if (state_->step % log_.every_steps == 0) WriteWindow();
 }
 
+void TrainMeter::OnSteps(int64_t steps, int64_t samples, double loss, double weight,
+                         double learning_rate) {
+  const int64_t windows = state_->step / log_.every_steps;
+  state_->step += steps;
+  state_->step_in_epoch += steps;
+  state_->samples += samples;
+  run_samples_ += samples;
+  CountTime();
+  window_.loss += loss;
+  window_.weight += weight;
+  window_.samples += samples;
+  window_.learning_rate = learning_rate;
+  window_.steps += steps;
+  if (state_->step / log_.every_steps > windows) WriteWindow();
+}
+
+void TrainMeter::CountTime() {
+  const int64_t now = clock_->NowNs();
+  const double seconds = static_cast<double>(now - last_ns_) * 1e-9;
+  last_ns_ = now;
+  state_->seconds += seconds;
+  run_seconds_ += seconds;
+}
+
 void TrainMeter::WriteWindow() {
   if (window_.samples == 0) return;
   const auto samples = static_cast<double>(window_.samples);
   MetricsRow row{state_->step, state_->Epochs(), state_->samples, state_->seconds, {}};
-  row.values.emplace_back("train/loss", window_.loss / samples);
+  row.values.emplace_back("train/loss", window_.loss / window_.weight);
   if (accuracy_) {
     row.values.emplace_back("train/accuracy", static_cast<double>(window_.correct) / samples);
   }
   row.values.emplace_back("train/learning_rate", window_.learning_rate);
-  row.values.emplace_back("train/cpu_seconds", CpuSeconds());
+  row.values.emplace_back("train/cpu_seconds", cpu_seconds_());
   if (gradient_norm_) {
     row.values.emplace_back("train/gradient_norm",
                             window_.gradient_norm / static_cast<double>(window_.steps));
+  }
+  if (window_values_) {
+    for (auto& value : window_values_()) row.values.push_back(std::move(value));
   }
   metrics_->Write(row);
   window_ = Window();
@@ -68,8 +93,8 @@ void TrainMeter::WriteHeldOut(const std::vector<std::pair<std::string, double>>&
   metrics_->Write(row);
 }
 
-void TrainMeter::AddSeconds(const std::string& stage, int64_t begin_ns) {
-  stage_seconds_[stage] += static_cast<double>(clock_->NowNs() - begin_ns) * 1e-9;
+void TrainMeter::AddTimeSince(const std::string& stage, int64_t begin_ns) {
+  AddSeconds(stage, static_cast<double>(clock_->NowNs() - begin_ns) * 1e-9);
 }
 
 void TrainMeter::TakeTimes(DataParallel* workers) {

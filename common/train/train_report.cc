@@ -81,19 +81,30 @@ void AddCharts(const TrainFacts& facts, const std::vector<MetricChart>& charts, 
 }
 
 void AddTime(const TrainFacts& facts, Report* report) {
+  AddStages(
+      facts, "Where the time went (worker 0)",
+      {"set_up", "data", "forward", "backward", "collect", "commit", "update", "evaluate", "save"},
+      report);
+  AddPipeline(facts, "last epoch", report);
+}
+
+void AddStages(const TrainFacts& facts, const std::string& title,
+               const std::vector<std::string>& stages, Report* report) {
   StackedBar bar;
-  bar.title = "Where the time went (worker 0)";
+  bar.title = title;
   bar.unit = "s";
-  for (const char* stage : {"set_up", "data", "forward", "backward", "collect", "commit", "update",
-                            "evaluate", "save"}) {
+  for (const std::string& stage : stages) {
     const auto found = facts.summary->stage_seconds.find(stage);
     if (found != facts.summary->stage_seconds.end()) bar.parts.emplace_back(stage, found->second);
   }
-  report->sections.emplace_back(std::move(bar));
+  if (!bar.parts.empty()) report->sections.emplace_back(std::move(bar));
+}
+
+void AddPipeline(const TrainFacts& facts, const std::string& when, Report* report) {
   if (facts.pipeline.empty()) return;
   ReportTable table;
   table.title =
-      StrCat("Data pipeline, last epoch (the limit: ", LimitingStage(facts.pipeline), ")");
+      StrCat("Data pipeline, ", when, " (the limit: ", LimitingStage(facts.pipeline), ")");
   table.columns = {"stage",  "threads",           "utilisation",
                    "busy s", "waits for input s", "waits for output s"};
   for (const StageSeconds& s : facts.pipeline) {

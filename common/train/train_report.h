@@ -48,7 +48,13 @@ struct MetricChart {
 };
 void AddCharts(const TrainFacts& facts, const std::vector<MetricChart>& charts, Report* report);
 
+// AddStages of a data-parallel run, and AddPipeline.
 void AddTime(const TrainFacts& facts, Report* report);
+// A bar of the summary's seconds of these stages; those that took none are left out.
+void AddStages(const TrainFacts& facts, const std::string& title,
+               const std::vector<std::string>& stages, Report* report);
+// The stages of the pipeline, if there are any, and which is the limit. `when`: "last epoch".
+void AddPipeline(const TrainFacts& facts, const std::string& when, Report* report);
 void AddLayers(const TrainFacts& facts, Report* report);
 void AddTraffic(const TrainFacts& facts, Report* report);
 void AddConfig(const TrainFacts& facts, Report* report);

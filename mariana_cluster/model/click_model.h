@@ -8,8 +8,9 @@
 //   model.Backward(step, &batch, gradients);      // -> batch.tables[t].gradients, net()->grads()
 //   ... Apply .gradients to the rows, the net's to the dense parameters
 //
-// Gradients of sparse weights are sums over the batch's rows, as the published per-sample
-// optimizers count them; those of the net are means over the batch, as for every net.
+// Gradients are sums over the batch's rows, as the published per-sample optimizers of sparse
+// weights count them; those of the net too. Whoever wants the net to follow the mean gives the
+// dense step (MakeOptimizerStep) a gradient_scale of 1 / rows.
 //
 // Threading: Prepare is const and may run in other threads on other batches; Forward and Backward
 // belong to one thread at a time (the net's).
@@ -28,13 +29,20 @@ namespace mariana {
 
 // What a batch asks of one table.
 struct TableBatch {
-  std::vector<uint64_t> keys;     // distinct and canonical, in the order of first appearance
-  std::vector<uint32_t> index;    // of each feature of the table's fields, into keys
-  std::vector<uint32_t> feature;  // which features (of RowBatch) these are; empty: all of them
-  std::vector<char*> rows;        // [keys], the caller's: where they are
-  std::vector<float> values;      // [keys, width], written by the caller
-  std::vector<float> gradients;   // [keys, width], written by Backward
-  std::vector<uint32_t> slots;    // scratch of Prepare
+  std::vector<uint64_t> keys;    // distinct and canonical, in the order of first appearance
+  std::vector<uint32_t> index;   // of each feature that lives in the table, into keys
+  std::vector<char*> rows;       // [keys], the caller's: where they are
+  std::vector<float> values;     // [keys, width], written by the caller
+  std::vector<float> gradients;  // [keys, width], written by Backward
+
+  // The features that live in the table, as RowBatch's vectors of these names. Empty when these are
+  // all features of the batch: RowBatch's hold.
+  std::vector<uint32_t> begin;
+  std::vector<uint64_t> key;
+  std::vector<uint16_t> field;
+  std::vector<float> value;
+
+  std::vector<uint64_t> scratch;  // of Prepare
 };
 
 struct ClickBatch {
@@ -48,6 +56,7 @@ class ClickModel {
   struct Options {
     Device* device = nullptr;  // of the net; null where there is none
     int64_t max_rows = 0;      // of a batch
+    int64_t joined_columns = 0;  // dense columns behind those of the plan
     Dtype compute = Dtype::kF32;
     bool train = true;
     uint64_t seed = 1;  // of initial values
@@ -66,7 +75,8 @@ class ClickModel {
   // every row has; it is the first of its table's keys.
   void Prepare(ClickBatch* batch) const;
   void Forward(const StepContext& step, ClickBatch* batch);
-  // `gradients` [rows]: of the sum over rows of the loss, by logit.
+  // `gradients` [rows]: of the sum over rows of the loss, by logit. Of `step`, both use train,
+  // seed, first_sample and accumulate (of the net's gradients).
   void Backward(const StepContext& step, ClickBatch* batch, const float* gradients);
 
  private:

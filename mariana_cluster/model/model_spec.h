@@ -26,7 +26,7 @@ enum class Pooling { kSum, kMean };
 
 // The first-order weights: one for each feature, times its value.
 struct LinearTermSpec {
-  std::vector<std::string> fields;  // empty: all, crosses included
+  std::vector<std::string> fields;  // empty: all with sparse features, crosses included
   RowOptimizerSpec optimizer;       // FTRL
   void Describe(Fields* f);
 };
@@ -41,7 +41,7 @@ struct FieldSizeSpec {
 // A vector for each feature, pooled over the values of a field: [fields x size] to the net, with
 // the dense columns behind them; the factors of `fm`, which needs all sizes equal.
 struct EmbeddingSpec {
-  std::vector<std::string> fields;  // empty: all but crosses
+  std::vector<std::string> fields;  // empty: all with sparse features but crosses
   int64_t size = 8;
   std::vector<FieldSizeSpec> sizes;
   Pooling pooling = Pooling::kSum;  // of features of one field, each times its value
@@ -53,8 +53,9 @@ struct EmbeddingSpec {
 
 // A vector for each feature and field that it meets.
 struct FieldFactorsSpec {
-  std::vector<std::string> fields;  // empty: all but crosses
+  std::vector<std::string> fields;  // empty: all with sparse features but crosses
   int64_t size = 4;
+  bool normalise = false;  // a row's interactions are divided by its features' sum of squares
   double init = 0.01;
   RowOptimizerSpec optimizer;  // AdaGrad
   FieldFactorsSpec();
@@ -84,18 +85,23 @@ struct ClickModelSpec {
 };
 
 // One sparse table, and the fields whose features live in it. Fields whose rows hold the same parts
-// share a table (its name tells the parts: "linear8" has a linear weight and an embedding of 8), so
-// that one row brings all that a feature needs.
+// share a table, so that one row brings all that a feature needs. Its name tells the parts:
+// "linear", "linear_embedding8", "embedding16", "linear_factors4".
 struct ClickTable {
   TableSpec spec;
   std::vector<uint16_t> fields;  // RowPlan's numbers, ascending
   // Where a part begins in the row's weights; -1: the row has no such part.
   int linear = -1, embedding = -1, factors = -1;
   int64_t embedding_size = 0;
+  bool bias = false;  // has the linear term's bias, the row of BiasKey()
 };
 
-// Throws Error(kUsage) naming the key for fields that the plan does not have, and for sizes that
-// `fm` cannot combine. Hashed tables share out 2^bits rows: each table has that many.
+// The feature that every row of a linear term has, with value 1: HashText("mariana.bias").
+uint64_t BiasKey();
+
+// Throws Error(kUsage) naming the key for fields that the plan does not have or that have no sparse
+// features, and for sizes that `fm` cannot combine. Hashed tables share out 2^bits rows: each table
+// has that many.
 std::vector<ClickTable> MakeClickTables(const ClickModelSpec& spec, const RowPlan& plan,
                                         uint64_t seed);
 

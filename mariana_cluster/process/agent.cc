@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -132,6 +133,23 @@ bool Agent::running(int member) const { return members_[static_cast<size_t>(memb
 int Agent::running() const {
   return static_cast<int>(
       std::count_if(members_.begin(), members_.end(), [](const auto& m) { return m->running; }));
+}
+
+double Agent::CpuSeconds() const {
+  rusage ended = {};
+  getrusage(RUSAGE_CHILDREN, &ended);
+  const auto seconds = [](const auto& t, double unit) {
+    return static_cast<double>(t.tv_sec) + 1e-9 * unit;
+  };
+  double sum = seconds(ended.ru_utime, 1e3 * static_cast<double>(ended.ru_utime.tv_usec)) +
+               seconds(ended.ru_stime, 1e3 * static_cast<double>(ended.ru_stime.tv_usec));
+  for (const auto& m : members_) {
+    clockid_t clock;
+    timespec t;
+    if (!m->running || clock_getcpuclockid(m->pid, &clock) != 0) continue;
+    if (clock_gettime(clock, &t) == 0) sum += seconds(t, static_cast<double>(t.tv_nsec));
+  }
+  return sum;
 }
 
 bool Agent::Send(int member, const Message& message) {

@@ -55,6 +55,8 @@ class Agent {
   int Start(const MemberSpec& spec);  // its number; Error(kIo) when it cannot
   bool running(int member) const;
   int running() const;  // how many
+  // CPU time of all members so far.
+  double CpuSeconds() const;
 
   // False when the member is gone; Next will tell why.
   bool Send(int member, const Message& message);

@@ -103,6 +103,8 @@ void OrderedUpdates::EndAfter(int64_t round) {
   }
 }
 
+void OrderedUpdates::Continue() { shared_->last_round = std::numeric_limits<int64_t>::max(); }
+
 bool OrderedUpdates::Apply(Board* board, int server, int64_t round,
                            const std::function<void(int block, std::string_view section)>& f) {
   const auto over = [&] { return shared_->last_round.load(std::memory_order_acquire) < round; };

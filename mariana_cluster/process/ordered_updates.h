@@ -40,6 +40,8 @@ class OrderedUpdates {
   void Put(Board* board, int64_t round, int block, const std::vector<std::string_view>& sections);
   // No round after `round` begins. Who calls it must yet have a block of `round` to put.
   void EndAfter(int64_t round);
+  // Takes that back, when all have come to know it.
+  void Continue();
 
   // ---- servers
   // Waits for the blocks of `round` and calls f(block, section) for each, in order. False: training

@@ -50,8 +50,8 @@ int32_t Stride(int32_t bytes) {
   return stride;
 }
 
-RowPart MakePart(const PartSpec& spec) {
-  RowPart p = {};
+LayoutPart MakePart(const PartSpec& spec) {
+  LayoutPart p = {};
   std::snprintf(p.name, sizeof(p.name), "%s", spec.name.c_str());
   p.type = spec.optimizer.type;
   p.width = static_cast<int32_t>(spec.width);
@@ -69,7 +69,7 @@ RowPart MakePart(const PartSpec& spec) {
 }
 
 // What the optimizer of a part keeps beside `w` before the first update.
-void StartState(const RowPart& p, const float* w, float* x) {
+void StartState(const LayoutPart& p, const float* w, float* x) {
   switch (p.type) {
     case RowOptimizer::kSgd: break;
     case RowOptimizer::kAdaGrad: std::fill_n(x + p.width, p.width, p.initial_sum); break;
@@ -90,8 +90,8 @@ void Copy(const float* from, int32_t n, float* to) {
   }
 }
 
-float* FloatsOf(const RowPart& p, char* row) { return reinterpret_cast<float*>(row + p.offset); }
-const float* FloatsOf(const RowPart& p, const char* row) {
+float* FloatsOf(const LayoutPart& p, char* row) { return reinterpret_cast<float*>(row + p.offset); }
+const float* FloatsOf(const LayoutPart& p, const char* row) {
   return reinterpret_cast<const float*>(row + p.offset);
 }
 
@@ -127,7 +127,7 @@ int32_t RowLayout::state_floats() const {
 }
 
 bool RowLayout::has_random_init() const {
-  return std::any_of(part, part + parts, [](const RowPart& p) { return p.init > 0; });
+  return std::any_of(part, part + parts, [](const LayoutPart& p) { return p.init > 0; });
 }
 
 std::string RowLayout::Signature() const {
@@ -149,7 +149,7 @@ RowLayout MakeRowLayout(const std::vector<PartSpec>& parts, bool keyed) {
       throw Fail(ExitCode::kUsage, "part ", spec.name, ": width must be 1 to ", kMaxWidth, ", not ",
                  spec.width);
     }
-    RowPart p = MakePart(spec);
+    LayoutPart p = MakePart(spec);
     p.value = layout.width;
     p.offset = layout.floats * 4;
     layout.width += p.width;
@@ -159,7 +159,7 @@ RowLayout MakeRowLayout(const std::vector<PartSpec>& parts, bool keyed) {
   // A sum of squares that starts above 0 has to be written before the first use, too.
   const bool starts_at_zero =
       !layout.has_random_init() &&
-      std::all_of(layout.part, layout.part + layout.parts, [](const RowPart& p) {
+      std::all_of(layout.part, layout.part + layout.parts, [](const LayoutPart& p) {
         return p.initial_sum == 0 || p.type == RowOptimizer::kFtrl;
       });
   layout.header_bytes = keyed ? kKeyHeader : starts_at_zero ? 0 : kBornHeader;
@@ -171,7 +171,7 @@ RowLayout MakeRowLayout(const std::vector<PartSpec>& parts, bool keyed) {
 void InitializeRow(const RowLayout& layout, uint64_t seed, uint64_t key, char* row) {
   std::vector<float> values(layout.width);
   for (int i = 0; i < layout.parts; ++i) {
-    const RowPart& p = layout.part[i];
+    const LayoutPart& p = layout.part[i];
     if (p.init == 0) continue;
     for (int32_t j = 0; j < p.width; ++j) {
       const uint64_t stream = kRowStream + (static_cast<uint64_t>(i) << 16) + j / 4;
@@ -184,7 +184,7 @@ void InitializeRow(const RowLayout& layout, uint64_t seed, uint64_t key, char* r
 
 void ReadRow(const RowLayout& layout, const char* row, float* values, float* state) {
   for (int i = 0; i < layout.parts; ++i) {
-    const RowPart& p = layout.part[i];
+    const LayoutPart& p = layout.part[i];
     const float* x = FloatsOf(p, row);
     const int32_t stored = StoresWeights(p.type) ? p.width : 0;
     Copy(x + stored, p.floats - stored, state);
@@ -202,7 +202,7 @@ void ReadRow(const RowLayout& layout, const char* row, float* values, float* sta
 void WriteRow(const RowLayout& layout, const float* values, const float* state, char* row) {
   std::vector<float> fresh(layout.floats);
   for (int i = 0; i < layout.parts; ++i) {
-    const RowPart& p = layout.part[i];
+    const LayoutPart& p = layout.part[i];
     const int32_t stored = StoresWeights(p.type) ? p.width : 0;
     if (stored > 0) Copy(values + p.value, p.width, fresh.data());
     if (state != nullptr) {

@@ -51,7 +51,7 @@ struct PartSpec {
 
 constexpr int kMaxParts = 4;
 
-struct RowPart {
+struct LayoutPart {
   char name[24];
   RowOptimizer type;
   int32_t width;
@@ -67,7 +67,7 @@ struct RowLayout {
   int32_t floats = 0;        // of all parts, state included
   int32_t header_bytes = 0;  // 0, 4 or 12
   int32_t stride = 0;        // bytes from row to row
-  RowPart part[kMaxParts];
+  LayoutPart part[kMaxParts];
 
   int32_t state_floats() const;  // what a checkpoint stores beside the weights
   bool has_random_init() const;

@@ -48,11 +48,15 @@ void WriteFloats(const Table& table, bool state, int64_t width, FileWriter* out)
   });
 }
 
-void AddTable(const Table& table, std::vector<Stream>* streams) {
-  int64_t rows = 0, counters = 0;
+int64_t RowsOf(const Table& table) {
+  int64_t rows = 0;
   ForEachRow(table, [&](uint64_t, const char*, const TableShard&) { ++rows; });
-  for (int s = 0; s < table.shards(); ++s) counters += table.shard(s)->sightings().bytes();
+  return rows;
+}
+
+void AddModel(const Table& table, std::vector<Stream>* streams) {
   const Table* t = &table;
+  const int64_t rows = RowsOf(table), width = table.width();
   AddTensor(
       table, "key", Dtype::kI64, {rows},
       [t](FileWriter* out) {
@@ -61,10 +65,17 @@ void AddTable(const Table& table, std::vector<Stream>* streams) {
         });
       },
       streams);
-  const int64_t width = table.width(), state = table.layout().state_floats();
   AddTensor(
       table, "value", Dtype::kF32, {rows, width},
       [=](FileWriter* out) { WriteFloats(*t, false, width, out); }, streams);
+}
+
+void AddOptimizer(const Table& table, std::vector<Stream>* streams) {
+  const Table* t = &table;
+  const int64_t state = table.layout().state_floats();
+  int64_t counters = 0;
+  for (int s = 0; s < table.shards(); ++s) counters += table.shard(s)->sightings().bytes();
+  const int64_t rows = state > 0 || IsKeyed(table) ? RowsOf(table) : 0;
   if (state > 0) {
     AddTensor(
         table, "state", Dtype::kF32, {rows, state},
@@ -102,20 +113,20 @@ std::string Description(const Table& table) {
 
 // ---- reading
 // Consecutive rows of one tensor, [rows, width] elements of `size` bytes.
-class RowReader {
+class TensorRows {
  public:
-  RowReader(const SafetensorsFile& file, const SafetensorsFile::Entry* entry, int64_t row_bytes)
+  TensorRows(const SafetensorsFile* file, const SafetensorsFile::Entry* entry, int64_t row_bytes)
       : file_(file), entry_(entry), row_bytes_(row_bytes) {}
   // Rows [first, first + n); null when the file lacks the tensor.
   const char* Read(int64_t first, int64_t n) {
     if (entry_ == nullptr) return nullptr;
     buffer_.resize(static_cast<size_t>(n * row_bytes_));
-    file_.ReadBytes(*entry_, first * row_bytes_, n * row_bytes_, buffer_.data());
+    file_->ReadBytes(*entry_, first * row_bytes_, n * row_bytes_, buffer_.data());
     return buffer_.data();
   }
 
  private:
-  const SafetensorsFile& file_;
+  const SafetensorsFile* file_;
   const SafetensorsFile::Entry* entry_;
   int64_t row_bytes_;
   std::vector<char> buffer_;
@@ -123,22 +134,23 @@ class RowReader {
 
 class TableReader {
  public:
-  TableReader(const SafetensorsFile& file, TableState state, Table* table)
-      : file_(file), exact_(state == TableState::kExact), table_(table) {}
+  TableReader(const SafetensorsFile& model, const SafetensorsFile* optimizer, Table* table)
+      : model_(model), optimizer_(optimizer), exact_(optimizer != nullptr), table_(table) {}
 
   int64_t Run() {
     const nlohmann::json about = Describe();
-    const auto* key = Find("key", Dtype::kI64, {-1});
+    const auto* key = Find(&model_, "key", Dtype::kI64, {-1});
     if (key == nullptr) throw Bad("has no rows of this table");
     rows_ = key->shape[0];
     const int64_t width = table_->width(), state = table_->layout().state_floats();
-    const auto* value = Find("value", Dtype::kF32, {rows_, width});
+    const auto* value = Find(&model_, "value", Dtype::kF32, {rows_, width});
     if (value == nullptr) throw Bad("lacks the weights of this table");
-    const auto* states = exact_ && state > 0 ? Find("state", Dtype::kF32, {rows_, state}) : nullptr;
+    const auto* states =
+        exact_ && state > 0 ? Find(optimizer_, "state", Dtype::kF32, {rows_, state}) : nullptr;
     if (exact_ && state > 0 && states == nullptr) throw Bad("lacks the optimizer's state");
-    const auto* stamps = exact_ ? Find("stamp", Dtype::kI32, {rows_}) : nullptr;
-    RowReader keys(file_, key, 8), values(file_, value, width * 4),
-        state_rows(file_, states, state * 4), stamp_rows(file_, stamps, 4);
+    const auto* stamps = exact_ ? Find(optimizer_, "stamp", Dtype::kI32, {rows_}) : nullptr;
+    TensorRows keys(&model_, key, 8), values(&model_, value, width * 4),
+        state_rows(optimizer_, states, state * 4), stamp_rows(optimizer_, stamps, 4);
     for (int64_t at = 0; at < rows_; at += kRowsAtOnce) {
       const int64_t n = std::min(kRowsAtOnce, rows_ - at);
       Put(n, keys.Read(at, n), values.Read(at, n), state_rows.Read(at, n), stamp_rows.Read(at, n));
@@ -152,13 +164,13 @@ class TableReader {
 
  private:
   Error Bad(const std::string& what) const {
-    return Fail(ExitCode::kBadData, file_.path(), ": table \"", table_->name(), "\": ", what);
+    return Fail(ExitCode::kBadData, model_.path(), ": table \"", table_->name(), "\": ", what);
   }
 
   // The metadata, checked against the table.
   nlohmann::json Describe() const {
-    const auto found = file_.metadata().find(table_->name());
-    if (found == file_.metadata().end()) throw Bad("is not there");
+    const auto found = model_.metadata().find(table_->name());
+    if (found == model_.metadata().end()) throw Bad("is not there");
     auto about = nlohmann::json::parse(found->second, nullptr, false);
     const nlohmann::json mine = nlohmann::json::parse(Description(*table_));
     if (!about.is_object()) throw Bad("its description is no JSON object");
@@ -175,8 +187,9 @@ class TableReader {
   }
 
   // Null if the file lacks it; -1 stands for any extent.
-  const SafetensorsFile::Entry* Find(const char* what, Dtype dtype, const Shape& shape) const {
-    const auto* entry = file_.Find(table_->name() + "." + what);
+  const SafetensorsFile::Entry* Find(const SafetensorsFile* file, const char* what, Dtype dtype,
+                                     const Shape& shape) const {
+    const auto* entry = file->Find(table_->name() + "." + what);
     if (entry == nullptr) return nullptr;
     bool fits = entry->dtype == dtype && entry->shape.rank() == shape.rank();
     for (int i = 0; fits && i < shape.rank(); ++i) {
@@ -215,15 +228,16 @@ class TableReader {
   void ReadSightings() const {
     int64_t bytes = 0, at = 0;
     for (int s = 0; s < table_->shards(); ++s) bytes += table_->shard(s)->sightings().bytes();
-    const auto* entry = bytes == 0 ? nullptr : Find("seen", Dtype::kU8, {bytes});
+    const auto* entry = bytes == 0 ? nullptr : Find(optimizer_, "seen", Dtype::kU8, {bytes});
     for (int s = 0; entry != nullptr && s < table_->shards(); ++s) {
       const Sightings& seen = table_->shard(s)->sightings();
-      file_.ReadBytes(*entry, at, seen.bytes(), seen.data());
+      optimizer_->ReadBytes(*entry, at, seen.bytes(), seen.data());
       at += seen.bytes();
     }
   }
 
-  const SafetensorsFile& file_;
+  const SafetensorsFile& model_;
+  const SafetensorsFile* optimizer_;
   bool exact_;
   Table* table_;
   int64_t rows_ = 0;
@@ -231,13 +245,17 @@ class TableReader {
 
 }  // namespace
 
-void WriteTables(FileWriter* out, const std::vector<const Table*>& tables,
-                 const Metadata& metadata) {
+void WriteTables(FileWriter* out, const std::vector<const Table*>& tables, TablePart part,
+                 const std::vector<HostTensor>& others, const Metadata& metadata) {
   SafetensorsHeader header{metadata, {}};
   std::vector<Stream> streams;
   for (const Table* table : tables) {
-    AddTable(*table, &streams);
+    (part == TablePart::kModel ? AddModel : AddOptimizer)(*table, &streams);
     CHECK(header.metadata.emplace(table->name(), Description(*table)).second) << table->name();
+  }
+  for (const HostTensor& t : others) {
+    streams.push_back({{t.name, t.dtype, t.shape, 0, static_cast<int64_t>(t.bytes.size())},
+                       [&t](FileWriter* to) { to->Append(t.bytes.data(), t.bytes.size()); }});
   }
   // Wide types first, so that each tensor is aligned to its own width.
   std::stable_sort(streams.begin(), streams.end(), [](const Stream& a, const Stream& b) {
@@ -260,8 +278,19 @@ void WriteTables(FileWriter* out, const std::vector<const Table*>& tables,
   }
 }
 
-int64_t ReadTable(const SafetensorsFile& file, TableState state, Table* table) {
-  return TableReader(file, state, table).Run();
+int64_t TableFileBytes(const std::vector<const Table*>& tables, TablePart part,
+                       const std::vector<HostTensor>& others) {
+  int64_t bytes = SafetensorsBytes(others, {});
+  for (const Table* table : tables) {
+    std::vector<Stream> streams;
+    (part == TablePart::kModel ? AddModel : AddOptimizer)(*table, &streams);
+    for (const Stream& s : streams) bytes += s.entry.bytes;
+  }
+  return bytes;
+}
+
+int64_t ReadTable(const SafetensorsFile& model, const SafetensorsFile* optimizer, Table* table) {
+  return TableReader(model, optimizer, table).Run();
 }
 
 }  // namespace mariana

@@ -58,6 +58,51 @@ class Branch(nn.Module):
         return torch.cat(ys, 1) if self.join == "concat" else sum(ys)
 
 
+class Cross(nn.Module):
+    """x' = x0 * (W x + b) + x, `layers` times (Wang et al. 2021); with a rank, W = U V."""
+
+    def __init__(self, columns, layers, rank=0):
+        super().__init__()
+        self.steps = []
+        for i in range(1, layers + 1):
+            maps = [("linear", nn.Linear(columns, columns))] if not rank else \
+                [("down", nn.Linear(columns, rank, bias=False)), ("up", nn.Linear(rank, columns))]
+            for name, module in maps:
+                self.add_module(f"{name}{i}", module)
+            self.steps.append([f"{name}{i}" for name, _ in maps])
+
+    def forward(self, x0):
+        x = x0
+        for names in self.steps:
+            y = x
+            for name in names:
+                y = getattr(self, name)(y)
+            x = x0 * y + x
+        return x
+
+
+class Dots(nn.Module):
+    """Products of all pairs of vectors of `size` (Naumov et al. 2019)."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x):
+        v = x.unflatten(1, (-1, self.size))
+        i, j = torch.triu_indices(v.shape[1], v.shape[1], 1)
+        return (v @ v.transpose(1, 2))[:, i, j]
+
+
+class Slice(nn.Module):
+    def __init__(self, begin, size):
+        super().__init__()
+        self.begin, self.end = begin, begin + size
+
+    def forward(self, x):
+        return x[:, self.begin:self.end]
+
+
 class GroupedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation of each run of `group` samples on its own."""
 
@@ -210,7 +255,7 @@ def layer_cases():
                 branch1=Branch([{"linear1": nn.Linear(6, 6), "a": nn.Tanh()}, {},
                                 {"linear1": nn.Linear(6, 6), "a": nn.Sigmoid()}], join),
                 linear2=nn.Linear(width, 3)), 6, 5, 3))
-    return cases + image_cases()
+    return cases + image_cases() + click_cases()
 
 
 def image_cases():
@@ -275,6 +320,30 @@ def image_cases():
                             {"conv1": conv(2, 3, 3, padding=1), "a": nn.Tanh()}], "concat",
                            names=["0", "b", "c"]),
             a=nn.Flatten(), linear1=linear(7 * 12, 3)), 3, [3, 4, 2], 3))
+    return cases
+
+
+def click_cases():
+    linear = nn.Linear
+    cases = []
+    for name, options, cross in [("a cross network", "layers: 3", Cross(7, 3)),
+                                 ("a cross network of low rank", "layers: 2, rank: 3",
+                                  Cross(7, 2, 3))]:
+        cases.append(layer_case(
+            name, f"layers: [{{type: cross, {options}}}, {{type: linear}}]\n",
+            net(cross1=cross, linear1=linear(7, 1)), 6, 7, 1, "logistic"))
+    cases.append(layer_case(
+        "a DLRM of 5 embeddings and 3 numbers",
+        "layers: [{type: branch, name: fields, branches: [{name: bottom, layers: [{type: slice, "
+        "begin: 20, size: 3}, {type: linear, units: 6, activation: relu}, {type: linear, units: "
+        "4}]}, {layers: [{type: slice, size: 20}]}]}, {type: branch, name: interaction, branches: "
+        "[{layers: [{type: slice, size: 4}]}, {layers: [{type: dots, size: 4}]}]}, {type: linear, "
+        "name: top, units: 8, activation: relu}, {type: linear}]\n",
+        net(fields=Branch([{"s": Slice(20, 3), "linear1": linear(3, 6), "a": nn.ReLU(),
+                            "linear2": linear(6, 4)}, {"s": Slice(0, 20)}], "concat",
+                          names=["bottom", "1"]),
+            interaction=Branch([{"s": Slice(0, 4)}, {"d": Dots(4)}], "concat"),
+            top=linear(19, 8), a=nn.ReLU(), linear1=linear(8, 1)), 6, 23, 1, "logistic"))
     return cases
 
 

@@ -17,8 +17,6 @@ struct Header {
   bool repeats, weights, groups, ids;
 };
 
-uint64_t LowMask(int bytes) { return bytes == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * bytes)) - 1; }
-
 class Writer {
  public:
   template <class T>
@@ -85,7 +83,8 @@ class RecordWriter {
       out->Put(batch_.key.data() + begin, n);
     } else {
       for (uint32_t i = begin; i < end; ++i) {
-        out->Put(reinterpret_cast<const char*>(&batch_.key[i]), header_.key_bytes);
+        const uint64_t first = batch_.key[i] >> (64 - 8 * header_.key_bytes);
+        out->Put(reinterpret_cast<const char*>(&first), header_.key_bytes);
       }
     }
     if (header_.repeats) {
@@ -209,8 +208,8 @@ void PackedRows::ReadKeys(const char* p, size_t n, uint64_t* to) const {
     std::memcpy(to, p, 8 * n);
     return;
   }
-  const uint64_t mask = LowMask(key_bytes_);
-  for (size_t i = 0; i < n; ++i, p += key_bytes_) to[i] = Load<uint64_t>(p) & mask;
+  const int shift = 64 - 8 * key_bytes_;
+  for (size_t i = 0; i < n; ++i, p += key_bytes_) to[i] = Load<uint64_t>(p) << shift;
 }
 
 size_t PackedRows::ReadRecord(const char* p, uint64_t* key, uint16_t* field, float* value) const {

@@ -21,7 +21,8 @@
 
 namespace mariana {
 
-// rows [begin, end) of a batch; fields are below `fields`. Keys lose the bytes above key_bytes.
+// rows [begin, end) of a batch; fields are below `fields`. Of a key its first key_bytes
+// bytes are kept, the rest reads as zeros.
 std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, int fields,
                            int key_bytes);
 

@@ -35,6 +35,7 @@ bool IsAfterTime(std::string_view time, std::string_view from) {
 RowChoice::RowChoice(const RowPlan& plan, RowPart part)
     : held_out_(plan.spec().held_out),
       part_(part),
+      takes_all_(part == RowPart::kAll || part == RowPart::kEveryRow),
       held_out_seed_(SeedOf(held_out_.seed, kHeldOutStream)),
       negatives_seed_(SeedOf(plan.spec().negatives.seed, kNegativesStream)),
       keep_(part == RowPart::kTrain ? plan.spec().negatives.keep : 1),

@@ -26,7 +26,7 @@ class RowChoice {
   RowChoice(const RowPlan& plan, RowPart part);
   // Sets the row's weight where the choice changes it.
   bool Takes(RowMarks* row) const {
-    return (part_ == RowPart::kAll || HeldOut(*row) == (part_ == RowPart::kHeldOut)) &&
+    return (takes_all_ || HeldOut(*row) == (part_ == RowPart::kHeldOut)) &&
            (keep_ == 1 || KeepsNegative(row));
   }
   bool HeldOut(const RowMarks& row) const;
@@ -36,6 +36,7 @@ class RowChoice {
 
   const HeldOutSpec held_out_;
   const RowPart part_;
+  const bool takes_all_;
   const uint64_t held_out_seed_, negatives_seed_;
   const double keep_;  // 1 where rows without a click are all kept
   const float kept_weight_;

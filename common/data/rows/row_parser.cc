@@ -20,21 +20,26 @@ std::string ShownText(const char* p, size_t n) {
 }
 
 RowParser::RowParser(const RowPlan* plan, const RowFiles* files, RowPart part, BadRows* bad)
-    : plan_(plan), files_(files), choice_(*plan, part), bad_(bad), encoder_(plan) {}
+    : plan_(plan),
+      files_(files),
+      choice_(*plan, part),
+      every_row_(part == RowPart::kEveryRow),
+      bad_(bad),
+      encoder_(plan) {}
 
 void RowParser::Parse(const TextChunk& chunk, RowBatch* batch) {
   chunk_ = &chunk;
   lines_ = records_ = 0;
   if (chunk.file != file_) StartFile(file_ = chunk.file);
+  const int64_t rows_before = batch->rows;
+  encoder_.Attach(batch, expected_rows_);
   if (chunk.overlong) {
-    records_ = 1;
     Report(chunk.offset, 0,
            StrCat("the line is longer than line_limit (", plan_->spec().line_limit, " bytes)"));
+    encoder_.Detach();
     bad_->CountRows(1);
     return;
   }
-  const int64_t rows_before = batch->rows;
-  encoder_.Attach(batch, expected_rows_);
   size_t begin = 0;
   if (chunk.offset == 0 && chunk.size >= 3 &&
       std::memcmp(chunk.text.data(), "\xEF\xBB\xBF", 3) == 0) {
@@ -104,6 +109,11 @@ void RowParser::Report(int64_t offset, int64_t index, const std::string& what) {
         chunk_->first_line > 0 ? chunk_->first_line + index : files_->LineAt(chunk_->file, offset);
     return StrCat((*files_)[chunk_->file].path, ":", line, ": ", what);
   });
+  if (!every_row_) return;
+  encoder_.BeginRow(0);
+  encoder_.ClearNumbers();
+  encoder_.CookNumbers();
+  encoder_.EndRow(kMissing, 0, 0, 0);
 }
 
 bool RowParser::ParseLabel(const char* p, size_t n, float* label, std::string* what) const {

@@ -3,7 +3,7 @@
 // ones and the choice of rows are here.
 //
 // Every line is checked in full, those of rows not taken too. A malformed one is counted, told
-// (BadRows) and leaves no trace in the batch. Empty lines are skipped.
+// (BadRows) and leaves no trace in the batch (but see RowPart::kEveryRow). Empty lines are skipped.
 // Threading: an object belongs to one thread; plan, files and bad rows are shared.
 #pragma once
 
@@ -61,11 +61,13 @@ class RowParser {
  private:
   size_t ParseSlice(const TextChunk& chunk, size_t begin, size_t n, bool last);
   void Row(const RowLine& line, int64_t offset, int64_t index);
+  // A malformed row: told, and left out or, of every row, kept without features.
   void Report(int64_t offset, int64_t index, const std::string& what);
 
   const RowPlan* plan_;
   const RowFiles* files_;
   const RowChoice choice_;
+  const bool every_row_;
   BadRows* bad_;
   RowEncoder encoder_;
   Positions positions_;

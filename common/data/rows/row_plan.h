@@ -42,7 +42,9 @@ struct NumberPlan {
   std::vector<float> shift, scale;  // then (x - shift) * scale
 };
 
-enum class RowPart { kAll, kTrain, kHeldOut };
+// kEveryRow: all rows, malformed ones too, as rows without features whose label is NaN: for outputs
+// that follow the input row by row.
+enum class RowPart { kAll, kTrain, kHeldOut, kEveryRow };
 
 class RowPlan {
  public:

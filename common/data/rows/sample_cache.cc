@@ -175,4 +175,12 @@ bool SampleCache::Reader::Next(int64_t rows, RowBatch* batch) {
   return batch->rows > 0;
 }
 
+void SampleCache::Reader::Skip(int64_t rows) {
+  while (rows > 0 && (next_ < end_ || NextWindow())) {
+    const size_t passed = std::min(static_cast<size_t>(rows), end_ - next_);
+    next_ += passed;
+    rows -= static_cast<int64_t>(passed);
+  }
+}
+
 }  // namespace mariana

@@ -23,7 +23,7 @@ class SampleCache {
     int64_t memory_bytes = int64_t{1} << 30;  // packed rows beyond it go to disk
     std::string folder = "/tmp";              // for the temporary file
     int fields = 0;                           // RowPlan::FieldNames().size()
-    int key_bytes = 8;    // of a key, the lowest: enough for the bits a hashed table looks at
+    int key_bytes = 8;    // of a key, the first: enough for the bits a hashed table looks at
     int block_bits = 12;  // a block has 2^block_bits rows
     int64_t window_blocks = 16;
     uint64_t seed = 1;
@@ -66,6 +66,8 @@ class SampleCache::Reader {
  public:
   // Replaces *batch by the next rows, `rows` of them but for the last time; false at the end.
   bool Next(int64_t rows, RowBatch* batch);
+  // Passes over so many rows, or what is left.
+  void Skip(int64_t rows);
 
  private:
   friend class SampleCache;

@@ -12,7 +12,8 @@
 
 namespace mariana {
 
-SpillFile::SpillFile(const std::string& folder) : folder_(folder) {
+SpillFile::SpillFile(const std::string& folder, std::string what)
+    : folder_(folder), what_(std::move(what)) {
   std::string path = folder + "/mariana-rows.XXXXXX";
   fd_ = mkostemp(path.data(), O_CLOEXEC);
   if (fd_ < 0) {
@@ -31,11 +32,11 @@ SpillFile::Place SpillFile::Append(const void* data, size_t bytes) {
     const ssize_t n = pwrite(fd_, p + done, bytes - done, bytes_ + static_cast<int64_t>(done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
-      throw Fail(ExitCode::kIo, folder_, ": disk full after ", bytes_ >> 20,
-                 " MiB of cached samples; give the cache more memory or a folder with more room");
+      throw Fail(ExitCode::kIo, folder_, ": disk full after ", bytes_ >> 20, " MiB of ", what_,
+                 "; give them more memory or a folder with more room");
     }
     if (n < 0) {
-      throw Fail(ExitCode::kIo, folder_, ": cannot write cached samples: ", strerror(errno));
+      throw Fail(ExitCode::kIo, folder_, ": cannot write ", what_, ": ", strerror(errno));
     }
     done += static_cast<size_t>(n);
   }
@@ -50,13 +51,13 @@ void SpillFile::Read(const Place& place, void* to) const {
         pread(fd_, p + done, place.bytes - done, place.offset + static_cast<int64_t>(done));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
-      throw Fail(ExitCode::kIo, folder_, ": cannot read cached samples: ",
+      throw Fail(ExitCode::kIo, folder_, ": cannot read ", what_, ": ",
                  n < 0 ? strerror(errno) : "the temporary file is cut short");
     }
     done += static_cast<size_t>(n);
   }
   if (Crc32c(to, place.bytes) != place.crc) {
-    throw Fail(ExitCode::kIo, folder_, ": cached samples at byte ", place.offset,
+    throw Fail(ExitCode::kIo, folder_, ": ", what_, " at byte ", place.offset,
                " of the temporary file are not what was written: the disk is failing");
   }
 }

@@ -17,8 +17,8 @@ class SpillFile {
     size_t bytes = 0;
     uint32_t crc = 0;
   };
-  // Throws Error(kCannotCreate).
-  explicit SpillFile(const std::string& folder);
+  // `what` the blocks hold, for errors. Throws Error(kCannotCreate).
+  explicit SpillFile(const std::string& folder, std::string what = "cached samples");
   ~SpillFile();
   SpillFile(const SpillFile&) = delete;
   SpillFile& operator=(const SpillFile&) = delete;
@@ -32,7 +32,7 @@ class SpillFile {
   int64_t bytes() const { return bytes_; }
 
  private:
-  const std::string folder_;
+  const std::string folder_, what_;
   int fd_;
   int64_t bytes_ = 0;
 };

@@ -56,12 +56,13 @@ class CpuDevice : public Device {
 
   std::unique_ptr<AffineOp> MakeLinear(const LinearSpec& spec) override {
     CHECK(spec.in > 0 && spec.out > 0 && spec.max_rows > 0);
-    if (spec.input == Dtype::kBF16) return MakeBf16Linear(spec, context_);
-    if (spec.input == Dtype::kF32 && spec.output == Dtype::kF32) {
-      return MakeF32Linear(spec, context_);
+    const bool f32 = spec.input == Dtype::kF32 && spec.output == Dtype::kF32;
+    if (!f32 && spec.input != Dtype::kBF16) {
+      throw Fail(ExitCode::kUsage, "cpu device: no linear layer from ", Name(spec.input), " to ",
+                 Name(spec.output), "; f32 to f32, bf16 to bf16 and bf16 to f32 there are");
     }
-    throw Fail(ExitCode::kUsage, "cpu device: no linear layer from ", Name(spec.input), " to ",
-               Name(spec.output), "; f32 to f32, bf16 to bf16 and bf16 to f32 there are");
+    if (spec.out <= kNarrowOutputs) return MakeNarrowLinear(spec, context_);
+    return f32 ? MakeF32Linear(spec, context_) : MakeBf16Linear(spec, context_);
   }
 
   std::unique_ptr<AffineOp> MakeConvolution(const ConvSpec& spec) override {
@@ -77,14 +78,14 @@ class CpuDevice : public Device {
   }
   void Lrn(const LrnSpec& spec, const void* x, void* y, int64_t pixels, int64_t channels,
            Dtype t) override {
-    LrnParts(spec, pixels, channels, [&](int64_t b, int64_t e, float* scratch) {
+    Parts(pixels, LrnScratch(spec, channels), [&](int64_t b, int64_t e, float* scratch) {
       kernels_.lrn(spec, At(x, b * channels, t), At(y, b * channels, t), e - b, channels, scratch,
                    t);
     });
   }
   void LrnBackward(const LrnSpec& spec, const void* x, const void* dy, void* dx, int64_t pixels,
                    int64_t channels, Dtype t) override {
-    LrnParts(spec, pixels, channels, [&](int64_t b, int64_t e, float* scratch) {
+    Parts(pixels, LrnScratch(spec, channels), [&](int64_t b, int64_t e, float* scratch) {
       kernels_.lrn_backward(spec, At(x, b * channels, t), At(dy, b * channels, t),
                             At(dx, b * channels, t), e - b, channels, scratch, t);
     });
@@ -130,6 +131,21 @@ class CpuDevice : public Device {
       kernels_.gelu_backward(At(x, b, t), At(dy, b, t), At(dx, b, t), e - b, t);
     });
   }
+  void MultiplyAdd(const void* a, const void* b, const void* c, void* y, int64_t n,
+                   Dtype t) override {
+    pool_.Split(n, kGrain, [&](int64_t begin, int64_t end) {
+      kernels_.multiply_add(At(a, begin, t), At(b, begin, t), At(c, begin, t), At(y, begin, t),
+                            end - begin, t);
+    });
+  }
+  void MultiplyAddBackward(const void* a, const void* b, const void* dy, void* da, void* db,
+                           int64_t n, Dtype t) override {
+    pool_.Split(n, kGrain, [&](int64_t begin, int64_t end) {
+      const auto at = [&](void* p) { return p == nullptr ? nullptr : At(p, begin, t); };
+      kernels_.multiply_add_backward(At(a, begin, t), At(b, begin, t), At(dy, begin, t), at(da),
+                                     at(db), end - begin, t);
+    });
+  }
   void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) override {
     pool_.Split(n, kGrain, [&](int64_t b, int64_t e) {
       kernels_.convert(At(x, b, from), from, At(y, b, to), to, e - b);
@@ -151,6 +167,34 @@ class CpuDevice : public Device {
         std::memcpy(At(dst, r * dst_stride + dst_col, t), At(src, r * src_stride + src_col, t),
                     cols * SizeOf(t));
       }
+    });
+  }
+
+  void PlaceColumns(const void* src, void* dst, int64_t dst_stride, int64_t dst_col, int64_t rows,
+                    int64_t cols, Dtype t) override {
+    const int64_t end = dst_col + cols;
+    pool_.Split(rows, RowGrain(dst_stride), [&](int64_t b, int64_t e) {
+      for (int64_t r = b; r < e; ++r) {
+        std::memset(At(dst, r * dst_stride, t), 0, dst_col * SizeOf(t));
+        std::memcpy(At(dst, r * dst_stride + dst_col, t), At(src, r * cols, t), cols * SizeOf(t));
+        std::memset(At(dst, r * dst_stride + end, t), 0, (dst_stride - end) * SizeOf(t));
+      }
+    });
+  }
+  void Dots(const void* x, void* y, int64_t rows, int64_t vectors, int64_t size, Dtype t) override {
+    const DotsShape shape{vectors, size};
+    const int64_t in = vectors * size, out = shape.products();
+    Parts(rows, shape.scratch(), [&](int64_t b, int64_t e, float* scratch) {
+      kernels_.dots(shape, At(x, b * in, t), At(y, b * out, t), e - b, scratch, t);
+    });
+  }
+  void DotsBackward(const void* x, const void* dy, void* dx, int64_t rows, int64_t vectors,
+                    int64_t size, Dtype t) override {
+    const DotsShape shape{vectors, size};
+    const int64_t in = vectors * size, out = shape.products();
+    Parts(rows, shape.scratch(), [&](int64_t b, int64_t e, float* scratch) {
+      kernels_.dots_backward(shape, At(x, b * in, t), At(dy, b * out, t), At(dx, b * in, t), e - b,
+                             scratch, t);
     });
   }
 
@@ -245,15 +289,17 @@ class CpuDevice : public Device {
  private:
   static int64_t RowGrain(int64_t cols) { return cols >= kGrain ? 1 : kGrain / (cols + 1) + 1; }
 
-  // part(first pixel, end, scratch memory).
+  // part(begin, end, scratch memory of `floats`) over [0, n).
   template <class F>
-  void LrnParts(const LrnSpec& spec, int64_t pixels, int64_t channels, const F& part) {
-    const int64_t floats = 3 * channels + 2 * spec.size;
+  void Parts(int64_t n, int64_t floats, const F& part) {
     workspace_.Reserve(floats * pool_.threads());
-    const int64_t parts = std::min<int64_t>(pixels, pool_.threads());
+    const int64_t parts = std::min<int64_t>(n, pool_.threads());
     pool_.Run(parts, [&](int64_t i) {
-      part(pixels * i / parts, pixels * (i + 1) / parts, workspace_.data() + i * floats);
+      part(n * i / parts, n * (i + 1) / parts, workspace_.data() + i * floats);
     });
+  }
+  static int64_t LrnScratch(const LrnSpec& spec, int64_t channels) {
+    return 3 * channels + 2 * spec.size;
   }
 
   // A loss over rows; the rows' sums are added in row order, whatever the threads.

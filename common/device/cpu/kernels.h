@@ -47,6 +47,23 @@ struct ConvTile {
   bool add;
 };
 
+// A linear layer of few outputs: rows [in] to rows [out], dense.
+struct NarrowShape {
+  int64_t rows, in, out;
+  Activation activation;
+  Dtype input, output;
+};
+
+// Rows of `vectors` vectors of `size`, of which each pair makes a product.
+struct DotsShape {
+  int64_t vectors, size;
+  int64_t products() const { return vectors * (vectors - 1) / 2; }
+  int64_t scratch() const {  // floats, for any instruction set
+    const int64_t in = vectors * size, out = products();
+    return 16 * (2 * in + out + (in > out ? in : out));
+  }
+};
+
 // Rows of `width` values, `stride` apart.
 struct NormBlock {
   int64_t rows, stride, width;
@@ -66,6 +83,10 @@ struct Kernels {
   // dx = dy where y > 0, slope * dy elsewhere.
   void (*leaky_relu_backward)(const void* y, const void* dy, void* dx, float slope, int64_t n,
                               Dtype t);
+  void (*multiply_add)(const void* a, const void* b, const void* c, void* y, int64_t n, Dtype t);
+  // da = dy * b, db = dy * a; null where not wanted.
+  void (*multiply_add_backward)(const void* a, const void* b, const void* dy, void* da, void* db,
+                                int64_t n, Dtype t);
   void (*gelu)(const void* x, void* y, int64_t n, Dtype t);
   void (*gelu_backward)(const void* x, const void* dy, void* dx, int64_t n, Dtype t);
   void (*convert)(const void* x, Dtype from, void* y, Dtype to, int64_t n);
@@ -114,6 +135,19 @@ struct Kernels {
   void (*norm_backward)(const NormBlock& b, const void* x, const void* y, const void* dy,
                         const float* mean, const float* slope, const float* shift,
                         const float* tilt, void* dx, Dtype t);
+
+  // ---- a linear layer of few outputs (kernels/narrow.cc); w and dw are [out, in]
+  void (*narrow_forward)(const NarrowShape& s, const void* x, const float* w, const float* b,
+                         void* y);
+  // Columns [begin, end) of dw, of all rows.
+  void (*narrow_weights)(const NarrowShape& s, const void* x, const void* dz, int64_t begin,
+                         int64_t end, float* dw, bool accumulate);
+  void (*narrow_input)(const NarrowShape& s, const void* dz, const float* w, void* dx);
+
+  // ---- products of pairs of vectors (kernels/dots.cc); scratch: s.scratch() floats
+  void (*dots)(const DotsShape& s, const void* x, void* y, int64_t rows, float* scratch, Dtype t);
+  void (*dots_backward)(const DotsShape& s, const void* x, const void* dy, void* dx, int64_t rows,
+                        float* scratch, Dtype t);
 
   // ---- images
   int64_t conv_rows[4];

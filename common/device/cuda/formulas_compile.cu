@@ -29,7 +29,7 @@ __global__ void LossKernel(const float* z, const float* t, float* loss, float* s
 __global__ void ImageKernel(const float* x, float* y, float* dy, float slope, int64_t n) {
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (i >= n) return;
-  y[i] = formulas::LeakyRelu(x[i], slope) + formulas::Gelu(x[i]);
+  y[i] = formulas::MultiplyAdd(x[i], formulas::LeakyRelu(x[i], slope), formulas::Gelu(x[i]));
   dy[i] *= formulas::LeakyReluSlope(y[i], slope) + formulas::GeluSlope(x[i]);
 }
 

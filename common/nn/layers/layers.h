@@ -27,6 +27,9 @@ std::unique_ptr<LayerSpec> MakeLrnSpec();
 std::unique_ptr<LayerSpec> MakeLeakyReluSpec();
 std::unique_ptr<LayerSpec> MakeGeluSpec();
 std::unique_ptr<LayerSpec> MakeFlattenSpec();
+std::unique_ptr<LayerSpec> MakeCrossSpec();
+std::unique_ptr<LayerSpec> MakeDotsSpec();
+std::unique_ptr<LayerSpec> MakeSliceSpec();
 
 struct LinearOptions {
   int64_t units = 0;

@@ -18,13 +18,15 @@ constexpr int kLine = 64;
 
 template <int kWidth>  // 0: as the part says
 struct Width {
-  [[gnu::always_inline]] static int Of(const RowPart& p) { return kWidth > 0 ? kWidth : p.width; }
+  [[gnu::always_inline]] static int Of(const LayoutPart& p) {
+    return kWidth > 0 ? kWidth : p.width;
+  }
 };
 
 // ---- one part of one row: x its floats
 // unroll 1: gcc would unroll loops of a small constant width before it could vectorise them.
 template <class W>
-[[gnu::always_inline]] inline void Read(const RowPart& p, const float* x, float* values) {
+[[gnu::always_inline]] inline void Read(const LayoutPart& p, const float* x, float* values) {
   const int width = W::Of(p);
   if (p.type == RowOptimizer::kFtrl) {
 #pragma GCC ivdep
@@ -38,7 +40,7 @@ template <class W>
 }
 
 template <class W>
-[[gnu::always_inline]] inline void Sgd(const RowPart& p, const float* g, float rate, float* x) {
+[[gnu::always_inline]] inline void Sgd(const LayoutPart& p, const float* g, float rate, float* x) {
   const int width = W::Of(p);
 #pragma GCC ivdep
 #pragma GCC unroll 1
@@ -46,7 +48,8 @@ template <class W>
 }
 
 template <class W>
-[[gnu::always_inline]] inline void AdaGrad(const RowPart& p, const float* g, float rate, float* x) {
+[[gnu::always_inline]] inline void AdaGrad(const LayoutPart& p, const float* g, float rate,
+                                           float* x) {
   const int width = W::Of(p);
 #pragma GCC ivdep
 #pragma GCC unroll 1
@@ -59,7 +62,7 @@ template <class W>
 }
 
 template <class W>
-[[gnu::always_inline]] inline void RowwiseAdaGrad(const RowPart& p, const float* g, float rate,
+[[gnu::always_inline]] inline void RowwiseAdaGrad(const LayoutPart& p, const float* g, float rate,
                                                   float* x) {
   const int width = W::Of(p);
   // Eight partial sums: their order is the same for every vector width.
@@ -89,7 +92,7 @@ template <class W>
 }
 
 template <class W>
-[[gnu::always_inline]] inline void Adam(const RowPart& p, const float* g, float rate, float* x) {
+[[gnu::always_inline]] inline void Adam(const LayoutPart& p, const float* g, float rate, float* x) {
   const int width = W::Of(p);
   float* m = x + width;
   float* v = m + width;
@@ -109,7 +112,7 @@ template <class W>
 }
 
 template <class W>
-[[gnu::always_inline]] inline void Ftrl(const RowPart& p, const float* g, float* x) {
+[[gnu::always_inline]] inline void Ftrl(const LayoutPart& p, const float* g, float* x) {
   const int width = W::Of(p);
 #pragma GCC ivdep
 #pragma GCC unroll 1
@@ -122,7 +125,7 @@ template <class W>
 }
 
 template <class W>
-[[gnu::always_inline]] inline void Step(const RowPart& p, const float* g, float rate, float* x) {
+[[gnu::always_inline]] inline void Step(const LayoutPart& p, const float* g, float rate, float* x) {
   const float r = rate * p.learning_rate;
   switch (p.type) {
     case RowOptimizer::kSgd: return Sgd<W>(p, g, r, x);
@@ -135,7 +138,7 @@ template <class W>
 
 // f(Width<n>()) with the part's width a constant where it is a common one.
 template <class F>
-[[gnu::always_inline]] inline void WithWidth(const RowPart& p, const F& f) {
+[[gnu::always_inline]] inline void WithWidth(const LayoutPart& p, const F& f) {
   switch (p.width) {
     case 1: return f(Width<1>());
     case 4: return f(Width<4>());
@@ -167,7 +170,7 @@ template <class F>
   if (born == 0) a.birth(a.context, row);
 }
 
-[[gnu::always_inline]] inline float* FloatsOf(const RowPart& p, char* row) {
+[[gnu::always_inline]] inline float* FloatsOf(const LayoutPart& p, char* row) {
   return reinterpret_cast<float*>(row + p.offset);
 }
 
@@ -188,7 +191,7 @@ void Gather(const RowBatchArgs& a, float* values) {
     std::memset(values + i * layout.width, 0, layout.width * sizeof(float));
   };
   if (layout.parts == 1) {
-    const RowPart p = layout.part[0];  // a copy: stores cannot change it
+    const LayoutPart p = layout.part[0];  // a copy: stores cannot change it
     WithWidth(p, [&](auto width) {
       Each(a, false, [&](int64_t i, char* row) {
         if (row == nullptr) return zeros(i);
@@ -202,7 +205,7 @@ void Gather(const RowBatchArgs& a, float* values) {
     if (row == nullptr) return zeros(i);
     Prepare(a, row);
     for (int k = 0; k < layout.parts; ++k) {
-      const RowPart p = layout.part[k];  // a copy: stores to rows cannot change it
+      const LayoutPart p = layout.part[k];  // a copy: stores to rows cannot change it
       WithWidth(p, [&](auto width) {
         Read<decltype(width)>(p, FloatsOf(p, row), values + i * layout.width + p.value);
       });
@@ -217,7 +220,7 @@ void Apply(const RowBatchArgs& a, const float* gradients, float rate) {
     std::memcpy(row + 8, &a.stamp, 4);
   };
   if (layout.parts == 1) {
-    const RowPart p = layout.part[0];
+    const LayoutPart p = layout.part[0];
     WithWidth(p, [&](auto width) {
       Each(a, true, [&](int64_t i, char* row) {
         if (row == nullptr) return;
@@ -233,7 +236,7 @@ void Apply(const RowBatchArgs& a, const float* gradients, float rate) {
     Prepare(a, row);
     stamp(row);
     for (int k = 0; k < layout.parts; ++k) {
-      const RowPart p = layout.part[k];  // a copy: stores to rows cannot change it
+      const LayoutPart p = layout.part[k];  // a copy: stores to rows cannot change it
       WithWidth(p, [&](auto width) {
         Step<decltype(width)>(p, gradients + i * layout.width + p.value, rate, FloatsOf(p, row));
       });

@@ -32,6 +32,35 @@ inline void CheckElementwise(Device* device, Dtype t, int64_t n) {
   }
 }
 
+inline void CheckMultiplyAdd(Device* device, Dtype t, int64_t n) {
+  CAPTURE(Name(t), n);
+  Floats v[4];
+  Tensor on[4];
+  for (int i = 0; i < 4; ++i) {
+    v[i] = Random(n, 4, 1 + i);
+    on[i] = ToDevice(device, t, {n}, &v[i]);
+  }
+  const Tensor y(device, t, {n}), db(device, t, {n});
+  device->MultiplyAdd(on[0].data(), on[1].data(), on[2].data(), y.data(), n, t);
+  Doubles sum(n), da(n), expected_db(n);
+  for (int64_t i = 0; i < n; ++i) {
+    sum[i] = double{v[0][i]} * v[1][i] + v[2][i];
+    da[i] = double{v[3][i]} * v[1][i];
+    expected_db[i] = double{v[3][i]} * v[0][i];
+  }
+  RequireNear(ToHost(y), sum, Epsilon(t));
+  const auto backward = [&](const Tensor& dy, void* a, void* b) {
+    device->MultiplyAddBackward(on[0].data(), on[1].data(), dy.data(), a, b, n, t);
+  };
+  backward(on[3], nullptr, db.data());
+  RequireNear(ToHost(db), expected_db, Epsilon(t));
+  backward(on[3], y.data(), nullptr);
+  RequireNear(ToHost(y), da, Epsilon(t));
+  backward(on[3], on[3].data(), db.data());  // in place
+  RequireNear(ToHost(on[3]), da, Epsilon(t));
+  RequireNear(ToHost(db), expected_db, Epsilon(t));
+}
+
 inline void CheckConvert(Device* device) {
   // Halfway between two bf16 values goes to the even one; just beside it, to the nearest.
   Floats x = {1.00390625f,
@@ -88,6 +117,50 @@ inline void CheckCopyColumns(Device* device, Dtype t) {
     for (int64_t c = 0; c < 4; ++c) dst[r * 7 + 3 + c] = src[r * 9 + 2 + c];
   }
   REQUIRE(ToHost(td) == dst);
+}
+
+inline void CheckPlaceColumns(Device* device, Dtype t) {
+  Floats src = Random(5 * 3, 1, 1), dst = Random(5 * 7, 1, 2);
+  const Tensor ts = ToDevice(device, t, {5, 3}, &src), td = ToDevice(device, t, {5, 7}, &dst);
+  for (const int64_t column : {0, 2, 4}) {
+    device->PlaceColumns(ts.data(), td.data(), 7, column, 5, 3, t);
+    Floats expected(5 * 7, 0.0f);
+    for (int64_t i = 0; i < 5 * 3; ++i) expected[i / 3 * 7 + column + i % 3] = src[i];
+    REQUIRE(ToHost(td) == expected);
+  }
+}
+
+// Products and gradients of pairs of vectors; returns what the device made.
+inline Floats CheckDots(Device* device, Dtype t, int64_t rows, int64_t vectors, int64_t size) {
+  CAPTURE(Name(t), rows, vectors, size);
+  const int64_t in = vectors * size, out = vectors * (vectors - 1) / 2;
+  Floats x = Random(rows * in, 1, 1), dy = Random(rows * out, 1, 2);
+  const Tensor tx = ToDevice(device, t, {rows, in}, &x), ty(device, t, {rows, out});
+  const Tensor tdy = ToDevice(device, t, {rows, out}, &dy), tdx(device, t, {rows, in});
+  Doubles y, dx(rows * in, 0.0);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < vectors; ++i) {
+      for (int64_t j = i + 1; j < vectors; ++j) {
+        const int64_t a = r * in + i * size, b = r * in + j * size;
+        const double slope = dy[y.size()];
+        double sum = 0;
+        for (int64_t k = 0; k < size; ++k) {
+          sum += double{x[a + k]} * x[b + k];
+          dx[a + k] += slope * x[b + k];
+          dx[b + k] += slope * x[a + k];
+        }
+        y.push_back(sum);
+      }
+    }
+  }
+  device->Dots(tx.data(), ty.data(), rows, vectors, size, t);
+  Floats all = ToHost(ty);
+  RequireNear(all, y, 4 * Epsilon(t));
+  device->DotsBackward(tx.data(), tdy.data(), tdx.data(), rows, vectors, size, t);
+  const Floats gradient = ToHost(tdx);
+  RequireNear(gradient, dx, 4 * Epsilon(t));
+  Append(gradient, &all);
+  return all;
 }
 
 inline void CheckSplice(Device* device, Dtype t) {

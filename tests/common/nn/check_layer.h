@@ -147,7 +147,7 @@ inline double RelativeDistance(const std::vector<float>& a, const std::vector<fl
 // Whether the device computes in bf16; if not, it says so.
 inline bool CanBf16(Device* device) {
   try {
-    NetRig rig(device, "layers: [{type: linear, units: 4}]", {4, 6, 0, Dtype::kBF16, true});
+    NetRig rig(device, "layers: [{type: linear, units: 40}]", {4, 6, 0, Dtype::kBF16, true});
     return true;
   } catch (const Error& e) {
     CHECK(!device->info().native_bf16);

@@ -57,6 +57,43 @@ TEST_CASE("Branch: gradients of several readers are added") {
 
 namespace {
 const Shape kImage{5, 4, 3};
+
+// A DLRM (Naumov et al. 2019) of two embeddings of 2 and two numbers behind them.
+const char kDlrm[] =
+    "{type: branch, name: fields, branches: [{name: bottom, layers: [{type: slice, begin: 4, size: "
+    "2}, {type: linear, units: 3, activation: tanh}, {type: linear, units: 2}]}, {layers: [{type: "
+    "slice, size: 4}]}]}\n"
+    "- {type: branch, name: interaction, branches: [{layers: [{type: slice, size: 2}]}, {layers: "
+    "[{type: dots, size: 2}]}]}\n"
+    "- {type: linear, name: top, units: 3, activation: sigmoid}\n- {type: linear, units: 1}";
+}  // namespace
+
+TEST_CASE("Cross: products with whole and with low-rank matrices") {
+  CheckLayer("{type: cross, layers: 1}");
+  CheckLayer("{type: cross, layers: 2, init: normal, std: 0.2}\n- {type: linear, units: 3}");
+  CheckLayer("{type: cross, layers: 2, rank: 2}");
+  CheckLayer("{type: branch, branches: [{layers: [{type: cross, layers: 2}]}, {layers: []}]}");
+  CheckRefused("[{type: cross}]", {"cross1", "image", "[5, 4, 3]"}, kImage);
+  CheckRefused("[{type: cross, layers: 0}]", {"layers", "1"});
+  CheckRefused("[{type: cross, rank: -1}]", {"rank", "0"});
+}
+
+TEST_CASE("Dots: products of all pairs of vectors") {
+  for (const int size : {1, 2, 3}) CheckLayer(StrCat("{type: dots, size: ", size, "}"));
+  CheckRefused("[{type: dots, size: 4}]", {"dots1", "size", "[6]", "vectors of 4"});
+  CheckRefused("[{type: dots, size: 6}]", {"dots1", "two or more"});
+  CheckRefused("[{type: dots, size: 3}]", {"dots1", "[5, 4, 3]"}, kImage);
+  CheckRefused("[{type: dots}]", {"size"});
+}
+
+TEST_CASE("Slice: some columns, and towers of a DLRM over them") {
+  CheckLayer("{type: slice, begin: 1, size: 3}");
+  CheckLayer("{type: slice, size: 6}\n- {type: linear, units: 2}");
+  CheckLayer(kDlrm);
+  CheckRefused("[{type: slice, begin: 4, size: 3}]", {"slice1", "columns 4 to 6", "of 6"});
+  CheckRefused("[{type: slice, size: 3}]", {"slice1", "image"}, kImage);
+  CheckRefused("[{type: slice, begin: -1, size: 3}]", {"begin"});
+  CheckRefused("[{type: slice}]", {"size"});
 }
 
 TEST_CASE("Convolution: windows, padding, groups and activations") {

@@ -16,6 +16,7 @@ struct RigOptions {
   Dtype compute = Dtype::kF32;
   bool train = true;
   Shape image{};  // of one input; default: `inputs` columns
+  bool input_gradient = false;
 };
 
 class NetRig {
@@ -33,6 +34,7 @@ class NetRig {
     options.outputs = o.outputs;
     options.compute = o.compute;
     options.train = o.train;
+    options.input_gradient = o.input_gradient;
     net_ = Net::Build(spec, options);
     net_->Initialize(1);
   }
@@ -90,6 +92,14 @@ class NetRig {
     return net_->Loss(step, t);
   }
   void Backward(const StepContext& step) { net_->Backward(step, input_); }
+  std::vector<float> InputGradient() const {
+    const Tensor g = net_->input_gradient();
+    Tensor wide(device_, Dtype::kF32, g.shape());
+    device_->Convert(g.data(), g.dtype(), wide.data(), Dtype::kF32, g.elements());
+    std::vector<float> host(g.elements());
+    wide.Download(host.data());
+    return host;
+  }
 
   // Of all parameters one after the other, in plain layout.
   std::vector<float> Grads() const {

@@ -23,6 +23,7 @@ Report Whole(const std::string& text) {
   r.sections = {LineChart{text, text, text, {{text, {{0, 1}, {1, 2}}}}},
                 ReportTable{text, {text}, {{text}}, true},
                 StackedBar{text, text, {{text, 1}}},
+                BarList{text, text, {{text, 1}}},
                 ConfusionMatrix{text, {text}, {{3}}},
                 PictureGrid{text, text, {{text, text, text, ReportPicture::kBad}}},
                 ReportText{text, text},

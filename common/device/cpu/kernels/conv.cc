@@ -1,20 +1,8 @@
 // The inner loop of our own convolution passes, a tile of outputs in registers (as in gemm.cc).
-#include "common/device/cpu/kernels/loops.h"
+#include "common/device/cpu/kernels/vectors.h"
 
 namespace mariana::MARIANA_ISA {
 namespace {
-
-constexpr int kWidth = MARIANA_WIDTH;
-
-typedef float Vector __attribute__((vector_size(4 * kWidth)));
-typedef float Unaligned __attribute__((vector_size(4 * kWidth), aligned(4), may_alias));
-
-[[gnu::always_inline]] inline Vector LoadVector(const float* p) {
-  return *reinterpret_cast<const Unaligned*>(p);
-}
-[[gnu::always_inline]] inline void StoreVector(float* p, Vector v) {
-  *reinterpret_cast<Unaligned*>(p) = v;
-}
 
 // kRows x (kVectors vectors) of c, from column `part` on; in registers.
 template <int kRows, int kVectors>

@@ -72,6 +72,38 @@ void GeluBackward(const void* x, const void* dy, void* dx, int64_t n, Dtype t) {
   Map(x, dy, dx, n, t, [](float v, float d) { return d * formulas::GeluSlope(v); });
 }
 
+void MultiplyAdd(const void* a, const void* b, const void* c, void* y, int64_t n, Dtype t) {
+  WithType(t, [=](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T *p = static_cast<const T*>(a), *q = static_cast<const T*>(b);
+    const T* r = static_cast<const T*>(c);
+    T* to = static_cast<T*>(y);
+    Each(n, [=](int64_t i) {
+      Store(to, i, formulas::MultiplyAdd(Load(p, i), Load(q, i), Load(r, i)));
+    });
+  });
+}
+void MultiplyAddBackward(const void* a, const void* b, const void* dy, void* da, void* db,
+                         int64_t n, Dtype t) {
+  const auto times = [](float p, float q) { return p * q; };
+  if (da == nullptr || db == nullptr) {
+    if (da != nullptr) Map(dy, b, da, n, t, times);
+    if (db != nullptr) Map(dy, a, db, n, t, times);
+    return;
+  }
+  WithType(t, [=](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T *p = static_cast<const T*>(a), *q = static_cast<const T*>(b);
+    const T* d = static_cast<const T*>(dy);
+    T *to_a = static_cast<T*>(da), *to_b = static_cast<T*>(db);
+    Each(n, [=](int64_t i) {
+      const float slope = Load(d, i), x = Load(p, i), y = Load(q, i);
+      Store(to_a, i, slope * y);
+      Store(to_b, i, slope * x);
+    });
+  });
+}
+
 void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) {
   WithType(from, [=](auto* source) {
     WithType(to, [=](auto* target) {
@@ -125,6 +157,8 @@ void AddElementwise(Kernels* k) {
   k->activate_backward = ActivateBackward;
   k->leaky_relu = LeakyRelu;
   k->leaky_relu_backward = LeakyReluBackward;
+  k->multiply_add = MultiplyAdd;
+  k->multiply_add_backward = MultiplyAddBackward;
   k->gelu = Gelu;
   k->gelu_backward = GeluBackward;
   k->convert = Convert;

@@ -1,28 +1,17 @@
 // The innermost loops of the fp32 products: a tile of kTileRows x kPanel outputs stays in registers
 // while the sum runs (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication",
 // 2008). Each step loads one panel row of b and broadcasts one element of a a row.
-#include "common/device/cpu/kernels/loops.h"
+#include "common/device/cpu/kernels/vectors.h"
 
 namespace mariana::MARIANA_ISA {
 namespace {
 
-// From BUILD: floats in a vector, and as many rows as leave registers for two rows of b and one
-// element of a. With AVX-512 28 of 32 registers hold the tile; with AVX2 12 of 16, half a panel
-// at a time.
-constexpr int kWidth = MARIANA_WIDTH, kTileRows = MARIANA_TILE_ROWS;
+// From BUILD: as many rows as leave registers for two rows of b and one element of a. With AVX-512
+// 28 of 32 registers hold the tile; with AVX2 12 of 16, half a panel at a time.
+constexpr int kTileRows = MARIANA_TILE_ROWS;
 constexpr int kVectors = 2;               // of a tile row
 constexpr int kPart = kVectors * kWidth;  // columns of b at a time
 constexpr int64_t kStepsPerPrefetch = 8;
-
-typedef float Vector __attribute__((vector_size(4 * kWidth)));
-typedef float Unaligned __attribute__((vector_size(4 * kWidth), aligned(4), may_alias));
-
-[[gnu::always_inline]] inline Vector LoadVector(const float* p) {
-  return *reinterpret_cast<const Unaligned*>(p);
-}
-[[gnu::always_inline]] inline void StoreVector(float* p, Vector v) {
-  *reinterpret_cast<Unaligned*>(p) = v;
-}
 
 // sum += a column of a times a row of b.
 template <int kRows, int kRowStep>
@@ -89,26 +78,6 @@ void TileOf(const TileArgs& t) {
 }
 
 void RunTile(const TileArgs& t) { TileOf<kTileRows>(t); }
-
-// Interleaves: element j of lo and hi at distance `d` change places, for a transpose in log2 steps.
-template <int d, int... lane>
-[[gnu::always_inline]] inline void Exchange(Vector* lo, Vector* hi,
-                                            std::integer_sequence<int, lane...>) {
-  const Vector x = *lo, y = *hi;
-  *lo = __builtin_shufflevector(x, y, ((lane & d) ? kWidth + lane - d : lane)...);
-  *hi = __builtin_shufflevector(x, y, ((lane & d) ? kWidth + lane : lane + d)...);
-}
-
-template <int d>
-[[gnu::always_inline]] inline void TransposeSteps(Vector* v) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kWidth; ++i) {
-    if ((i & d) == 0) {
-      Exchange<d>(&v[i], &v[i + d], std::make_integer_sequence<int, kWidth>());
-    }
-  }
-  if constexpr (d > 1) TransposeSteps<d / 2>(v);
-}
 
 // At most kWidth rows and columns.
 void TransposeEdge(const float* src, int64_t src_stride, int64_t rows, int64_t cols, float* dst,

@@ -62,6 +62,8 @@ void AddElementwise(Kernels* k);
 void AddLinear(Kernels* k);
 void AddBatchNorm(Kernels* k);
 void AddGemm(Kernels* k);
+void AddNarrow(Kernels* k);
+void AddDots(Kernels* k);
 void AddLosses(Kernels* k);
 void AddUpdate(Kernels* k);
 void AddPooling(Kernels* k);

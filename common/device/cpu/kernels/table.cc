@@ -12,6 +12,8 @@ Kernels Table() {
   AddLinear(&k);
   AddBatchNorm(&k);
   AddGemm(&k);
+  AddNarrow(&k);
+  AddDots(&k);
   AddLosses(&k);
   AddUpdate(&k);
   AddPooling(&k);

@@ -17,6 +17,22 @@ const LinearCase kShapes[] = {{1, 1, 1},     {1, 17, 3},    {2, 3, 17},    {13, 
                               {14, 32, 32},  {15, 31, 33},  {29, 65, 97},  {33, 14, 64},
                               {257, 20, 40}, {30, 520, 50}, {530, 31, 20}, {20, 15, 600}};
 
+// Around what a few columns of outputs take: strips of 256 and vectors of inputs, four rows.
+const LinearCase kNarrow[] = {{4, 16, 1}, {131, 300, 1}, {70, 67, 2}, {258, 33, 4}};
+
+// Right, and the same for any number of threads.
+void CheckThreads(const Kernels& kernels, LinearCase c) {
+  CAPTURE(kernels.isa, c.rows, c.in, c.out, Name(c.input), Name(c.output));
+  c.max_rows = c.rows + 5;
+  const auto one = MakeCpuDeviceWith(kernels, 0, 1, -1);
+  const LinearRig rig(one.get(), c);
+  rig.Check();
+  for (const int threads : {2, 5}) {
+    const auto many = MakeCpuDeviceWith(kernels, 1, threads, -1);
+    REQUIRE(LinearRig(many.get(), c).All() == rig.All());
+  }
+}
+
 // oneDNN emulates bf16 on AVX-512.
 bool HasBf16Products() { return UsableKernels().size() > 1; }
 
@@ -34,15 +50,21 @@ TEST_CASE("a linear layer equals its definition for every activation") {
 
 TEST_CASE("a linear layer is right at sizes that fill no tile, and the same for any threads") {
   for (const Kernels& kernels : UsableKernels()) {
-    for (LinearCase c : kShapes) {
-      CAPTURE(kernels.isa, c.rows, c.in, c.out);
-      c.max_rows = c.rows + 5;
-      const auto one = MakeCpuDeviceWith(kernels, 0, 1, -1);
-      const LinearRig rig(one.get(), c);
-      rig.Check();
-      for (const int threads : {2, 5}) {
-        const auto many = MakeCpuDeviceWith(kernels, 1, threads, -1);
-        REQUIRE(LinearRig(many.get(), c).All() == rig.All());
+    for (const LinearCase& c : kShapes) CheckThreads(kernels, c);
+  }
+}
+
+TEST_CASE("a linear layer of a few outputs, in every type that the device has") {
+  for (const Kernels& kernels : UsableKernels()) {
+    for (LinearCase c : kNarrow) {
+      for (const auto& [input, output] : {std::pair{Dtype::kF32, Dtype::kF32},
+                                          {Dtype::kBF16, Dtype::kF32},
+                                          {Dtype::kBF16, Dtype::kBF16}}) {
+        c.input = input;
+        c.output = output;
+        c.accumulate = c.rows == 70;
+        c.bias = c.rows != 4;
+        CheckThreads(kernels, c);
       }
     }
   }

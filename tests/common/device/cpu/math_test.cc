@@ -78,8 +78,12 @@ TEST_CASE("the formulas keep infinities and NaN") {
 TEST_CASE("element-wise operations equal float64 in both float types") {
   for (const Pair& devices : Pairs()) {
     for (const Dtype t : kFloats) {
-      for (const int64_t n : {1, 17, 12345}) CheckElementwise(devices.many.get(), t, n);
+      for (const int64_t n : {1, 17, 12345}) {
+        CheckElementwise(devices.many.get(), t, n);
+        CheckMultiplyAdd(devices.many.get(), t, n);
+      }
       CheckCopyColumns(devices.many.get(), t);
+      CheckPlaceColumns(devices.many.get(), t);
       CheckSplice(devices.many.get(), t);
       CheckDropout(devices.one.get(), t);
       CheckDropout(devices.many.get(), t);
@@ -97,6 +101,20 @@ TEST_CASE("filling and adding in place") {
   Floats expected(9001, 3.5f);
   expected.back() = 2.0f;
   REQUIRE(ToHost(y) == expected);
+}
+
+TEST_CASE("dot products of pairs of vectors, and their gradients, for any number of threads") {
+  // Around what a tile and a vector hold: vectors, their size, rows, products.
+  const int64_t shapes[][3] = {{1, 2, 1},   {5, 3, 2},   {16, 2, 17},  {17, 4, 3},
+                               {33, 5, 16}, {40, 7, 10}, {35, 27, 16}, {3, 40, 5}};
+  for (const Pair& devices : Pairs()) {
+    for (const Dtype t : kFloats) {
+      for (const auto& [rows, vectors, size] : shapes) {
+        REQUIRE(CheckDots(devices.one.get(), t, rows, vectors, size) ==
+                CheckDots(devices.many.get(), t, rows, vectors, size));
+      }
+    }
+  }
 }
 
 TEST_CASE("batch normalisation: outputs, and gradients by differences") {

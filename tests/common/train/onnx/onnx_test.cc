@@ -173,6 +173,24 @@ TEST_CASE("What layers fuse is written one after the other, dropout not at all")
   CHECK(model.constants.at("linear2.weight").first == Shape{2, 8});
 }
 
+TEST_CASE("Layers of click models are made of ONNX's own operators") {
+  const Model model = Exported(
+      "layers:\n"
+      "- {type: linear, units: 6}\n"
+      "- {type: slice, begin: 2, size: 4}\n"
+      "- {type: cross, layers: 2, rank: 1}\n"
+      "- {type: branch, branches: [{layers: [{type: dots, size: 1}]}, {layers: []}]}\n"
+      "- {type: linear}\n",
+      {1, 1, 3});
+  CHECK(model.ops == Texts{"Mul",       "Add",    "Flatten", "Gemm",   "Slice",  "Gemm", "Gemm",
+                           "Mul",       "Add",    "Gemm",    "Gemm",   "Mul",    "Add",  "Reshape",
+                           "Transpose", "MatMul", "Reshape", "Gather", "Concat", "Gemm"});
+  CHECK(model.nodes.at("cross1.product1").inputs == Texts{"cross1.product1.mul", "slice1"});
+  CHECK(model.nodes.at("cross1.mul").inputs == Texts{"slice1", "cross1.up2"});
+  CHECK(model.nodes.at("branch1.0.dots1").attributes.at("axis").i == 1);
+  CHECK(model.constants.at("branch1.0.dots1.above").first == Shape{6});
+}
+
 TEST_CASE("Constants are the net's values in their plain layout") {
   const auto device = MakeCpuDevice(0, 1, -1);
   NetRig rig(device.get(), kLinear, {1, 3, 2});

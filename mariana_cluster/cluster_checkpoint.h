@@ -1,0 +1,48 @@
+// A cluster job's checkpoints: tables and dense parameters from shared memory to disk and back, and
+// how far each worker was. Rows are streamed. Nobody changes the parameters meanwhile.
+// Free functions and plain values.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/train/checkpoint.h"
+#include "common/train/train_state.h"
+#include "mariana_cluster/job_memory.h"
+#include "mariana_cluster/model/click_model.h"
+#include "mariana_cluster/saved_model.h"
+
+namespace mariana {
+
+// Where the reading of an epoch stands, beside TrainState.
+struct ClusterPosition {
+  std::vector<int64_t> batches;  // done of the epoch, by worker; deterministic: rounds, one number
+  bool epoch_ended = false;      // only its evaluation is missing
+  int64_t epoch_steps = 1;       // that the schedule counts with: as estimated at the first start
+  int64_t rounds = 0;            // deterministic: done in all
+  nlohmann::json ToJson() const;
+  static ClusterPosition FromJson(const nlohmann::json& j, const std::string& where);
+};
+
+// The model's and its optimizer's values. `net` is anyone's of the job: it knows the arena's
+// layout, its own values are not touched; null where there is none.
+struct ClusterValues {
+  JobMemory* memory = nullptr;
+  Net* net = nullptr;
+  const OptimizerSpec* optimizer = nullptr;
+};
+
+void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
+                 const ClusterPosition& position, const std::string& identity,
+                 const Metadata& model, const CheckpointSpec& spec, bool best);
+// Into empty tables. Throws Error(kBadData).
+void LoadCluster(const CheckpointFolder& from, const ClusterValues& values);
+
+// Starts with the weights of another model: tables and parameters of the same names, where they
+// fit; the rest stays as it is. Lines of what was taken and what was not go to `say`.
+void WarmStart(const std::string& path, const ClusterValues& values,
+               const std::function<void(const std::string&)>& say);
+
+}  // namespace mariana

@@ -1,0 +1,160 @@
+#include "mariana_cluster/job.h"
+
+#include <algorithm>
+
+#include "common/device/device.h"
+
+namespace mariana {
+
+void CacheSpec::Describe(Fields* f) {
+  f->Choice("kind", &kind, {{"none", CacheKind::kNone}, {"memory", CacheKind::kMemory}},
+            "none: the text is read and parsed in every epoch, in its order; memory: parsed rows "
+            "are kept, and shuffled from the second epoch on.");
+  f->Bytes("memory", &memory, "Of each worker; packed rows beyond it go to a temporary file.",
+           Rule().Min(1 << 20));
+  f->Path("folder", &folder, PathKind::kOutput,
+          "Where the temporary file goes; default: the run directory.");
+}
+
+void ClickDataSpec::Describe(Fields* f) {
+  f->Path("train", &train, PathKind::kPattern,
+          "Files to learn from: a path, a pattern (*, ?, [], {a,b}), or - for standard input.",
+          Rule().Required());
+  f->Path("valid", &valid, PathKind::kPattern,
+          "Held-out files, evaluated after each epoch; or see rows.held_out.");
+  f->Section("rows", &rows, "What the files hold, and what of a row becomes a feature.");
+  f->Section("cache", &cache, "Parsed rows kept for the next epochs.");
+  f->Int("shards", &shards, "Pieces that the files are cut into; workers take turns at them.",
+         Rule().Min(1).Max(1 << 20));
+  f->Path("joined", &joined, PathKind::kInput,
+          "safetensors (or npy) with dense features by id, as `mariana_cnn features` writes: they "
+          "stand behind the numeric fields in a net's input; needs rows.id.");
+  f->Require(valid.empty() || rows.held_out.kind == HeldOutKind::kNone, "valid",
+             "and rows.held_out exclude each other: one says which rows are held out");
+  f->Require(joined.empty() || !rows.id.empty(), "joined", "needs rows.id");
+}
+
+void ClusterSpec::Describe(Fields* f) {
+  f->Int("workers", &workers, "Processes that compute; 0: one for each core.",
+         Rule().Min(0).Max(64));
+  f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxShards));
+  f->Int("threads", &threads, "Of a worker's dense arithmetic.", Rule().Min(1).Max(1024));
+  f->Int("parse_threads", &parse_threads, "Of a worker, that parse text.", Rule().Min(1).Max(64));
+  f->Choice("mode", &mode, {{"async", Mode::kAsync}, {"ssp", Mode::kSsp}, {"bsp", Mode::kBsp}},
+            "async: workers never wait for each other (but see staleness); ssp: none is more than "
+            "`staleness` steps ahead of the slowest (Ho et al. 2013); bsp: all take a step, then "
+            "all take the next.");
+  f->Int("staleness", &staleness,
+         "Steps that a worker may be ahead of the slowest one; async: 0 is no bound.",
+         Rule().Min(0));
+  f->Bool("deterministic", &deterministic,
+          "The same bits whatever the number of workers and servers, and after a resume: all "
+          "updates of a round are applied in a fixed order, by servers.");
+  f->Int("blocks", &blocks,
+         "deterministic: batches whose updates make a round; more of them keep more workers busy.",
+         Rule().Min(1).Max(1024));
+  f->Int("queue_depth", &queue_depth,
+         "Batches between the stages of a worker; 0: one stage after the other.",
+         Rule().Min(0).Max(1024));
+  f->Choice("sparse_access", &access,
+            {{"batched", SparseAccess::kBatched}, {"per_sample", SparseAccess::kPerSample}},
+            "batched: each row of a table is read and updated once a batch; per_sample: for each "
+            "sample anew (slow; to measure what batching gains).");
+  f->Require(mode != Mode::kSsp || staleness > 0, "staleness", "must be above 0 for mode: ssp");
+  f->Require(mode != Mode::kBsp || staleness == 0, "staleness", "is 0 for mode: bsp");
+  f->Require(!deterministic || mode == Mode::kAsync, "mode",
+             "goes without deterministic, whose rounds have an order of their own");
+  f->Require(!deterministic || access == SparseAccess::kBatched, "sparse_access",
+             "must be batched where deterministic is set");
+}
+
+void ClickEvaluateSpec::Describe(Fields* f) {
+  f->Bool("progressive", &progressive,
+          "train/auc: the AUC of what was predicted before each update, over the rows between two "
+          "lines of metrics.");
+  f->Int("importance", &importance,
+         "Held-out rows by which the importance of each field is measured: what AUC loses when the "
+         "field's values are shuffled among rows. Takes a pass over the rows for each field; "
+         "0: not measured.",
+         Rule().Min(0));
+}
+
+void ClickOutputSpec::Describe(Fields* f) {
+  f->Path("path", &path, PathKind::kOutput,
+          "The file that predict (one line a row; default: standard output) and export "
+          "(.safetensors, or .tsv for text) write.");
+}
+
+void JobSpec::Describe(Fields* f) {
+  f->Text("name", &name, "Name of the job: the run directory is runs/<name>.", Rule().Required());
+  f->Int("seed", &seed, "All random numbers follow from it.", Rule().Min(0));
+  f->Path("model", &model, PathKind::kInput,
+          "What evaluate, predict, export and inspect read: run directory, checkpoint or "
+          ".safetensors; default: the best checkpoint of the run directory.");
+  f->Section("data", &data, "Click logs and how they become samples.");
+  f->Section("click", &click, "The model: its terms and sparse weights.");
+  net.needed = click.has("net");
+  f->Section("net", &net, "The dense part, where click.terms has `net`.");
+  f->Section("train", &train, "How it learns; batch_size is that of each worker.");
+  f->Section("parallel", &parallel, "Processes, and how they share the parameters.");
+  f->Section("log", &log, "What is written while training.");
+  f->Section("evaluate", &evaluate, "What evaluation measures besides.");
+  f->Section("output", &output, "What `predict` and `export` write.");
+  f->Require(train.accumulate == 1, "train", "accumulate: is not for click models");
+  f->Require(train.schedule.type != ScheduleType::kNewbob, "train",
+             "schedule.type: newbob is not for click models; constant, step, exponential, cosine");
+  const bool held_out = !data.valid.empty() || data.rows.held_out.kind != HeldOutKind::kNone;
+  f->Require(train.patience == 0 || held_out, "train",
+             "patience: needs data.valid or data.rows.held_out");
+}
+
+namespace {
+
+// The part of `data:` that belongs to a run's identity.
+struct DataIdentity {
+  ClickDataSpec* data;
+  void Describe(Fields* f) {
+    f->Path("train", &data->train, PathKind::kPattern, "");
+    f->Section("rows", &data->rows, "");
+    f->Int("shards", &data->shards, "");
+    f->Choice("cache", &data->cache.kind,
+              {{"none", CacheKind::kNone}, {"memory", CacheKind::kMemory}}, "");
+    f->Path("joined", &data->joined, PathKind::kInput, "");
+  }
+};
+
+struct TrainIdentity {
+  TrainSpec* train;
+  void Describe(Fields* f) { train->DescribeIdentity(f); }
+};
+
+struct ParallelIdentity {
+  ClusterSpec* parallel;
+  void Describe(Fields* f) {
+    f->Bool("deterministic", &parallel->deterministic, "");
+    if (parallel->deterministic) f->Int("blocks", &parallel->blocks, "");
+  }
+};
+
+}  // namespace
+
+std::string JobIdentity(JobSpec* job) {
+  DataIdentity data{&job->data};
+  TrainIdentity train{&job->train};
+  ParallelIdentity parallel{&job->parallel};
+  return PrintConfig([&](Fields* f) {
+    f->Int("seed", &job->seed, "");
+    f->Section("data", &data, "");
+    f->Section("click", &job->click, "");
+    f->Section("net", &job->net, "");
+    f->Section("train", &train, "");
+    f->Section("parallel", &parallel, "");
+  });
+}
+
+int WorkerCount(const ClusterSpec& parallel) {
+  if (parallel.workers > 0) return static_cast<int>(parallel.workers);
+  return std::clamp(AvailableCores(), 1, 64);
+}
+
+}  // namespace mariana

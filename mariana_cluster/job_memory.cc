@@ -1,0 +1,79 @@
+#include "mariana_cluster/job_memory.h"
+
+#include <glog/logging.h>
+
+#include <cstring>
+
+namespace mariana {
+namespace {
+
+enum Parts : int64_t { kDense = 1, kOrdered = 2 };
+
+Message Expect(Member* me, const char* kind) {
+  Message m = me->Receive();
+  CHECK_EQ(m.kind, kind);
+  return m;
+}
+
+}  // namespace
+
+std::vector<Table> JobMemory::MakeTables() const {
+  std::vector<Table> tables;
+  for (const auto& s : shards) tables.emplace_back(s);
+  return tables;
+}
+
+void SendJob(Agent* agent, int member, int64_t index, const std::string& yaml) {
+  // Longer than a message may be: [bytes | text].
+  const auto bytes = static_cast<int64_t>(yaml.size());
+  const SharedMemory text = SharedMemory::Create("mariana job", bytes + int64_t{sizeof(bytes)});
+  text.Commit(0, bytes + int64_t{sizeof(bytes)});
+  std::memcpy(text.data(), &bytes, sizeof(bytes));
+  std::memcpy(text.data() + sizeof(bytes), yaml.data(), yaml.size());
+  agent->Send(member, {"job", index, "", {text.fd()}});
+}
+
+std::string ReceiveJob(Member* me, int* index) {
+  const Message m = Expect(me, "job");
+  *index = static_cast<int>(m.number);
+  const SharedMemory text = SharedMemory::Attach(m.fds.at(0), "mariana job");
+  int64_t bytes;
+  std::memcpy(&bytes, text.data(), sizeof(bytes));
+  return std::string(text.data() + sizeof(bytes), static_cast<size_t>(bytes));
+}
+
+void SendMemory(Agent* agent, int member, const JobMemory& memory) {
+  Message m{"memory", 0, "", {memory.progress->fd()}};
+  if (memory.dense) {
+    m.number |= kDense;
+    m.fds.push_back(memory.dense->fd());
+  }
+  if (memory.ordered) {
+    m.number |= kOrdered;
+    m.fds.push_back(memory.ordered->fd());
+  }
+  agent->Send(member, m);
+  for (const auto& shards : memory.shards) {
+    Message table{"table", 0, "", {}};
+    for (const auto& s : shards) table.fds.push_back(s->fd());
+    agent->Send(member, table);
+  }
+}
+
+JobMemory ReceiveMemory(Member* me, int tables) {
+  const Message m = Expect(me, "memory");
+  JobMemory memory;
+  size_t next = 0;
+  memory.progress = RunProgress::Attach(m.fds.at(next++));
+  if (m.number & kDense) memory.dense = DenseParameters::Attach(m.fds.at(next++));
+  if (m.number & kOrdered) memory.ordered = OrderedUpdates::Attach(m.fds.at(next++));
+  for (int t = 0; t < tables; ++t) {
+    memory.shards.emplace_back();
+    for (const int fd : Expect(me, "table").fds) {
+      memory.shards.back().push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));
+    }
+  }
+  return memory;
+}
+
+}  // namespace mariana

@@ -1,0 +1,42 @@
+// JobMemory: the shared memory of a job, and the messages by which its processes come to it:
+//
+//   agent -> all        "job": number: which server or worker it is; one descriptor: the job's YAML
+//   server -> agent     "shards": a descriptor for each table's shard, which the server has made
+//   agent -> all        "memory", then "table" for each table
+//   member -> agent     "ready"
+//
+// then commands of the agent, each with its answer (commands.h). Free functions and plain values.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mariana_cluster/dense_parameters.h"
+#include "mariana_cluster/process/agent.h"
+#include "mariana_cluster/process/member.h"
+#include "mariana_cluster/process/ordered_updates.h"
+#include "mariana_cluster/run_progress.h"
+#include "mariana_cluster/table/table.h"
+
+namespace mariana {
+
+struct JobMemory {
+  std::optional<RunProgress> progress;
+  std::optional<DenseParameters> dense;                          // where the model has a net
+  std::optional<OrderedUpdates> ordered;                         // deterministic: true
+  std::vector<std::vector<std::shared_ptr<TableShard>>> shards;  // [table][server]
+
+  // For one thread.
+  std::vector<Table> MakeTables() const;
+};
+
+void SendJob(Agent* agent, int member, int64_t index, const std::string& yaml);
+// The YAML, and the index.
+std::string ReceiveJob(Member* me, int* index);
+
+void SendMemory(Agent* agent, int member, const JobMemory& memory);
+JobMemory ReceiveMemory(Member* me, int tables);
+
+}  // namespace mariana

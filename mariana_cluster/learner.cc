@@ -1,0 +1,169 @@
+#include "mariana_cluster/learner.h"
+
+#include <cmath>
+#include <utility>
+
+#include "common/base/clock.h"
+#include "common/base/error.h"
+#include "mariana_cluster/sparse_samples.h"
+
+namespace mariana {
+namespace {
+
+// Adds the time since the last mark to one stage after another.
+class StageTimer {
+ public:
+  StageTimer(RunProgress* progress, int worker)
+      : progress_(progress), worker_(worker), last_(Clock::Real()->NowNs()) {}
+  void Add(WorkerStage stage) {
+    const int64_t now = Clock::Real()->NowNs();
+    progress_->AddNs(worker_, stage, now - last_);
+    last_ = now;
+  }
+
+ private:
+  RunProgress* progress_;
+  int worker_;
+  int64_t last_;
+};
+
+StepContext ContextOf(const JobSpec& job, int64_t step, const ClickBatch& batch, bool train) {
+  StepContext context;
+  context.train = train;
+  context.seed = static_cast<uint64_t>(job.seed);
+  context.rows = batch.rows.rows;
+  context.first_sample = step * job.train.batch_size;
+  context.batch_rows = batch.rows.rows;
+  return context;
+}
+
+}  // namespace
+
+std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& plan,
+                                           int64_t joined_columns, Device* device) {
+  ClickModel::Options options;
+  options.device = device;
+  options.max_rows = job.train.batch_size;
+  options.joined_columns = joined_columns;
+  options.compute = job.train.compute();
+  options.seed = static_cast<uint64_t>(job.seed);
+  auto model = std::make_unique<ClickModel>(job.click, job.net, plan, options);
+  if (model->net() != nullptr && !model->net()->states().empty()) {
+    throw Fail(ExitCode::kUsage,
+               "net: batch normalisation averages over all workers of a step, and those of "
+               "mariana_cluster take steps of their own: leave it out");
+  }
+  return model;
+}
+
+ClickLearner::ClickLearner(const JobSpec* job, const RowPlan& plan, int64_t joined_columns,
+                           JobMemory* memory, int worker)
+    : job_(job),
+      memory_(memory),
+      worker_(worker),
+      device_(MakeCpuDevice(0, static_cast<int>(job->parallel.threads), -1)),
+      model_(MakeClickModel(*job, plan, joined_columns, device_.get())),
+      tables_(memory->MakeTables()) {
+  if (memory->dense) {
+    dense_ = std::make_unique<DenseStep>(&*memory->dense, model_->net()->plan(),
+                                         job->train.optimizer, device_.get());
+    Pull();
+  }
+}
+
+void ClickLearner::Pull() {
+  if (dense_ != nullptr) dense_->Pull(model_->net());
+}
+
+void ClickLearner::Gather(Missing missing, ClickBatch* batch) {
+  if (job_->parallel.access == SparseAccess::kPerSample) {
+    GatherBySample(missing, &tables_, batch);
+    return;
+  }
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    TableBatch& b = batch->tables[t];
+    const auto n = static_cast<int64_t>(b.keys.size());
+    b.rows.resize(b.keys.size());
+    b.values.resize(b.keys.size() * static_cast<size_t>(tables_[t].width()));
+    tables_[t].Locate(b.keys.data(), n, missing, b.rows.data());
+    tables_[t].Gather(b.rows.data(), n, b.values.data());
+  }
+}
+
+void ClickLearner::Apply(float rate, ClickBatch* batch) {
+  if (job_->parallel.access == SparseAccess::kPerSample) {
+    ApplyBySample(rate, &tables_, batch);
+    return;
+  }
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    TableBatch& b = batch->tables[t];
+    tables_[t].Apply(b.rows.data(), static_cast<int64_t>(b.rows.size()), b.gradients.data(), rate);
+  }
+}
+
+ClickLearner::Losses ClickLearner::ForwardBackward(int64_t step, Missing missing,
+                                                   ClickBatch* batch) {
+  StageTimer timer(&*memory_->progress, worker_);
+  if (job_->parallel.access == SparseAccess::kPerSample) SplitIntoSamples(batch);
+  Gather(missing, batch);
+  timer.Add(WorkerStage::kGather);
+  const StepContext context = ContextOf(*job_, step, *batch, true);
+  model_->Forward(context, batch);
+  gradients_.resize(static_cast<size_t>(batch->rows.rows));
+  Losses losses;
+  losses.loss = ClickLossOf(job_->click.loss, batch->rows, batch->logits.data(), gradients_.data());
+  for (const float w : batch->rows.weight) losses.weight += w;
+  timer.Add(WorkerStage::kForward);
+  if (!std::isfinite(losses.loss)) {
+    throw Fail(ExitCode::kDiverged, "step ", step + 1, ": the loss is ", losses.loss,
+               ": training diverged; a smaller learning rate may help");
+  }
+  model_->Backward(context, batch, gradients_.data());
+  timer.Add(WorkerStage::kBackward);
+  return losses;
+}
+
+// The net's gradients are sums over the batch's rows; the step is by their mean.
+double ClickLearner::DenseScale(const ClickBatch& batch) const {
+  const double mean = 1 / static_cast<double>(batch.rows.rows);
+  const double clip = job_->train.optimizer.clip_norm;
+  if (clip <= 0) return mean;
+  Net* net = model_->net();
+  const double norm =
+      mean * std::sqrt(net->options().device->SumOfSquares(net->grads(), net->arena_elements()));
+  return norm > clip ? mean * clip / norm : mean;
+}
+
+ClickLearner::Losses ClickLearner::Train(int64_t step, ClickBatch* batch) {
+  const Losses losses = ForwardBackward(step, Missing::kInsert, batch);
+  StageTimer timer(&*memory_->progress, worker_);
+  const ScheduleSpec& schedule = job_->train.schedule;
+  const double rate = LearningRate(schedule, step, epoch_steps_);
+  Apply(static_cast<float>(rate / schedule.learning_rate), batch);
+  timer.Add(WorkerStage::kApply);
+  if (dense_ != nullptr) {
+    const int64_t slices = memory_->dense->slices();
+    const int64_t first = worker_ * slices / std::max<int64_t>(1, job_->parallel.workers);
+    dense_->Update({rate, step + 1, DenseScale(*batch)}, first, model_->net());
+    timer.Add(WorkerStage::kDense);
+  }
+  return losses;
+}
+
+ClickLearner::Losses ClickLearner::Collect(int64_t step, ClickBatch* batch, BlockUpdate* update) {
+  const Losses losses = ForwardBackward(step, Missing::kSkip, batch);
+  StageTimer timer(&*memory_->progress, worker_);
+  const bool dense = memory_->dense.has_value();
+  update->Set({dense ? DenseScale(*batch) : 1}, *batch, tables_, dense ? &*memory_->dense : nullptr,
+              dense ? model_->net()->grads() : nullptr);
+  timer.Add(WorkerStage::kApply);
+  return losses;
+}
+
+void ClickLearner::Score(ClickBatch* batch) {
+  if (job_->parallel.access == SparseAccess::kPerSample) SplitIntoSamples(batch);
+  Gather(Missing::kSkip, batch);
+  model_->Forward(ContextOf(*job_, 0, *batch, false), batch);
+}
+
+}  // namespace mariana

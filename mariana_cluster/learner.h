@@ -1,0 +1,62 @@
+// ClickLearner: what a worker does with a batch: fetch the rows it needs from the shared tables,
+// compute, and update rows and dense parameters, or collect the updates for servers.
+//
+// Thread-compatible: a worker's own thread uses it; model() is for its feeds' threads (Prepare).
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "common/device/device.h"
+#include "mariana_cluster/block_update.h"
+#include "mariana_cluster/job.h"
+#include "mariana_cluster/job_memory.h"
+#include "mariana_cluster/model/click_model.h"
+
+namespace mariana {
+
+// The model as every process of a job builds it, so that arenas agree; `device` outlives it.
+std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& plan,
+                                           int64_t joined_columns, Device* device);
+
+class ClickLearner {
+ public:
+  // `memory` outlives it.
+  ClickLearner(const JobSpec* job, const RowPlan& plan, int64_t joined_columns, JobMemory* memory,
+               int worker);
+
+  const ClickModel& model() const { return *model_; }
+
+  struct Losses {
+    double loss = 0, weight = 0;  // sums over the rows
+  };
+  // Forward, backward, and the update of all parameters, as the step of this number (from 0).
+  // Throws Error(kDiverged).
+  Losses Train(int64_t step, ClickBatch* batch);
+  // Forward and backward, the update left to servers.
+  Losses Collect(int64_t step, ClickBatch* batch, BlockUpdate* update);
+  // Fills batch->logits; new keys stay unknown.
+  void Score(ClickBatch* batch);
+  // Takes the present dense parameters.
+  void Pull();
+
+  void set_epoch_steps(int64_t steps) { epoch_steps_ = steps; }
+
+ private:
+  Losses ForwardBackward(int64_t step, Missing missing, ClickBatch* batch);
+  void Gather(Missing missing, ClickBatch* batch);
+  void Apply(float rate, ClickBatch* batch);
+  double DenseScale(const ClickBatch& batch) const;
+
+  const JobSpec* job_;
+  JobMemory* memory_;
+  int worker_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<ClickModel> model_;
+  std::vector<Table> tables_;
+  std::unique_ptr<DenseStep> dense_;
+  int64_t epoch_steps_ = 1;
+  std::vector<float> gradients_;  // of logits
+};
+
+}  // namespace mariana

@@ -1,0 +1,183 @@
+// export and inspect: models as files.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "common/base/error.h"
+#include "common/base/files.h"
+#include "common/train/checkpoint.h"
+#include "common/train/model_files.h"
+#include "common/train/train_run.h"
+#include "mariana_cluster/job.h"
+#include "mariana_cluster/saved_model.h"
+#include "mariana_cluster/scores/stored_weights.h"
+#include "mariana_cluster/verbs.h"
+
+namespace mariana {
+namespace {
+
+constexpr size_t kMostKnown = 20;  // features that inspect tells
+
+std::vector<ClickTable> TablesOf(const SavedModel& model, const RowPlan& plan) {
+  return MakeClickTables(model.click, plan, static_cast<uint64_t>(model.seed));
+}
+
+bool IsOfTable(const std::string& tensor, const std::vector<ClickTable>& tables) {
+  return std::any_of(tables.begin(), tables.end(), [&](const ClickTable& t) {
+    return tensor == t.spec.name + ".key" || tensor == t.spec.name + ".value";
+  });
+}
+
+// ---- inspect
+
+struct KnownWeight {
+  std::string feature;
+  float weight;
+};
+
+// Of the linear term, the largest first.
+std::vector<KnownWeight> KnownWeights(const SafetensorsFile& file, const RowPlan& plan,
+                                      const ClickTable& table) {
+  std::vector<KnownWeight> known;
+  const auto names = KnownFeatures(plan, table);
+  if (table.linear < 0 || names.empty()) return known;
+  ForEachStoredRow(file, table, [&](int64_t key, const float* weights) {
+    const auto [first, last] = names.equal_range(key);
+    for (auto i = first; i != last; ++i) known.push_back({i->second, weights[table.linear]});
+  });
+  std::stable_sort(known.begin(), known.end(), [](const KnownWeight& a, const KnownWeight& b) {
+    return std::abs(a.weight) > std::abs(b.weight);
+  });
+  return known;
+}
+
+void PrintTable(const SafetensorsFile& file, const RowPlan& plan, const ClickTable& table) {
+  const int64_t rows = StoredRows(file, table);
+  const bool hashed = table.spec.form == TableForm::kHashed;
+  int64_t width = 0;
+  for (const PartSpec& part : table.spec.parts) width += part.width;
+  std::printf("  table %s: %s, %lld rows", table.spec.name.c_str(), hashed ? "hashed" : "keyed",
+              static_cast<long long>(rows));
+  if (hashed) {
+    std::printf(" of 2^%lld (%.2f %%)", static_cast<long long>(table.spec.bits),
+                100 * std::ldexp(static_cast<double>(rows), -static_cast<int>(table.spec.bits)));
+  }
+  std::printf(", %.2f MB, %zu fields\n", static_cast<double>(rows * (8 + 4 * width)) / 1e6,
+              table.fields.size());
+  for (const WeightSummary& part : SummarizeWeights(file, table)) {
+    std::printf("    %-38s %12lld weights, norm %.6g, largest %.6g, %.2f %% are 0\n",
+                part.part.c_str(), static_cast<long long>(part.weights), part.norm, part.largest,
+                part.weights == 0
+                    ? 0.0
+                    : 100.0 * static_cast<double>(part.zeros) / static_cast<double>(part.weights));
+  }
+  const std::vector<KnownWeight> known = KnownWeights(file, plan, table);
+  for (size_t i = 0; i < std::min(kMostKnown, known.size()); ++i) {
+    std::printf("    linear weight of %-21s %12.6g\n", known[i].feature.c_str(),
+                static_cast<double>(known[i].weight));
+  }
+  if (known.size() > kMostKnown) {
+    std::printf("    and %zu more known features\n", known.size() - kMostKnown);
+  }
+}
+
+void PrintDense(const HostTensor& tensor) {
+  double square = 0;
+  for (int64_t i = 0; i < tensor.shape.elements(); ++i) {
+    square += static_cast<double>(tensor.f32()[i]) * tensor.f32()[i];
+  }
+  std::printf("  %-40s %-16s norm %.6g\n", tensor.name.c_str(), tensor.shape.ToString().c_str(),
+              std::sqrt(square));
+}
+
+// ---- export
+
+void CopyFile(const std::string& from, const std::string& to) {
+  std::FILE* in = std::fopen(from.c_str(), "rb");
+  if (in == nullptr) throw Fail(ExitCode::kBadData, from, ": cannot be opened");
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> closes(in, std::fclose);
+  FileWriter out(to);
+  std::vector<char> part(1 << 20);
+  while (const size_t n = std::fread(part.data(), 1, part.size(), in)) out.Append(part.data(), n);
+  if (std::ferror(in) != 0) throw Fail(ExitCode::kIo, from, ": cannot be read");
+  out.Finish();
+}
+
+// The sparse weights as text.
+void WriteText(const std::string& from, const std::string& to) {
+  const SafetensorsFile file(from);
+  const auto model = ReadSavedModel(file);
+  const RowPlan plan(model->rows);
+  FileWriter out(to);
+  const auto write = [&out](const std::string& text) { out.Append(text.data(), text.size()); };
+  for (const ClickTable& table : TablesOf(*model, plan)) {
+    const auto names = KnownFeatures(plan, table);
+    std::string header =
+        StrCat("table\t", table.spec.form == TableForm::kHashed ? "row" : "key", "\tfeature");
+    int64_t width = 0;
+    for (const PartSpec& part : table.spec.parts) {
+      width += part.width;
+      for (int64_t i = 0; i < part.width; ++i) {
+        header += "\t" + part.name + (part.width > 1 ? StrCat("_", i) : "");
+      }
+    }
+    write(header + "\n");
+    ForEachStoredRow(file, table, [&](int64_t key, const float* weights) {
+      std::string line = StrCat(table.spec.name, "\t", static_cast<uint64_t>(key), "\t");
+      const auto [first, last] = names.equal_range(key);
+      for (auto i = first; i != last; ++i) line += (i == first ? "" : " or ") + i->second;
+      char number[32];
+      for (int64_t i = 0; i < width; ++i) {
+        std::snprintf(number, sizeof number, "\t%.9g", static_cast<double>(weights[i]));
+        line += number;
+      }
+      write(line + "\n");
+    });
+  }
+  out.Finish();
+}
+
+}  // namespace
+
+int InspectVerb(const CommandLine& cl) {
+  const SafetensorsFile file(
+      FindModel(PathArgument(cl, "a run directory, checkpoint or .safetensors")));
+  const auto model = ReadSavedModel(file);
+  const RowPlan plan(model->rows);
+  const std::vector<ClickTable> tables = TablesOf(*model, plan);
+  std::string terms;
+  for (const std::string& term : model->click.terms) terms += " " + term;
+  std::printf("%s\n  terms:%s; %zu fields, %d dense columns\n", file.path().c_str(), terms.c_str(),
+              plan.FieldNames().size(), plan.dense_columns());
+  for (const ClickTable& table : tables) PrintTable(file, plan, table);
+  for (const SafetensorsFile::Entry& e : file.tensors()) {
+    if (!IsOfTable(e.name, tables)) PrintDense(file.Read(e.name));
+  }
+  for (const auto& [key, value] : file.metadata()) {
+    const bool long_text = value.find('\n') != std::string::npos;
+    std::printf("%s:%s%s\n", key.c_str(), long_text ? "\n" : " ", value.c_str());
+  }
+  return 0;
+}
+
+int ExportVerb(const CommandLine& cl) {
+  JobSpec job;
+  LoadConfig({cl.config, cl.overrides}, [&job](Fields* f) { job.Describe(f); });
+  const std::string& to = job.output.path;
+  const bool text = EndsWith(to, ".tsv");
+  if (!text && !EndsWith(to, ".safetensors")) {
+    throw Fail(ExitCode::kUsage, cl.config,
+               ": output.path: needed by `export`, and must end in .safetensors or .tsv, e.g. "
+               "output.path=model.safetensors");
+  }
+  const std::string from = FindModel(job.model.empty() ? RunPath(cl, job.name) : job.model);
+  if (text) {
+    WriteText(from, to);
+  } else {
+    CopyFile(from, to);
+  }
+  std::printf("%s -> %s\n", from.c_str(), to.c_str());
+  return 0;
+}
+
+}  // namespace mariana

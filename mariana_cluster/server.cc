@@ -1,0 +1,116 @@
+// A parameter server: the process that owns a shard of every table. It makes them, ages them at the
+// end of an epoch, and in deterministic training applies the updates of each round to its shards
+// and to its slices of the dense parameters, in their order. (Otherwise workers do that
+// themselves.)
+#include <glog/logging.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "mariana_cluster/click_data.h"
+#include "mariana_cluster/commands.h"
+#include "mariana_cluster/learner.h"
+#include "mariana_cluster/verbs.h"
+
+namespace mariana {
+namespace {
+
+class Server {
+ public:
+  explicit Server(Member* me) : me_(me) {
+    const std::string yaml = ReceiveJob(me_, &index_);
+    LoadConfigText(yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
+    const ClickData data = OpenData(job_.data, true);
+    MakeShards(*data.plan);
+    memory_ = ReceiveMemory(me_, static_cast<int>(shards_.size()));
+    if (memory_.ordered) PrepareToApply(data);
+  }
+
+  int Run() {
+    me_->Send({"ready", 0, "", {}});
+    for (;;) {
+      const Message m = me_->Receive();
+      if (m.kind == "epoch") {
+        me_->Send({"epoch", BeginEpoch(FromBody<EpochCommand>(m.body)), "", {}});
+      } else if (m.kind == "apply") {
+        me_->Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
+      } else {
+        CHECK_EQ(m.kind, "end");
+        return 0;
+      }
+    }
+  }
+
+ private:
+  void MakeShards(const RowPlan& plan) {
+    const int servers = static_cast<int>(job_.parallel.servers);
+    Message message{"shards", 0, "", {}};
+    for (const ClickTable& t :
+         MakeClickTables(job_.click, plan, static_cast<uint64_t>(job_.seed))) {
+      shards_.push_back(std::make_shared<TableShard>(TableShard::Create(t.spec, index_, servers)));
+      message.fds.push_back(shards_.back()->fd());
+    }
+    me_->Send(message);
+  }
+
+  void PrepareToApply(const ClickData& data) {
+    device_ = MakeCpuDevice(0, 1, -1);
+    if (memory_.dense) {
+      const auto model = MakeClickModel(job_, *data.plan, data.joined_columns(), device_.get());
+      dense_ = std::make_unique<DenseStep>(&*memory_.dense, model->net()->plan(),
+                                           job_.train.optimizer, device_.get());
+    }
+    applier_ =
+        std::make_unique<BlockApplier>(index_, static_cast<int>(job_.parallel.servers), shards_,
+                                       memory_.dense ? &*memory_.dense : nullptr, dense_.get());
+  }
+
+  int64_t BeginEpoch(const EpochCommand& command) {
+    const int64_t keep = job_.click.rows.evict_after_epochs;
+    int64_t evicted = 0;
+    for (const auto& shard : shards_) {
+      // Stamps count from 1: 0 is the age of rows that no gradient has reached.
+      shard->SetStamp(static_cast<uint32_t>(command.epoch + 1));
+      if (shard->form() != TableForm::kKeyed || !command.decay) continue;
+      if (keep > 0 && command.epoch >= keep) {
+        evicted += shard->Evict(static_cast<uint32_t>(command.epoch + 1 - keep));
+        shard->DecaySightings();
+      }
+    }
+    return evicted;
+  }
+
+  // Until the command's end or whoever ends the training; rounds done in all.
+  int64_t ApplyRounds(const TrainCommand& command) {
+    const ScheduleSpec& schedule = job_.train.schedule;
+    int64_t step = command.step, round = command.round;
+    for (; round < command.end_round; ++round) {
+      const bool applied =
+          memory_.ordered->Apply(me_->board(), index_, round, [&](int, std::string_view section) {
+            const double rate = LearningRate(schedule, step, command.epoch_steps);
+            const auto sparse = static_cast<float>(rate / schedule.learning_rate);
+            if (applier_->Apply(section, {rate, step + 1, 1}, sparse)) ++step;
+          });
+      if (!applied) break;
+    }
+    return round;
+  }
+
+  Member* me_;
+  JobSpec job_;
+  int index_ = 0;
+  std::vector<std::shared_ptr<TableShard>> shards_;  // [table], its own
+  JobMemory memory_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<DenseStep> dense_;
+  std::unique_ptr<BlockApplier> applier_;
+};
+
+}  // namespace
+
+int ServerVerb(const CommandLine&) {
+  return RunMember([](Member* me) { return Server(me).Run(); });
+}
+
+}  // namespace mariana

@@ -1,0 +1,293 @@
+#include "mariana_cluster/trainer.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+#include <sstream>
+
+#include "common/base/error.h"
+#include "common/train/identity.h"
+#include "common/train/signals.h"
+
+namespace mariana {
+namespace {
+
+constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+
+}  // namespace
+
+ClickTrainer::ClickTrainer(const CommandLine& command_line, const EffectiveConfig& config,
+                           JobSpec* job, const RunDirectory* run, Summary* summary)
+    : command_line_(command_line),
+      config_(config),
+      job_(job),
+      run_(run),
+      summary_(summary),
+      clock_(Clock::Real()),
+      progress_(command_line.progress, clock_, stdout),
+      meter_(clock_, &state_, job->log, false, false),
+      identity_(JobIdentity(job)) {}
+
+ClickTrainer::~ClickTrainer() = default;
+
+int ClickTrainer::Run() {
+  try {
+    return RunToEnd();
+  } catch (const Error& e) {
+    LOG(INFO) << e.message();
+    Failed(e.code());
+    throw;
+  }
+}
+
+// For the user and for the run's log.
+void ClickTrainer::Say(const std::string& text) {
+  progress_.Message(text);
+  LOG(INFO) << text;
+}
+
+// Summary, metrics and report tell of a run up to its failure.
+void ClickTrainer::Failed(ExitCode code) {
+  if (!meter_.open()) return;  // it had not begun
+  try {
+    Drain();
+    meter_.WriteWindow();
+    WriteReport(StatusName(code));
+  } catch (const Error& e) {  // the first failure is the one to tell
+    LOG(INFO) << e.message();
+  }
+}
+
+int ClickTrainer::RunToEnd() {
+  if (FindCheckpoint() && run_->finished() && !EpochsLeft() && !state_.EvaluationLeft()) {
+    summary_->keep = true;
+    Say(StrCat(run_->path(), " is done already, ", state_.epoch,
+               " epochs; train.epochs=N trains on to N; report: ", run_->report_path()));
+    return 0;
+  }
+  meter_.Time("set_up", [this] { SetUp(); });
+  run_->WriteConfig(config_.yaml);
+  meter_.Open(*run_);
+  meter_.Fill(summary_);
+  while (EpochsLeft() || state_.EvaluationLeft()) {
+    if (!TrainEpoch()) return Stop();
+    if (!data_.has_valid()) {
+      FinishEpoch(nullptr);
+    } else if (!Evaluate()) {
+      return Stop();
+    }
+  }
+  return Finish();
+}
+
+// ---- training
+
+// Servers age their rows; workers that begin stand where the last run left them.
+void ClickTrainer::BeginEpoch() {
+  const auto evicted = crew_->AskServers(
+      {"epoch", 0, ToBody(EpochCommand{state_.epoch, !resumed_epoch_}), {}}, "epoch");
+  int64_t rows = 0;
+  for (const Message& m : evicted) rows += m.number;
+  if (rows > 0) Say(StrCat("epoch ", state_.epoch + 1, ": ", rows, " old rows evicted"));
+  if (!resumed_epoch_) position_.batches.clear();
+  memory_.progress->ClearLaneEnds();
+  for (int w = 0; w < crew_->workers(); ++w) {
+    crew_->board()->SetClock(crew_->MemberOf(w), CommandFor(w, true).first_batch);
+  }
+}
+
+TrainCommand ClickTrainer::CommandFor(int worker, bool begins) const {
+  TrainCommand c;
+  c.epoch = state_.epoch;
+  c.epoch_steps = position_.epoch_steps;
+  c.begins = begins;
+  c.round = position_.rounds;
+  c.step = state_.step;
+  if (memory_.ordered) {
+    const int64_t pause = NextPause();
+    const int64_t blocks = job_->parallel.blocks;
+    c.end_round = pause == kNever ? kNever : c.round + (pause - state_.step + blocks - 1) / blocks;
+    c.first_batch = position_.batches.empty() ? 0 : position_.batches[0];
+  } else if (position_.batches.size() == static_cast<size_t>(crew_->workers())) {
+    c.first_batch = position_.batches[static_cast<size_t>(worker)];
+  } else if (!position_.batches.empty()) {
+    c.done = static_cast<double>(state_.step_in_epoch) /
+             static_cast<double>(std::max<int64_t>(1, position_.epoch_steps));
+  }
+  return c;
+}
+
+// The step before which something else is due, apart from the end of the epoch.
+int64_t ClickTrainer::NextPause() const {
+  int64_t pause = job_->train.max_steps > 0 ? job_->train.max_steps : kNever;
+  if (const int64_t every = job_->train.checkpoint.every_steps; every > 0) {
+    pause = std::min(pause, (state_.step / every + 1) * every);
+  }
+  return pause;
+}
+
+void ClickTrainer::TrainToPause(bool begins) {
+  memory_.progress->SetSteps(state_.step);
+  memory_.progress->SetLimit(NextPause());
+  if (memory_.ordered) memory_.ordered->Continue();
+  const auto command = [&](int w) {
+    return Message{"train", 0, ToBody(CommandFor(w, begins)), {}};
+  };
+  std::vector<Message> reports;
+  if (memory_.ordered) {
+    Crew::Answers answers = crew_->AskAll(
+        command, "paused", {"apply", 0, ToBody(CommandFor(0, begins)), {}}, "applied");
+    position_.rounds = answers.servers[0].number;
+    reports = std::move(answers.workers);
+  } else {
+    reports = crew_->AskWorkers(command, "paused");
+  }
+  Drain();
+  position_.batches.clear();
+  position_.epoch_ended = true;
+  bad_rows_ = 0;
+  for (const Message& m : reports) {
+    const auto report = FromBody<PausedReport>(m.body);
+    position_.batches.push_back(report.batches);
+    position_.epoch_ended = position_.epoch_ended && report.epoch_ended;
+    bad_rows_ += report.bad_rows;
+  }
+  if (!memory_.ordered) return;
+  position_.batches.resize(1);  // all have done the same rounds
+  position_.epoch_ended = memory_.progress->LanesEnded(position_.batches[0]);
+}
+
+bool ClickTrainer::TrainEpoch() {
+  if (EpochEnded() || !EpochsLeft()) return true;  // only its evaluation is missing
+  progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", job_->train.epochs), epoch_samples_,
+                  "rows", resumed_epoch_ ? state_.step_in_epoch * job_->train.batch_size : 0);
+  meter_.StartClock();
+  bool begins = true;
+  BeginEpoch();
+  while (!crew_->stopping()) {
+    TrainToPause(begins);
+    begins = false;
+    if (EpochEnded() || !EpochsLeft() || crew_->stopping()) break;
+    Save(false);
+  }
+  resumed_epoch_ = false;
+  meter_.WriteWindow();
+  progress_.End();
+  if (EpochEnded()) {
+    state_.steps_in_epoch = state_.step_in_epoch;
+    if (bad_rows_ > 0) Say(StrCat(bad_rows_, " malformed rows left out"));
+  }
+  meter_.Fill(summary_);
+  return !crew_->stopping();
+}
+
+void ClickTrainer::Drain() {
+  const RunProgress::Totals now = memory_.progress->totals();
+  const int64_t steps = now.steps - drained_.steps;
+  if (steps > 0) {
+    const double loss = now.loss - drained_.loss, weight = now.weight - drained_.weight;
+    const double rate = LearningRate(job_->train.schedule, state_.step, position_.epoch_steps);
+    // In mid-epoch it is not known how many steps there are: more than were done.
+    state_.steps_in_epoch = std::max(position_.epoch_steps, state_.step_in_epoch + steps + 1);
+    meter_.OnSteps(steps, now.samples - drained_.samples, loss, weight, rate);
+    progress_.Update(state_.step_in_epoch * job_->train.batch_size,
+                     {{"loss", loss / weight}, {"lr", rate}});
+  }
+  for (int s = 0; s < static_cast<int>(WorkerStage::kCount); ++s) {
+    const double seconds = now.seconds[s] - drained_.seconds[s];
+    if (seconds > 0) meter_.AddSeconds(Name(static_cast<WorkerStage>(s)), seconds);
+  }
+  drained_ = now;
+}
+
+// ---- evaluation
+
+bool ClickTrainer::Evaluate() {
+  scores_->Reset();
+  meter_.Time("evaluate", [&] {
+    progress_.Begin("evaluate", 0, "rows");
+    crew_->AskWorkers([](int) { return Message{"evaluate", 0, "", {}}; }, "evaluated");
+    progress_.Update(scores_->rows(), {});
+    progress_.End();
+  });
+  if (crew_->stopping()) return false;
+  if (scores_->rows() == 0) {
+    throw Fail(ExitCode::kBadData, "no row is held out: see data.valid and data.rows.held_out");
+  }
+  held_out_ = std::make_unique<ClickSummary>(scores_->Summarize());
+  FinishEpoch(held_out_.get());
+  return true;
+}
+
+// The epoch (or the last part of one, at max_steps) is trained and, with scores, evaluated.
+void ClickTrainer::FinishEpoch(ClickSummary* held_out) {
+  TrainState::Verdict verdict;
+  if (held_out != nullptr) {
+    const auto values = held_out->Values();
+    meter_.WriteHeldOut(values);
+    Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(values)));
+    const std::map<std::string, double> metrics{values.begin(), values.end()};
+    verdict = state_.Observe(job_->train, metrics, metrics.count("auc") > 0 ? "auc" : "");
+    for (const std::string& message : verdict.messages) Say(message);
+  }
+  state_.EndEpoch();
+  if (EpochEnded()) {
+    position_.epoch_ended = false;
+    position_.batches.clear();
+  }
+  if (verdict.better || !EpochsLeft() || state_.epoch % job_->train.checkpoint.every_epochs == 0) {
+    Save(verdict.better);
+  }
+  WriteReport("running");
+}
+
+// ---- ends
+
+void ClickTrainer::Save(bool best) {
+  meter_.Time("save", [&] {
+    meter_.WriteWindow();
+    SaveCluster(*run_, {&memory_, model_->net(), &job_->train.optimizer}, state_, position_,
+                identity_, model_metadata_, job_->train.checkpoint, best);
+  });
+  meter_.StartClock();
+}
+
+int ClickTrainer::Stop() {
+  Save(false);
+  meter_.Fill(summary_);
+  summary_->exit_code = ExitCode::kStopped;
+  WriteReport("stopped");
+  crew_->End();
+  Say(StrCat("stopped after step ", state_.step, ", saved ", run_->checkpoint_path(state_.step),
+             "; the same command with --resume goes on"));
+  return static_cast<int>(ExitCode::kStopped);
+}
+
+int ClickTrainer::Finish() {
+  for (const Message& m : crew_->AskWorkers(
+           [](int) {
+             return Message{"times", 0, "", {}};
+           },
+           "times")) {
+    std::istringstream lines(m.body);
+    for (StageSeconds s; lines >> s.name >> s.threads >> s.busy >> s.wait_input >> s.wait_output;) {
+      if (s.name == "consume") continue;  // the worker's own thread, which counts its stages
+      meter_.AddSeconds(s.name, s.busy);
+      pipeline_.push_back(s);
+    }
+  }
+  crew_->End();
+  MeasureImportance();
+  WriteReport("done");
+  std::string best;
+  if (data_.has_valid()) {
+    best = StrCat("best held out (step ", state_.best_step,
+                  "):", MetricsText({state_.best.begin(), state_.best.end()}), "; ");
+  }
+  Say(StrCat(best, "done; report: ", run_->report_path()));
+  return 0;
+}
+
+}  // namespace mariana
