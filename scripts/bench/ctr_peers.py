@@ -6,6 +6,7 @@ import sys
 
 import beside
 
+os.environ.setdefault("USER", "nobody")  # xLearn names its log after it
 VW = "import sys, vowpalwabbit as v; w = v.Workspace(sys.argv[1]); w.finish()"
 XLEARN = """
 import sys, xlearn
