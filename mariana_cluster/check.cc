@@ -49,6 +49,8 @@ void PrintFiles(const char* name, const RowPlan& plan, const RowFiles& files,
 void PrintTables(const JobSpec& job, const std::vector<ClickTable>& tables) {
   std::printf("%-24s %-8s %8s %14s %12s %12s %14s\n", "table", "form", "weights", "rows",
               "bytes a row", "GB", "GB a server");
+  double total = 0;
+  const auto servers = static_cast<double>(job.parallel.servers);
   for (const ClickTable& t : tables) {
     const bool keyed = t.spec.form == TableForm::kKeyed;
     const RowLayout layout = MakeRowLayout(t.spec.parts, keyed);
@@ -56,9 +58,13 @@ void PrintTables(const JobSpec& job, const std::vector<ClickTable>& tables) {
     const double gigabytes = static_cast<double>(rows) * layout.stride * 1e-9;
     std::printf("%-24s %-8s %8d %14lld %12d %12.3f %14.3f\n", t.spec.name.c_str(),
                 keyed ? "keyed" : "hashed", layout.width, Printed(rows), layout.stride, gigabytes,
-                gigabytes / static_cast<double>(job.parallel.servers));
+                gigabytes / servers);
+    total += gigabytes;
   }
-  std::printf("(keyed: at most; memory is taken as keys come)\n");
+  std::printf("memory: %.3f GB, %.3f GB a server\n", total, total / servers);
+  if (job.click.rows.form == TableForm::kKeyed) {
+    std::printf("(at most: memory is taken as keys come; their index needs about 12 bytes each)\n");
+  }
 }
 
 }  // namespace
@@ -86,7 +92,7 @@ int CheckJob(const CommandLine& cl) {
   std::printf("processes: %lld servers, %lld workers%s\n\n", Printed(job.parallel.servers),
               Printed(job.parallel.workers), job.parallel.deterministic ? ", deterministic" : "");
   PrintTables(job, MakeClickTables(job.click, *data.plan, static_cast<uint64_t>(job.seed)));
-  const std::unique_ptr<Device> device = MakeCpuDevice(0, 1, -1);
+  const std::unique_ptr<Device> device = MakeAgentDevice(cl.device, job.train);
   const auto model = MakeClickModel(job, *data.plan, data.joined_columns(), device.get());
   if (model->net() != nullptr) {
     std::printf("\n");

@@ -52,6 +52,7 @@ std::vector<const Table*> Pointers(const std::vector<Table>& tables) {
 
 json ClusterPosition::ToJson() const {
   return {{"batches", batches},
+          {"samples", samples},
           {"epoch_ended", epoch_ended},
           {"epoch_steps", epoch_steps},
           {"rounds", rounds}};
@@ -61,6 +62,7 @@ ClusterPosition ClusterPosition::FromJson(const json& j, const std::string& wher
   ClusterPosition p;
   try {
     p.batches = j.at("batches").get<std::vector<int64_t>>();
+    p.samples = j.at("samples");
     p.epoch_ended = j.at("epoch_ended");
     p.epoch_steps = j.at("epoch_steps");
     p.rounds = j.at("rounds");

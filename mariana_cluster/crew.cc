@@ -43,9 +43,9 @@ std::vector<Message> Crew::WaitFor(int first, int last,
   return all;
 }
 
-std::vector<std::vector<std::shared_ptr<TableShard>>> Crew::StartServers(const std::string& yaml) {
+std::vector<std::vector<std::shared_ptr<TableShard>>> Crew::StartServers(const JobStart& job) {
   for (int s = 0; s < servers_; ++s) {
-    SendJob(&agent_, agent_.Start({StrCat("server ", s), {"server"}, 0}), s, yaml);
+    SendJob(&agent_, agent_.Start({StrCat("server ", s), {"server"}, 0}), s, job);
   }
   std::vector<std::vector<std::shared_ptr<TableShard>>> shards;
   for (const Message& m : WaitFor(0, servers_, [](int) { return "shards"; })) {
@@ -57,11 +57,11 @@ std::vector<std::vector<std::shared_ptr<TableShard>>> Crew::StartServers(const s
   return shards;
 }
 
-void Crew::StartWorkers(const std::string& yaml, const JobMemory& memory) {
+void Crew::StartWorkers(const JobStart& job, const JobMemory& memory) {
   for (int s = 0; s < servers_; ++s) SendMemory(&agent_, s, memory);
   for (int w = 0; w < workers_; ++w) {
     const int member = agent_.Start({StrCat("worker ", w), {"worker"}, 0});
-    SendJob(&agent_, member, w, yaml);
+    SendJob(&agent_, member, w, job);
     SendMemory(&agent_, member, memory);
   }
   WaitFor(0, servers_ + workers_, [](int) { return "ready"; });

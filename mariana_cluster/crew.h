@@ -26,9 +26,9 @@ class Crew {
   Crew(int servers, int workers, Listener listener);
 
   // Starts the servers; what they made: [table][server].
-  std::vector<std::vector<std::shared_ptr<TableShard>>> StartServers(const std::string& yaml);
+  std::vector<std::vector<std::shared_ptr<TableShard>>> StartServers(const JobStart& job);
   // Hands the memory over, starts the workers, waits until all are ready.
-  void StartWorkers(const std::string& yaml, const JobMemory& memory);
+  void StartWorkers(const JobStart& job, const JobMemory& memory);
 
   // Sends message(w) to each and waits for an answer of this kind from each, in their order.
   std::vector<Message> AskWorkers(const std::function<Message(int)>& message, const char* answer);

@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "common/train/run_log.h"
+
 namespace mariana {
 namespace {
 
@@ -23,19 +25,22 @@ std::vector<Table> JobMemory::MakeTables() const {
   return tables;
 }
 
-void SendJob(Agent* agent, int member, int64_t index, const std::string& yaml) {
+void SendJob(Agent* agent, int member, int64_t index, const JobStart& job) {
   // Longer than a message may be: [bytes | text].
+  const std::string& yaml = job.yaml;
   const auto bytes = static_cast<int64_t>(yaml.size());
   const SharedMemory text = SharedMemory::Create("mariana job", bytes + int64_t{sizeof(bytes)});
   text.Commit(0, bytes + int64_t{sizeof(bytes)});
   std::memcpy(text.data(), &bytes, sizeof(bytes));
   std::memcpy(text.data() + sizeof(bytes), yaml.data(), yaml.size());
-  agent->Send(member, {"job", index, "", {text.fd()}});
+  agent->Send(member, {"job", index, job.log_path, {text.fd()}});
 }
 
 std::string ReceiveJob(Member* me, int* index) {
   const Message m = Expect(me, "job");
   *index = static_cast<int>(m.number);
+  LogToFolder(m.body, 1 + me->number());  // rank 0 is the agent
+  LOG(INFO) << me->board()->Describe(me->number());
   const SharedMemory text = SharedMemory::Attach(m.fds.at(0), "mariana job");
   int64_t bytes;
   std::memcpy(&bytes, text.data(), sizeof(bytes));

@@ -1,6 +1,7 @@
 // JobMemory: the shared memory of a job, and the messages by which its processes come to it:
 //
-//   agent -> all        "job": number: which server or worker it is; one descriptor: the job's YAML
+//   agent -> all        "job": number: which server or worker it is; body: the folder of logs; one
+//                       descriptor: the job's YAML
 //   server -> agent     "shards": a descriptor for each table's shard, which the server has made
 //   agent -> all        "memory", then "table" for each table
 //   member -> agent     "ready"
@@ -32,8 +33,12 @@ struct JobMemory {
   std::vector<Table> MakeTables() const;
 };
 
-void SendJob(Agent* agent, int member, int64_t index, const std::string& yaml);
-// The YAML, and the index.
+// What every process starts from.
+struct JobStart {
+  std::string yaml, log_path;
+};
+void SendJob(Agent* agent, int member, int64_t index, const JobStart& job);
+// Returns the YAML and the index; logs go to the log's folder from here on.
 std::string ReceiveJob(Member* me, int* index);
 
 void SendMemory(Agent* agent, int member, const JobMemory& memory);

@@ -5,6 +5,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/error.h"
+#include "common/train/parallel.h"
 #include "mariana_cluster/sparse_samples.h"
 
 namespace mariana {
@@ -54,6 +55,12 @@ std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& pl
                "mariana_cluster take steps of their own: leave it out");
   }
   return model;
+}
+
+std::unique_ptr<Device> MakeAgentDevice(const std::string& choice, const TrainSpec& train) {
+  ParallelSpec one;
+  one.threads = 1;
+  return std::move(MakeDevices(choice, one, train.precision)[0]);
 }
 
 ClickLearner::ClickLearner(const JobSpec* job, const RowPlan& plan, int64_t joined_columns,

@@ -19,6 +19,9 @@ namespace mariana {
 std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& plan,
                                            int64_t joined_columns, Device* device);
 
+// The agent's device. Throws Error(kUsage) for a --device or precision that is not there.
+std::unique_ptr<Device> MakeAgentDevice(const std::string& choice, const TrainSpec& train);
+
 class ClickLearner {
  public:
   // `memory` outlives it.

@@ -91,7 +91,6 @@ void ClickTrainer::BeginEpoch() {
   int64_t rows = 0;
   for (const Message& m : evicted) rows += m.number;
   if (rows > 0) Say(StrCat("epoch ", state_.epoch + 1, ": ", rows, " old rows evicted"));
-  if (!resumed_epoch_) position_.batches.clear();
   memory_.progress->ClearLaneEnds();
   for (int w = 0; w < crew_->workers(); ++w) {
     crew_->board()->SetClock(crew_->MemberOf(w), CommandFor(w, true).first_batch);
@@ -162,7 +161,7 @@ void ClickTrainer::TrainToPause(bool begins) {
 bool ClickTrainer::TrainEpoch() {
   if (EpochEnded() || !EpochsLeft()) return true;  // only its evaluation is missing
   progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", job_->train.epochs), epoch_samples_,
-                  "rows", resumed_epoch_ ? state_.step_in_epoch * job_->train.batch_size : 0);
+                  "rows", position_.samples);
   meter_.StartClock();
   bool begins = true;
   BeginEpoch();
@@ -177,7 +176,10 @@ bool ClickTrainer::TrainEpoch() {
   progress_.End();
   if (EpochEnded()) {
     state_.steps_in_epoch = state_.step_in_epoch;
-    if (bad_rows_ > 0) Say(StrCat(bad_rows_, " malformed rows left out"));
+    epoch_samples_ = position_.samples;  // no longer an estimate
+    if (bad_rows_ > 0) {
+      Say(StrCat(bad_rows_, " malformed row", bad_rows_ == 1 ? "" : "s", " left out"));
+    }
   }
   meter_.Fill(summary_);
   return !crew_->stopping();
@@ -192,8 +194,8 @@ void ClickTrainer::Drain() {
     // In mid-epoch it is not known how many steps there are: more than were done.
     state_.steps_in_epoch = std::max(position_.epoch_steps, state_.step_in_epoch + steps + 1);
     meter_.OnSteps(steps, now.samples - drained_.samples, loss, weight, rate);
-    progress_.Update(state_.step_in_epoch * job_->train.batch_size,
-                     {{"loss", loss / weight}, {"lr", rate}});
+    position_.samples += now.samples - drained_.samples;
+    progress_.Update(position_.samples, {{"loss", loss / weight}, {"lr", rate}});
   }
   for (int s = 0; s < static_cast<int>(WorkerStage::kCount); ++s) {
     const double seconds = now.seconds[s] - drained_.seconds[s];
@@ -234,7 +236,8 @@ void ClickTrainer::FinishEpoch(ClickSummary* held_out) {
   }
   state_.EndEpoch();
   if (EpochEnded()) {
-    position_.epoch_ended = false;
+    position_.epoch_ended = resumed_epoch_ = false;
+    position_.samples = 0;
     position_.batches.clear();
   }
   if (verdict.better || !EpochsLeft() || state_.epoch % job_->train.checkpoint.every_epochs == 0) {

@@ -49,7 +49,7 @@ void ClickTrainer::SetUp() {
   }
   train.schedule.horizon_epochs = state_.horizon_epochs;
   MeasureData();
-  device_ = MakeCpuDevice(0, 1, -1);
+  device_ = MakeAgentDevice(command_line_.device, job_->train);
   model_ = MakeClickModel(*job_, *data_.plan, data_.joined_columns(), device_.get());
   StartCrew();
 }
@@ -117,11 +117,12 @@ void ClickTrainer::StartCrew() {
                        (held_out ? scores_ : progressive_)->Put(m.body);
                      }});
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
-  const std::string yaml = PrintConfig([this](Fields* f) { job_->Describe(f); });
-  memory_.shards = crew_->StartServers(yaml);
+  const JobStart start{PrintConfig([this](Fields* f) { job_->Describe(f); }),
+                       std::filesystem::absolute(run_->log_path()).string()};
+  memory_.shards = crew_->StartServers(start);
   MakeMemory();
   StartValues();
-  crew_->StartWorkers(yaml, memory_);
+  crew_->StartWorkers(start, memory_);
   Net* net = model_->net();
   int64_t parameters = 0;
   for (size_t i = 0; net != nullptr && i < net->ops().size(); ++i) {

@@ -38,11 +38,14 @@ Worker::Worker(Member* me) : me_(me) {
     progressive_ = std::make_unique<ClickScores>(ClickScores::Options());
   }
   if (memory_.ordered) update_ = std::make_unique<BlockUpdate>(memory_.ordered->servers());
-  bad_ =
-      std::make_unique<BadRows>(job_.data.rows.max_bad_fraction, [this](const std::string& what) {
-        std::unique_lock<std::mutex> lock(send_mutex_);
-        me_->Send({"warning", 0, what, {}});
-      });
+  const auto warn = [this](const std::string& what) {
+    std::unique_lock<std::mutex> lock(send_mutex_);
+    me_->Send({"warning", 0, what, {}});
+  };
+  const double most = job_.data.rows.max_bad_fraction;
+  bad_ = std::make_unique<BadRows>(most, warn);
+  // Of rows that are held out of the training files it is told already.
+  valid_bad_ = std::make_unique<BadRows>(most, warn, data_.valid_files ? 10 : 0);
   MakeLanes();
 }
 
@@ -65,7 +68,7 @@ std::unique_ptr<ClickFeed> Worker::MakeFeed(bool train, int first, int of, int64
   return std::make_unique<ClickFeed>(
       Clock::Real(), data_.plan.get(), train ? data_.train.get() : &data_.valid(),
       ShareOf(train ? data_.train_shards : data_.valid_shards, first, of), &learner_->model(), o,
-      bad_.get());
+      train ? bad_.get() : valid_bad_.get());
 }
 
 void Worker::MakeLanes() {
@@ -183,7 +186,8 @@ void Worker::TrainRounds(const TrainCommand& command) {
       ordered->EndAfter(round - 1);
       return;
     }
-    if (me_->stopping()) ordered->EndAfter(round);
+    // Only who has a block of the round to put may end it: nobody is beyond it then.
+    if (me_->stopping() && !lanes_.empty()) ordered->EndAfter(round);
     learner_->Pull();
     for (Lane& lane : lanes_) TrainBlock(round, batches_, &lane);
   }

@@ -57,7 +57,7 @@ class Worker {
   JobSpec job_;
   int index_ = 0;
   std::mutex send_mutex_;  // warnings come from feeds' threads
-  std::unique_ptr<BadRows> bad_;
+  std::unique_ptr<BadRows> bad_, valid_bad_;
   ClickData data_;
   JobMemory memory_;
   std::unique_ptr<ClickLearner> learner_;

@@ -54,6 +54,25 @@ int64_t RowsOf(const Table& table) {
   return rows;
 }
 
+int64_t SeenLines(const Table& table) {
+  int64_t lines = 0;
+  for (int s = 0; s < table.shards(); ++s) lines += table.shard(s)->sightings().bytes();
+  return lines / Sightings::kLineBytes;
+}
+
+// f(line among all shards', its counters) for lines in which something was counted.
+void ForEachSeen(const Table& table, const std::function<void(int64_t, const char*)>& f) {
+  int64_t line = 0;
+  const char zeros[Sightings::kLineBytes] = {};
+  for (int s = 0; s < table.shards(); ++s) {
+    const Sightings& seen = table.shard(s)->sightings();
+    for (int64_t at = 0; at < seen.bytes(); at += Sightings::kLineBytes, ++line) {
+      const char* counters = seen.data() + at;
+      if (std::memcmp(counters, zeros, sizeof(zeros)) != 0) f(line, counters);
+    }
+  }
+}
+
 void AddModel(const Table& table, std::vector<Stream>* streams) {
   const Table* t = &table;
   const int64_t rows = RowsOf(table), width = table.width();
@@ -73,8 +92,6 @@ void AddModel(const Table& table, std::vector<Stream>* streams) {
 void AddOptimizer(const Table& table, std::vector<Stream>* streams) {
   const Table* t = &table;
   const int64_t state = table.layout().state_floats();
-  int64_t counters = 0;
-  for (int s = 0; s < table.shards(); ++s) counters += table.shard(s)->sightings().bytes();
   const int64_t rows = state > 0 || IsKeyed(table) ? RowsOf(table) : 0;
   if (state > 0) {
     AddTensor(
@@ -91,14 +108,21 @@ void AddOptimizer(const Table& table, std::vector<Stream>* streams) {
         });
       },
       streams);
-  if (counters == 0) return;
+  int64_t lines = 0;
+  ForEachSeen(table, [&](int64_t, const char*) { ++lines; });
+  if (lines == 0) return;
   AddTensor(
-      table, "seen", Dtype::kU8, {counters},
+      table, "seen_line", Dtype::kI64, {lines},
       [t](FileWriter* out) {
-        for (int s = 0; s < t->shards(); ++s) {
-          const Sightings& seen = t->shard(s)->sightings();
-          out->Append(seen.data(), static_cast<size_t>(seen.bytes()));
-        }
+        ForEachSeen(*t, [&](int64_t line, const char*) { out->Append(&line, sizeof(line)); });
+      },
+      streams);
+  AddTensor(
+      table, "seen", Dtype::kU8, {lines, Sightings::kLineBytes},
+      [t](FileWriter* out) {
+        ForEachSeen(*t, [&](int64_t, const char* counters) {
+          out->Append(counters, static_cast<size_t>(Sightings::kLineBytes));
+        });
       },
       streams);
 }
@@ -107,6 +131,7 @@ std::string Description(const Table& table) {
   const nlohmann::json about = {{"form", IsKeyed(table) ? "keyed" : "hashed"},
                                 {"bits", IsKeyed(table) ? 0 : table.shard(0)->bits()},
                                 {"parts", table.layout().Signature()},
+                                {"seen_lines", SeenLines(table)},
                                 {"stamp", table.shard(0)->stamp()}};
   return about.dump();
 }
@@ -174,8 +199,8 @@ class TableReader {
     auto about = nlohmann::json::parse(found->second, nullptr, false);
     const nlohmann::json mine = nlohmann::json::parse(Description(*table_));
     if (!about.is_object()) throw Bad("its description is no JSON object");
-    for (const char* what : {"form", "bits", "parts"}) {
-      if (std::string(what) == "parts" && !exact_) continue;
+    for (const char* what : {"form", "bits", "parts", "seen_lines"}) {
+      if (!exact_ && (std::string(what) == "parts" || std::string(what) == "seen_lines")) continue;
       if (!about.contains(what) || about[what] != mine[what]) {
         throw Bad(StrCat("its ", what, " was ", about.value(what, nlohmann::json()).dump(),
                          " and is ", mine[what].dump(), " here"));
@@ -226,14 +251,32 @@ class TableReader {
   }
 
   void ReadSightings() const {
-    int64_t bytes = 0, at = 0;
-    for (int s = 0; s < table_->shards(); ++s) bytes += table_->shard(s)->sightings().bytes();
-    const auto* entry = bytes == 0 ? nullptr : Find(optimizer_, "seen", Dtype::kU8, {bytes});
-    for (int s = 0; entry != nullptr && s < table_->shards(); ++s) {
-      const Sightings& seen = table_->shard(s)->sightings();
-      optimizer_->ReadBytes(*entry, at, seen.bytes(), seen.data());
-      at += seen.bytes();
+    const auto* number = Find(optimizer_, "seen_line", Dtype::kI64, {-1});
+    if (number == nullptr) return;
+    const int64_t lines = number->shape[0], bytes = Sightings::kLineBytes;
+    const auto* counters = Find(optimizer_, "seen", Dtype::kU8, {lines, bytes});
+    if (counters == nullptr) throw Bad("lacks its sightings");
+    TensorRows numbers(optimizer_, number, 8), seen(optimizer_, counters, bytes);
+    for (int64_t at = 0; at < lines; at += kRowsAtOnce) {
+      const int64_t n = std::min(kRowsAtOnce, lines - at);
+      const char *from = numbers.Read(at, n), *line = seen.Read(at, n);
+      for (int64_t i = 0; i < n; ++i) {
+        int64_t where;
+        std::memcpy(&where, from + i * 8, sizeof(where));
+        std::memcpy(SeenLine(where), line + i * bytes, static_cast<size_t>(bytes));
+      }
     }
+  }
+
+  // A line among all shards'.
+  char* SeenLine(int64_t line) const {
+    for (int s = 0; line >= 0 && s < table_->shards(); ++s) {
+      const Sightings& seen = table_->shard(s)->sightings();
+      const int64_t lines = seen.bytes() / Sightings::kLineBytes;
+      if (line < lines) return seen.data() + line * Sightings::kLineBytes;
+      line -= lines;
+    }
+    throw Bad("has sightings beyond its end");
   }
 
   const SafetensorsFile& model_;

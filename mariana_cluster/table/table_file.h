@@ -7,7 +7,8 @@
 // and what training needs besides, of the same rows:
 //   T.state  f32 [rows, state]  the optimizer's, when it has any
 //   T.stamp  i32 [rows]         keyed: when a gradient came last
-//   T.seen   u8  [counters]     keyed with admission: the sightings
+//   T.seen   u8  [lines, 64]    keyed with admission: the sightings, where there are any, ...
+//   T.seen_line i64 [lines]     ... by the number of the line
 // and, in both, metadata "T": {"form", "bits", "parts", "stamp"}, so that a run goes on exactly,
 // with any number of servers, and other tools can read the weights.
 //

@@ -12,6 +12,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import e2e  # noqa: E402
 from e2e import *  # noqa: E402,F401,F403
 
+ROWS, VALID, EPOCHS = 6000, 1500, 3
+DEEP = ["click.terms=[linear, fm, net]"]
+ORDERED = ["parallel.deterministic=true", "parallel.blocks=4"]
 USERS, KINDS = 40, 6
 HEADER = "user,kind,price,noise,click"
 
@@ -70,7 +73,7 @@ class Scratch(e2e.Scratch):
 
     def make(self):
         os.makedirs(self("data"))
-        self.train, self.valid = make_rows(6000, 1), make_rows(1500, 2)
+        self.train, self.valid = make_rows(ROWS, 1), make_rows(VALID, 2)
         for name in ("train", "valid"):
             lines = [HEADER] + getattr(self, name)
             e2e.write(self("data", name + ".csv"), "\n".join(lines) + "\n")
@@ -81,3 +84,6 @@ class ProgramTest(e2e.ProgramTest):
     @classmethod
     def make_scratch(cls):
         return Scratch()
+
+    def summary(self, run_dir):
+        return e2e.read_json(os.path.join(run_dir, "summary.json"))

@@ -92,6 +92,26 @@ TEST_CASE("A chart draws a line for each series, with hover titles and the last 
   CHECK(svg.size() < 60'000);
 }
 
+TEST_CASE("A line to compare with is dashed and has no last value") {
+  LineChart chart{"Calibration", "predicted", "actual", {{"model", {{0, 0.1}, {1, 0.75}}}}};
+  chart.series.push_back({"ideal", {{0, 0}, {1, 0.5}}, true});
+  const std::string svg = RenderLineChart(chart);
+  CHECK(Count(svg, "class=\"line reference\"") == 1);
+  CHECK(Count(svg, "model <b>0.75</b>") == 1);
+  CHECK(Count(svg, "ideal</span>") == 1);
+  CHECK(Count(svg, "<title>ideal") == 0);
+}
+
+TEST_CASE("Bars are to the scale of the longest; what is below zero has none") {
+  Report report;
+  report.sections = {BarList{"Importance", "note", {{"a", 0.2}, {"b", 0.05}, {"c", -0.01}}}};
+  const std::string page = RenderReport(report);
+  CHECK(Count(page, "width:100%") >= 1);
+  CHECK(Count(page, "width:25%") == 1);
+  CHECK(Count(page, "width:0%") == 1);
+  CHECK(Count(page, "<b>-0.01</b>") == 1);
+}
+
 TEST_CASE("Charts of odd values are drawn without a NaN") {
   const double big = std::numeric_limits<double>::max();
   const double tiny = std::numeric_limits<double>::denorm_min();

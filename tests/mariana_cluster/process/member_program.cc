@@ -9,7 +9,6 @@
 
 #include "common/base/error.h"
 #include "mariana_cluster/process/member.h"
-#include "mariana_cluster/process/work_queue.h"
 #include "mariana_cluster/table/table.h"
 
 namespace mariana {
@@ -22,13 +21,12 @@ int Wait(Member* me) {
   return 0;
 }
 
-// Updates a row of the table (sent by the agent) for every piece of work.
+// Updates a row of the table (sent by the agent) for every number that it is asked for.
 int Work(Member* me) {
   const Message table_message = me->Receive();
   Table table({std::make_shared<TableShard>(TableShard::Attach(table_message.fds.at(0)))});
-  std::optional<WorkItem> item;
-  while ((item = NextWork(me, item)).has_value()) {
-    const uint64_t key = std::strtoull(item->what.c_str(), nullptr, 10) << 50;
+  for (Message m = me->Receive(); m.kind == "work"; m = me->Ask({"done", m.number, "", {}})) {
+    const uint64_t key = static_cast<uint64_t>(m.number) << 50;
     const float gradient = -1;
     char* row;
     table.Locate(&key, 1, Missing::kInsert, &row);

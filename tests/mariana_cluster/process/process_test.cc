@@ -18,7 +18,6 @@
 #include "common/train/signals.h"
 #include "mariana_cluster/process/agent.h"
 #include "mariana_cluster/process/ordered_updates.h"
-#include "mariana_cluster/process/work_queue.h"
 #include "mariana_cluster/table/table.h"
 
 namespace mariana {
@@ -63,22 +62,26 @@ ExitCode CodeOf(Agent* agent, std::string* message) {
 
 bool IsGone(pid_t pid) { return kill(pid, 0) != 0 && errno == ESRCH; }
 
-TEST_CASE("workers share out the work, and every piece is done once, in shared memory") {
+TEST_CASE("members answer the agent, and work in memory that it sent them") {
   auto shard = std::make_shared<TableShard>(TableShard::Create(Spec(RowOptimizer::kSgd), 0, 1));
   Agent agent(2, kProgram);
   for (int i = 0; i < 2; ++i) agent.Start({StrCat("worker ", i), {"work"}});
   agent.SendAll({"table", 0, "", {shard->fd()}});
-  WorkQueue queue;
-  for (int64_t i = 0; i < 200; ++i) queue.Add({i, std::to_string(i)});
-  int ended = 0;
-  while (ended < 2) {
+  int64_t next = 0;
+  const auto ask = [&](int member) {
+    agent.Send(member, {next < 200 ? "work" : "end", next, "", {}});
+    ++next;
+  };
+  for (const int member : {0, 1}) ask(member);
+  for (int ended = 0; ended < 2;) {
     const Agent::Event e = agent.Next(kLongMs);
-    if (!queue.Serve(&agent, e)) {
+    if (e.kind == Agent::Event::Kind::kMessage) {
+      ask(e.member);
+    } else {
       REQUIRE(e.kind == Agent::Event::Kind::kEnded);
       ++ended;
     }
   }
-  CHECK(queue.finished());
   CHECK(agent.running() == 0);
   for (uint64_t i = 0; i < 200; ++i) {
     const uint64_t key = i << 50;
@@ -175,20 +178,6 @@ TEST_CASE("members do not outlive a killed agent") {
   waitpid(killed, &status, 0);
   close(report[0]);
   close(report[1]);
-}
-
-TEST_CASE("work of a lost member is dealt out again, in order") {
-  WorkQueue queue;
-  for (int64_t i = 0; i < 5; ++i) queue.Add({i, ""});
-  for (const int member : {0, 1, 0}) queue.Take(member);
-  queue.Done(0, 0);
-  CHECK(queue.Return(1) == 1);
-  CHECK(queue.Return(0) == 1);
-  std::vector<int64_t> order;
-  while (const auto item = queue.Take(2)) order.push_back(item->id);
-  CHECK(order == std::vector<int64_t>{2, 1, 3, 4});
-  CHECK_FALSE(queue.finished());
-  CHECK(queue.lent() == 4);
 }
 
 TEST_CASE(

@@ -294,6 +294,20 @@ fields: [{name: a}, {name: n, kind: numeric, missing: -1}]
   CHECK(p.batch.id == std::vector<uint64_t>{HashText("7"), HashText("7"), HashText("")});
 }
 
+TEST_CASE("where every row counts, malformed ones are rows without features or a label") {
+  const std::string yaml =
+      "{format: csv, label: y, line_limit: 64, fields: [{name: a}, {name: x, kind: numeric, "
+      "missing: 7}], negatives: {keep: 0.001}, held_out: {kind: random, fraction: 0.5}}";
+  const std::string text = "y,a,x\n1,r,2\n0,r\n" + std::string(100, 'q') + "\n0,s,high\n0,s,3\n\n";
+  const Parsed parsed = ParseText(yaml, text, RowPart::kEveryRow);
+  const RowBatch& b = parsed.batch;
+  CHECK(parsed.bad == 3);
+  REQUIRE(b.rows == 5);
+  CHECK(b.begin == std::vector<uint32_t>{0, 1, 1, 1, 1, 2});
+  CHECK(b.dense == std::vector<float>{2, 7, 7, 7, 3});
+  for (size_t r = 0; r < 5; ++r) CHECK(std::isnan(b.label[r]) == (r >= 1 && r <= 3));
+}
+
 TEST_CASE("a row with too many combinations of a cross is malformed") {
   std::string many = "1 ";
   for (int i = 0; i < 17; ++i) many += "a=" + std::to_string(i) + " b=" + std::to_string(i) + " ";
