@@ -2,46 +2,51 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace mariana {
 namespace {
 
-// The table holds places in seen[], 0 for none; seen[0] is not used.
-class KeySet {
- public:
-  KeySet(int shift, uint32_t* slots, uint64_t* seen) : shift_(shift), slots_(slots), seen_(seen) {}
+// The keys so far, by their first bits: slots hold places in seen[], 0 for none.
+struct KeySet {
+  uint32_t* slots;
+  uint64_t* seen;  // from 1 on
+  int shift;
 
-  // Where `key` stands, from 1. Without branches where the key is found or free at its home: half
-  // of all keys are new, which no branch predictor foresees.
-  uint32_t Add(uint64_t key) {
-    uint64_t at = key >> shift_;
-    const uint32_t there = slots_[at];
-    const bool fresh = there == 0;
-    if (__builtin_expect(!fresh && seen_[there] != key, 0)) return AddBehind(at, key);
-    const uint32_t place = fresh ? count_ + 1 : there;
-    slots_[at] = place;
-    seen_[count_ + 1] = key;
-    count_ += fresh ? 1 : 0;
-    return place;
+  // For a key that is not at its home: its place, or `next` when it is new.
+  [[gnu::noinline]] uint32_t FindBehind(uint64_t key, uint32_t next) const {
+    const uint64_t last = ~uint64_t{0} >> shift;
+    uint64_t at = key >> shift;
+    while (slots[at] != 0 && seen[slots[at]] != key) at = (at + 1) & last;
+    if (slots[at] != 0) return slots[at];
+    slots[at] = next;
+    seen[next] = key;
+    return next;
   }
-  uint32_t count() const { return count_; }
 
- private:
-  [[gnu::noinline]] uint32_t AddBehind(uint64_t at, uint64_t key) {
-    const uint64_t last = ~uint64_t{0} >> shift_;
-    while (slots_[at] != 0 && seen_[slots_[at]] != key) at = (at + 1) & last;
-    if (slots_[at] == 0) {
-      slots_[at] = ++count_;
-      seen_[count_] = key;
+  // Adds keys[0, n) & mask to `count` keys; returns how many there are then. No branch depends on
+  // whether a key is new, which nothing foresees; only on another key at its home.
+  uint32_t Add(const uint64_t* keys, int64_t n, uint64_t mask, uint32_t count, uint32_t* index) {
+    for (int64_t i = 0; i < n; ++i) {
+      const uint64_t key = keys[i] & mask;
+      const uint64_t home = key >> shift;
+      const uint32_t there = slots[home];
+      const uint32_t fresh = there == 0 ? 1 : 0;
+      const uint64_t difference = (seen[there] ^ key) & (uint64_t{fresh} - 1);
+      uint32_t place = there | ((0 - fresh) & (count + 1));
+      if (__builtin_expect(difference != 0, 0)) {
+        place = FindBehind(key, count + 1);
+        count += place > count ? 1 : 0;
+      } else {
+        slots[home] = place;
+        seen[count + 1] = key;
+        count += fresh;
+      }
+      index[i] = place - 1;
     }
-    return slots_[at];
+    return count;
   }
-
-  const int shift_;
-  uint32_t* const slots_;
-  uint64_t* const seen_;
-  uint32_t count_ = 0;
 };
 
 }  // namespace
@@ -58,10 +63,14 @@ void FindDistinct(const uint64_t* first, int64_t n_first, const uint64_t* keys, 
   if (scratch->size() < words) scratch->resize(words);
   std::fill_n(scratch->data(), slots / 2, 0);
   uint64_t* seen = scratch->data() + slots / 2;
-  KeySet set(64 - bits, reinterpret_cast<uint32_t*>(scratch->data()), seen);
-  for (int64_t i = 0; i < n_first; ++i) set.Add(first[i]);
-  for (int64_t i = 0; i < n; ++i) index[i] = set.Add(keys[i] & mask) - 1;
-  distinct->assign(seen + 1, seen + 1 + set.count());
+  KeySet set = {reinterpret_cast<uint32_t*>(scratch->data()), seen, 64 - bits};
+  uint32_t count = 0;
+  for (int64_t i = 0; i < n_first; ++i) {
+    uint32_t unused;
+    count = set.Add(first + i, 1, mask, count, &unused);
+  }
+  count = set.Add(keys, n, mask, count, index);
+  distinct->assign(seen + 1, seen + 1 + count);
 }
 
 }  // namespace mariana

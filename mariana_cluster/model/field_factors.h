@@ -41,6 +41,7 @@ class FieldFactors {
   };
 
   void Collect(const std::vector<View>& tables, int64_t row);
+  void Fetch(const std::vector<View>& tables, int64_t row) const;
   void AddSeveral(const View& view, uint32_t begin, uint32_t end);
   float PairsWithin(const Several& s) const;
   void SpreadGradient(const Several& s, float g) const;

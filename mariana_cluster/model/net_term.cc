@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "common/base/error.h"
-
 namespace mariana {
 
 NetTerm::NetTerm(const NetSpec& spec, const std::vector<ClickTable>& tables, Pooling pooling,
@@ -30,10 +28,6 @@ NetTerm::NetTerm(const NetSpec& spec, const std::vector<ClickTable>& tables, Poo
   net.train = options.train;
   net.input_gradient = options.train && embedded_ > 0;
   net_ = Net::Build(spec, net);
-  if (net_->output_shape().elements() != 1) {
-    throw Fail(ExitCode::kUsage, "net.layers: the last layer must have one output, a logit, not ",
-               net_->output_shape().elements());
-  }
   net_->Initialize(options.seed);
   input_ = Tensor(options.device, options.compute, Shape{options.max_rows, columns_});
   row_.resize(static_cast<size_t>(columns_));

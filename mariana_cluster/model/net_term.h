@@ -23,7 +23,7 @@ class NetTerm {
     int64_t at, size;
   };
 
-  // Throws Error(kUsage) as Net::Build does, and when the net has not one output.
+  // Throws Error(kUsage) as Net::Build does; the net has one output.
   NetTerm(const NetSpec& spec, const std::vector<ClickTable>& tables, Pooling pooling,
           const RowPlan& plan, const ClickModel::Options& options);
 

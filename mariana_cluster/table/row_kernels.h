@@ -33,8 +33,8 @@ struct RowKernels {
   const char* isa;  // "avx512"
   // values[i * width ...] = the weights of rows[i].
   void (*gather)(const RowBatchArgs& args, float* values);
-  // Updates rows[i] with gradients[i * width ...], from the first to the last. `rate` multiplies
-  // the learning rate of all optimizers but FTRL.
+  // Updates rows[i] with gradients[i * width ...]. `rate` multiplies the learning rate of all
+  // optimizers but FTRL. No row may come twice: of its two updates one could be lost.
   void (*apply)(const RowBatchArgs& args, const float* gradients, float rate);
 };
 

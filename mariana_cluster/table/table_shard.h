@@ -81,8 +81,8 @@ class TableShard {
 
   // Weights of rows, [n, layout().width].
   void Gather(char* const* rows, int64_t n, float* values) const;
-  // One optimizer step of each row, in order, with gradients [n, layout().width]. `rate`
-  // multiplies the learning rate of all optimizers but FTRL.
+  // One optimizer step of each row with gradients [n, layout().width]; no row may come twice.
+  // `rate` multiplies the learning rate of all optimizers but FTRL.
   void Apply(char* const* rows, int64_t n, const float* gradients, float rate = 1) const;
 
   // The age of rows: those that Apply updates carry the stamp that holds at the time.

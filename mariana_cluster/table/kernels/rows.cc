@@ -13,8 +13,9 @@ namespace {
 using row_math::FtrlWeight;
 using row_math::Penalized;
 
-constexpr int64_t kAhead = 48;  // rows fetched before their use
 constexpr int kLine = 64;
+// Fetched before their use: so many rows, of wide rows so many lines.
+constexpr int64_t kRowsAhead = 48, kLinesAhead = 96, kLeastRowsAhead = 4;
 
 template <int kWidth>  // 0: as the part says
 struct Width {
@@ -150,18 +151,47 @@ template <class F>
 }
 
 // ---- many rows
-[[gnu::always_inline]] inline void Fetch(const RowBatchArgs& a, int64_t i, int lines, bool write) {
-  if (i >= a.n) return;
-  const auto row = reinterpret_cast<uintptr_t>(a.rows[i]);  // null is fine: a hint, no access
-  for (int l = 0; l < lines; ++l) {
-    const void* line = reinterpret_cast<const void*>(row + static_cast<uintptr_t>(l * kLine));
-    if (write) {
-      __builtin_prefetch(line, 1);
-    } else {
-      __builtin_prefetch(line, 0);
+// Bytes of a row from its begin to the last that a read or an update needs: weights come before
+// the state of their part.
+int BytesUsed(const RowLayout& layout, bool write) {
+  if (write) return layout.stride;
+  const LayoutPart& last = layout.part[layout.parts - 1];
+  return last.offset + 4 * (last.type == RowOptimizer::kFtrl ? last.floats : last.width);
+}
+
+class Fetcher {
+ public:
+  Fetcher(const RowBatchArgs& a, bool write)
+      : a_(a),
+        lines_((BytesUsed(*a.layout, write) + kLine - 1) / kLine),
+        write_(write),
+        ahead_(kLinesAhead / lines_ > kRowsAhead        ? kRowsAhead
+               : kLinesAhead / lines_ < kLeastRowsAhead ? kLeastRowsAhead
+                                                        : kLinesAhead / lines_) {
+    for (int64_t i = 0; i < ahead_; ++i) Fetch(i);
+  }
+  // When row i is used.
+  [[gnu::always_inline]] void Pass(int64_t i) const { Fetch(i + ahead_); }
+
+ private:
+  [[gnu::always_inline]] void Fetch(int64_t i) const {
+    if (i >= a_.n) return;
+    const auto row = reinterpret_cast<uintptr_t>(a_.rows[i]);  // null is fine: a hint, no access
+    for (int l = 0; l < lines_; ++l) {
+      const void* line = reinterpret_cast<const void*>(row + static_cast<uintptr_t>(l * kLine));
+      if (write_) {
+        __builtin_prefetch(line, 1);
+      } else {
+        __builtin_prefetch(line, 0);
+      }
     }
   }
-}
+
+  const RowBatchArgs& a_;
+  const int lines_;
+  const bool write_;
+  const int64_t ahead_;
+};
 
 [[gnu::always_inline]] inline void Prepare(const RowBatchArgs& a, char* row) {
   if (a.layout->header_bytes != 4) return;
@@ -177,16 +207,75 @@ template <class F>
 // Each row in turn, its successors fetched: f(i, row).
 template <class F>
 [[gnu::always_inline]] inline void Each(const RowBatchArgs& a, bool write, const F& f) {
-  const int lines = (a.layout->stride + kLine - 1) / kLine;
-  for (int64_t i = 0; i < kAhead; ++i) Fetch(a, i, lines, write);
+  const Fetcher fetcher(a, write);
   for (int64_t i = 0; i < a.n; ++i) {
-    Fetch(a, i + kAhead, lines, write);
+    fetcher.Pass(i);
     f(i, a.rows[i]);
+  }
+}
+
+// ---- rows of one FTRL weight (a linear model's): many rows make a vector
+constexpr int64_t kRows = 16;
+
+[[gnu::always_inline]] inline bool IsOneFtrlWeight(const RowLayout& layout) {
+  return layout.parts == 1 && layout.part[0].type == RowOptimizer::kFtrl && layout.width == 1;
+}
+
+// f(first, count, z, n) for so many rows at a time, whose z and n are copied to and, where f
+// returns true, back from; a row that is not there has zeros.
+template <class F>
+[[gnu::always_inline]] inline void EachFtrlBlock(const RowBatchArgs& a, const LayoutPart& p,
+                                                 bool write, const F& f) {
+  const Fetcher fetcher(a, write);
+  for (int64_t first = 0; first < a.n; first += kRows) {
+    const int64_t count = a.n - first < kRows ? a.n - first : kRows;
+    alignas(kLine) float z[kRows] = {}, n[kRows] = {};
+    float none[2] = {};
+    float* at[kRows];
+    for (int64_t k = 0; k < count; ++k) {
+      fetcher.Pass(first + k);
+      char* row = a.rows[first + k];
+      at[k] = row == nullptr ? none : FloatsOf(p, row);
+      z[k] = at[k][0];
+      n[k] = at[k][1];
+    }
+    f(first, count, z, n);
+    if (!write) continue;
+    for (int64_t k = 0; k < count; ++k) {
+      if (at[k] == none) continue;
+      at[k][0] = z[k];
+      at[k][1] = n[k];
+    }
+  }
+}
+
+void GatherFtrl(const RowBatchArgs& a, float* values) {
+  const LayoutPart p = a.layout->part[0];
+  EachFtrlBlock(a, p, false, [&](int64_t first, int64_t count, const float* z, const float* n) {
+    float w[kRows];
+#pragma GCC ivdep
+    for (int64_t k = 0; k < kRows; ++k) w[k] = FtrlWeight(p, z[k], n[k]);
+    std::memcpy(values + first, w, count * sizeof(float));
+  });
+}
+
+void ApplyFtrl(const RowBatchArgs& a, const float* gradients) {
+  const LayoutPart p = a.layout->part[0];
+  EachFtrlBlock(a, p, true, [&](int64_t first, int64_t count, float* z, float* n) {
+    float g[kRows] = {};
+    std::memcpy(g, gradients + first, count * sizeof(float));
+#pragma GCC ivdep
+    for (int64_t k = 0; k < kRows; ++k) row_math::Ftrl(p, g[k], &z[k], &n[k]);
+  });
+  if (a.layout->header_bytes != 12) return;
+  for (int64_t i = 0; i < a.n; ++i) {
+    if (a.rows[i] != nullptr) std::memcpy(a.rows[i] + 8, &a.stamp, 4);
   }
 }
 
 void Gather(const RowBatchArgs& a, float* values) {
   const RowLayout& layout = *a.layout;
+  if (IsOneFtrlWeight(layout) && layout.header_bytes != 4) return GatherFtrl(a, values);
   const auto zeros = [&](int64_t i) {
     std::memset(values + i * layout.width, 0, layout.width * sizeof(float));
   };
@@ -215,6 +304,7 @@ void Gather(const RowBatchArgs& a, float* values) {
 
 void Apply(const RowBatchArgs& a, const float* gradients, float rate) {
   const RowLayout& layout = *a.layout;
+  if (IsOneFtrlWeight(layout) && layout.header_bytes != 4) return ApplyFtrl(a, gradients);
   const auto stamp = [&](char* row) {
     if (layout.header_bytes != 12) return;
     std::memcpy(row + 8, &a.stamp, 4);
