@@ -46,9 +46,9 @@ class GzipSource : public ByteSource {
     }
   }
   ~GzipSource() override { gzclose_r(file_); }
-  int64_t stored_position() const override { return gzoffset(file_); }
 
  private:
+  int64_t stored() const override { return gzoffset(file_); }
   size_t Fill(char* to, size_t n) override {
     const unsigned chunk = static_cast<unsigned>(std::min<size_t>(n, 1 << 20));
     const int got = gzread(file_, to, chunk);

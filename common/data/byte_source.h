@@ -35,14 +35,18 @@ class ByteSource {
 
   // Where the next byte is: its offset in the (uncompressed) file.
   int64_t position() const { return filled_ - static_cast<int64_t>(end_ - begin_); }
-  // How much of the file as it is stored has been used: of the compressed bytes, where it is.
-  virtual int64_t stored_position() const { return position(); }
+  // Bytes of the file for each byte of what it holds, so far: 1 where nothing is compressed.
+  double stored_ratio() const {
+    return filled_ > 0 ? static_cast<double>(stored()) / static_cast<double>(filled_) : 1;
+  }
   // Bytes left, or -1 where that is not known (gzip, commands).
   int64_t remaining() const { return size_ < 0 ? -1 : size_ - position(); }
 
  protected:
   ByteSource(size_t buffer_bytes, int64_t start, int64_t size)
       : buffer_(buffer_bytes, '\0'), filled_(start), size_(size) {}
+  // Bytes of the file that went into all that Fill gave.
+  virtual int64_t stored() const { return filled_; }
   // Up to n (> 0) bytes; 0 at the end.
   virtual size_t Fill(char* to, size_t n) = 0;
 

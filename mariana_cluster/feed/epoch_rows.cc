@@ -20,7 +20,6 @@ void EpochRows::Start(int64_t epoch, int64_t first_batch) {
 }
 
 bool EpochRows::Next(const std::function<bool()>& stopping, RowBatch* batch) {
-  batch->Clear();
   if (!opened_) Open(stopping);
   if (!from_cache_) return NextFromText(stopping, batch);
   return reader_ != nullptr &&
@@ -76,6 +75,7 @@ bool EpochRows::NextChunk() {
 }
 
 bool EpochRows::NextFromText(const std::function<bool()>& stopping, RowBatch* batch) {
+  batch->Clear();
   while (batch->rows < options_.batch_size && text_ != nullptr) {
     if (at_ == chunk_.rows) {
       if (stopping()) return false;

@@ -8,7 +8,7 @@
 namespace mariana {
 namespace {
 
-constexpr int64_t kPlaces = 64, kPlaceBytes = 1 << 14, kWholeFiles = 8, kWholeBytes = 1 << 17;
+constexpr int64_t kPlaces = 64, kPlaceBytes = 1 << 14, kWholeFiles = 8, kWholeBytes = 1 << 20;
 
 // What a sample holds, and what it stands for.
 struct Sample {
@@ -49,9 +49,7 @@ class Sampler {
     }
     if (chunk_.size == 0) return;  // one line and no end
     sample->rows += static_cast<double>(Parse());
-    sample->bytes += static_cast<double>(source->stored_position()) *
-                     static_cast<double>(std::min(got, chunk_.size)) /
-                     static_cast<double>(source->position());
+    sample->bytes += static_cast<double>(std::min(got, chunk_.size)) * source->stored_ratio();
   }
 
  private:

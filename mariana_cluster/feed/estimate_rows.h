@@ -10,8 +10,8 @@
 
 namespace mariana {
 
-// Rows that a pass over `part` takes, from about 1 MB of text: 64 places evenly spread over plain
-// files, the beginnings of up to 8 compressed ones. A pure function of the files, the shards and
+// Rows that a pass over `part` takes, from 1 MB of text in 64 places evenly spread over plain
+// files, and the first MB of up to 8 compressed ones. A pure function of the files, the shards and
 // the plan; exact where it reads everything. -1 where a stream is among the files. Throws as
 // opening the files does.
 int64_t EstimateRows(const RowPlan& plan, const RowFiles& files,

@@ -26,9 +26,10 @@ class InlineRows : public TextRows {
   }
 
   bool Next(RowBatch* batch) override {
-    batch->Clear();
+    batch->Reuse();
     while (batch->rows == 0) {
       if (!read_.Time(StageMeter::kBusy, [&] { return NextChunk(); })) {
+        batch->Clear();
         in_.bad->Check(true);
         return false;
       }

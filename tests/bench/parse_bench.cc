@@ -65,7 +65,7 @@ void BenchFormat(const std::string& format, const std::string& path, double seco
     const double start = Cpu();
     features = rows = 0;
     for (const TextChunk& chunk : chunks.all) {
-      batch.Clear();
+      batch.Reuse();
       parser->Parse(chunk, &batch);
       features += static_cast<double>(batch.key.size());
       rows += static_cast<double>(batch.rows);
@@ -91,7 +91,7 @@ void BenchCache(const std::string& path, int key_bytes, double seconds) {
   RowBatch batch;
   double packing = 0;
   for (const TextChunk& chunk : ReadChunks(files).all) {
-    batch.Clear();
+    batch.Reuse();
     parser->Parse(chunk, &batch);
     const double start = Cpu();
     cache.Add(batch);
@@ -127,7 +127,7 @@ int main(int argc, char** argv) {
   const double seconds = argc > 3 ? atof(argv[3]) : 3;
   try {
     if (what == "cache") {
-      for (const int bytes : {8, 4}) mariana::BenchCache(argv[2], bytes, seconds);
+      for (const int bytes : {8, 4, 3}) mariana::BenchCache(argv[2], bytes, seconds);
     } else {
       mariana::BenchFormat(what, argv[2], seconds);
     }

@@ -67,7 +67,7 @@ class CriteoParser : public RowParser {
 
   [[gnu::always_inline]] static inline ColumnText ColumnOf(const RowLine& line, int c) {
     const uint32_t begin = line.at[c - 1] + 1;
-    return {line.text + begin, std::min(line.at[c], line.end) - begin};
+    return {line.text + begin, line.at[c] - begin};
   }
 
   // What is wrong with a line that has a value that is not hexadecimal.

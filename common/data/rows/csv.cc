@@ -37,7 +37,7 @@ class CsvParser : public RowParser {
     if (line.count + 1 != columns_) return WrongCount(line.count + 1, what);
     const auto column = [&line](int c) {
       const uint32_t begin = line.at[c - 1] + 1;
-      return ColumnText{line.text + begin, std::min(line.at[c], line.end) - begin};
+      return ColumnText{line.text + begin, line.at[c] - begin};
     };
     return Finish(column, marks, what);
   }

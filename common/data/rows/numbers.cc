@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace mariana {
@@ -40,6 +41,56 @@ bool ParseAnyReal(const char* p, size_t n, float* value) {
 }
 
 }  // namespace
+
+namespace {
+
+using U64x4 = uint64_t __attribute__((vector_size(32)));
+using U32x4 = uint32_t __attribute__((vector_size(16)));
+using U32x8 = uint32_t __attribute__((vector_size(32)));
+using U16x16 = uint16_t __attribute__((vector_size(32)));
+using I32x8 = int32_t __attribute__((vector_size(32)));
+using F32x8 = float __attribute__((vector_size(32)));
+
+template <class V>
+V LoadVector(const void* p) {
+  V v;
+  std::memcpy(&v, p, sizeof(V));
+  return v;
+}
+
+// ParseDigits8 of four words, in the low half of each lane; what is no digit leaves bits in *bad.
+inline U64x4 ParseDigits8(U64x4 word, U64x4 n, U64x4* bad) {
+  const U64x4 cut = (32 - 4 * n) & 63;
+  U64x4 v = (word ^ 0x3030303030303030ull) << cut << cut;
+  *bad |= ((v + 0x7676767676767676ull) | v) & 0x8080808080808080ull;
+  v = ((v << 3) + (v << 1) + (v >> 8)) & 0x00FF00FF00FF00FFull;
+  v = (reinterpret_cast<U64x4>(reinterpret_cast<U16x16>(v) * 100) + (v >> 16)) &
+      0x0000FFFF0000FFFFull;
+  return reinterpret_cast<U64x4>(reinterpret_cast<U32x8>(v) * 10000) + (v >> 32);
+}
+
+}  // namespace
+
+bool ParseDigits(const uint64_t* words, const uint32_t* lengths, size_t n, float* numbers) {
+  static_assert(kNumberPad == 8);
+  U64x4 bad{};
+  for (size_t i = 0; i < n; i += 8) {
+    U64x4 digits[2];
+    for (int half = 0; half < 2; ++half) {
+      const auto length = __builtin_convertvector(LoadVector<U32x4>(lengths + i + 4 * half), U64x4);
+      bad |= reinterpret_cast<U64x4>(length > 8);
+      digits[half] = ParseDigits8(LoadVector<U64x4>(words + i + 4 * half), length, &bad);
+    }
+    const auto low = reinterpret_cast<I32x8>(digits[0]), high = reinterpret_cast<I32x8>(digits[1]);
+    const I32x8 whole = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+    const F32x8 value = __builtin_convertvector(whole, F32x8);
+    // All bits set make a NaN.
+    const auto empty = LoadVector<I32x8>(lengths + i) == 0;
+    const I32x8 result = reinterpret_cast<I32x8>(value) | empty;
+    std::memcpy(numbers + i, &result, sizeof(result));
+  }
+  return (bad[0] | bad[1] | bad[2] | bad[3]) == 0;
+}
 
 bool ParseWhole(const char* p, size_t n, int64_t* value) {
   const bool minus = n > 0 && *p == '-';

@@ -21,6 +21,13 @@ inline uint64_t ParseDigits8(uint64_t word, size_t n) {
   return static_cast<uint32_t>(digits) | (bad != 0 ? uint64_t{1} << 32 : 0);
 }
 
+// Many at once: the texts of numbers, each by its first 8 bytes and its length. n is a multiple of
+// kNumberPad; values beyond what there is are left 0 with length 0.
+// numbers[i] is text i's value where it has up to 8 digits and nothing else, NaN where it is empty.
+// Returns whether all were one of these; of others the number is unspecified.
+constexpr size_t kNumberPad = 8;
+bool ParseDigits(const uint64_t* words, const uint32_t* lengths, size_t n, float* numbers);
+
 // -5, 12, +7: any number of digits that fits.
 bool ParseWhole(const char* p, size_t n, int64_t* value);
 // 1, -0.5, +3e-7, .5: decimal and finite, correctly rounded.

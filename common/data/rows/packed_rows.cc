@@ -110,6 +110,62 @@ T Load(const char* p) {
   return value;
 }
 
+// What reading a record may touch behind it.
+constexpr size_t kReadAhead = 64;
+
+using Words = uint64_t __attribute__((vector_size(32)));
+using Floats = float __attribute__((vector_size(32)));
+using Bytes8 = uint8_t __attribute__((vector_size(8)));
+using Shorts8 = uint16_t __attribute__((vector_size(16)));
+constexpr size_t kFloats = sizeof(Floats) / sizeof(float), kWords = sizeof(Words) / 8;
+
+template <class V, class T>
+void Store(const V& v, T* to) {
+  std::memcpy(to, &v, sizeof(V));
+}
+
+// Whole vectors at a time: what they write too much the next ones overwrite.
+template <int kBytes>
+void ReadKeys(const char* from, size_t n, uint64_t* to) {
+  if (kBytes == 8) {
+    for (size_t i = 0; i < n; i += kWords) Store(Load<Words>(from + 8 * i), to + i);
+    return;
+  }
+  for (size_t i = 0; i < n; i += kWords) {
+    const char* p = from + i * kBytes;
+    const Words four{Load<uint64_t>(p), Load<uint64_t>(p + kBytes), Load<uint64_t>(p + 2 * kBytes),
+                     Load<uint64_t>(p + 3 * kBytes)};
+    Store(four << (64 - 8 * kBytes), to + i);
+  }
+}
+
+constexpr void (*kReadKeys[9])(const char*, size_t, uint64_t*) = {
+    nullptr,     ReadKeys<1>, ReadKeys<2>, ReadKeys<3>, ReadKeys<4>,
+    ReadKeys<5>, ReadKeys<6>, ReadKeys<7>, ReadKeys<8>};
+
+// The places of the bits of a byte, in order.
+struct BitPlaces {
+  uint8_t of[256][8] = {};
+  constexpr BitPlaces() {
+    for (int byte = 0; byte < 256; ++byte) {
+      for (int bit = 0, n = 0; bit < 8; ++bit) {
+        if ((byte >> bit & 1) != 0) of[byte][n++] = static_cast<uint8_t>(bit);
+      }
+    }
+  }
+};
+constexpr BitPlaces kBitPlaces;
+
+// The numbers of the bits of a mask. Returns how many.
+uint16_t* ReadBits(uint64_t mask, uint16_t first, uint16_t* to) {
+  for (; mask != 0; mask >>= 8, first = static_cast<uint16_t>(first + 8)) {
+    const auto places = Load<Bytes8>(reinterpret_cast<const char*>(kBitPlaces.of[mask & 255]));
+    Store(__builtin_convertvector(places, Shorts8) + first, to);
+    to += __builtin_popcountll(mask & 255);
+  }
+  return to;
+}
+
 }  // namespace
 
 std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, int fields,
@@ -150,7 +206,7 @@ std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, in
     offsets[r + 1] = static_cast<uint32_t>(out.size() - records_at);
   }
   std::memcpy(out.bytes()->data() + offsets_at, offsets.data(), 4 * (rows + 1));
-  out.bytes()->resize(out.size() + 8);
+  out.bytes()->resize(out.size() + kReadAhead);
   return std::move(*out.bytes());
 }
 
@@ -179,6 +235,8 @@ PackedRows::PackedRows(const char* block) {
   dense_ = take(true, 4 * rows * header.dense_columns);
   offsets_ = reinterpret_cast<const uint32_t*>(take(true, 4 * (rows + 1)));
   records_ = p;
+  read_keys_ = kReadKeys[key_bytes_];
+  if (words == 1) SetRanges();
 }
 
 void PackedRows::MakeRoom(size_t rows, RowBatch* batch) const {
@@ -187,8 +245,8 @@ void PackedRows::MakeRoom(size_t rows, RowBatch* batch) const {
   batch->begin.resize(rows + 1);
   batch->dense_columns = dense_columns_;
   batch->dense.resize(rows * static_cast<size_t>(dense_columns_));
-  if (group_ != nullptr) batch->group.resize(rows);
-  if (id_ != nullptr) batch->id.resize(rows);
+  batch->group.resize(group_ != nullptr ? rows : 0);
+  batch->id.resize(id_ != nullptr ? rows : 0);
 }
 
 void PackedRows::ReadMarks(int64_t r, size_t to, RowBatch* batch) const {
@@ -202,37 +260,60 @@ void PackedRows::ReadMarks(int64_t r, size_t to, RowBatch* batch) const {
   }
 }
 
-void PackedRows::ReadKeys(const char* p, size_t n, uint64_t* to) const {
-  if (n == 0) return;  // `to` may be null
-  if (key_bytes_ == 8) {
-    std::memcpy(to, p, 8 * n);
-    return;
+// Cuts the fields of a record with one mask into ranges.
+void PackedRows::SetRanges() {
+  uint64_t left = ~uint64_t{0};
+  for (uint64_t stored = valued_[0]; left != 0;) {
+    Range range{left, 0};
+    if (stored != 0) {
+      const int begin = __builtin_ctzll(stored);
+      const uint64_t from = ~uint64_t{0} << begin, behind = ~stored & from;
+      const uint64_t end = behind == 0 ? 0 : ~uint64_t{0} << __builtin_ctzll(behind);
+      range = {left & ~from, from & ~end};
+      left = end;
+      stored &= end;
+    } else {
+      left = 0;
+    }
+    ranges_.push_back(range);
   }
-  const int shift = 64 - 8 * key_bytes_;
-  for (size_t i = 0; i < n; ++i, p += key_bytes_) to[i] = Load<uint64_t>(p) << shift;
 }
 
 size_t PackedRows::ReadRecord(const char* p, uint64_t* key, uint16_t* field, float* value) const {
-  size_t n = 0;
+  uint16_t* end = field;
   for (int w = 0; w < mask_words_; ++w) {
-    n += static_cast<size_t>(__builtin_popcountll(Load<uint64_t>(p + 8 * w)));
+    end = ReadBits(Load<uint64_t>(p + 8 * w), static_cast<uint16_t>(64 * w), end);
   }
+  const auto n = static_cast<size_t>(end - field);
   const char* keys = p + 8 * mask_words_;
-  ReadKeys(keys, n, key);
-  const char* values = keys + static_cast<size_t>(key_bytes_) * n;
+  read_keys_(keys, n, key);
+  ReadValues(p, keys + static_cast<size_t>(key_bytes_) * n, value);
+  return n;
+}
+
+void PackedRows::ReadValues(const char* mask, const char* stored, float* value) const {
+  if (mask_words_ == 1) {
+    const auto there = Load<uint64_t>(mask);
+    for (const Range& range : ranges_) {
+      const auto ones = static_cast<size_t>(__builtin_popcountll(there & range.ones));
+      for (size_t i = 0; i < ones; i += kFloats) Store(Floats{} + 1.0f, value + i);
+      value += ones;
+      const auto own = static_cast<size_t>(__builtin_popcountll(there & range.stored));
+      for (size_t i = 0; i < own; i += kFloats) Store(Load<Floats>(stored + 4 * i), value + i);
+      value += own;
+      stored += 4 * own;
+    }
+    return;
+  }
   for (int w = 0; w < mask_words_; ++w) {
     const uint64_t valued = valued_[static_cast<size_t>(w)];
-    for (uint64_t left = Load<uint64_t>(p + 8 * w); left != 0; left &= left - 1) {
-      const int bit = __builtin_ctzll(left);
-      *field++ = static_cast<uint16_t>(64 * w + bit);
-      const bool stored = (valued >> bit & 1) != 0;
-      // Reads (8 bytes follow a block), uses and advances without a branch.
-      const auto v = Load<float>(values);
-      *value++ = stored ? v : 1;
-      values += stored ? 4 : 0;
+    for (uint64_t left = Load<uint64_t>(mask + 8 * w); left != 0; left &= left - 1) {
+      const bool own = (valued >> __builtin_ctzll(left) & 1) != 0;
+      const auto v = Load<float>(stored);
+      *value++ = own ? v : 1;
+      stored += own ? 4 : 0;
     }
   }
-  return n;
 }
 
 size_t PackedRows::ReadRepeating(const char* p, uint64_t* key, uint16_t* field,
@@ -240,7 +321,7 @@ size_t PackedRows::ReadRepeating(const char* p, uint64_t* key, uint16_t* field,
   const size_t n = Load<uint32_t>(p);
   p += 4;
   std::memcpy(field, p, 2 * n);
-  ReadKeys(p + 2 * n, n, key);
+  read_keys_(p + 2 * n, n, key);
   std::memcpy(value, p + 2 * n + static_cast<size_t>(key_bytes_) * n, 4 * n);
   return n;
 }

@@ -28,14 +28,17 @@ std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, in
 
 class PackedRows {
  public:
+  static constexpr size_t kSlack = 16;
+
   PackedRows() = default;
-  // A block that PackRows made; it must outlive this and have 8 readable bytes behind it.
+  // A block that PackRows made, all of it; it must outlive this.
   explicit PackedRows(const char* block);
 
   int64_t rows() const { return rows_; }
   // Features of a row at most.
   size_t most_features() const { return most_features_; }
-  // Writes the features of row r, and returns how many.
+  // Writes the features of row r, and returns how many. Up to kSlack values behind them may be
+  // written, too.
   size_t ReadFeatures(int64_t r, uint64_t* key, uint16_t* field, float* value) const {
     const char* record = records_ + offsets_[r];
     return repeats_ ? ReadRepeating(record, key, field, value)
@@ -54,9 +57,16 @@ class PackedRows {
   }
 
  private:
+  // Fields that follow each other: first those whose value is 1, then those that have theirs
+  // stored.
+  struct Range {
+    uint64_t ones, stored;  // a bit per field
+  };
+
   size_t ReadRecord(const char* p, uint64_t* key, uint16_t* field, float* value) const;
   size_t ReadRepeating(const char* p, uint64_t* key, uint16_t* field, float* value) const;
-  void ReadKeys(const char* p, size_t n, uint64_t* to) const;
+  void ReadValues(const char* mask, const char* stored, float* value) const;
+  void SetRanges();
 
   int64_t rows_ = 0, dense_columns_ = 0;
   size_t most_features_ = 0;
@@ -66,6 +76,8 @@ class PackedRows {
   const char *dense_ = nullptr, *records_ = nullptr;
   const uint32_t* offsets_ = nullptr;
   std::vector<uint64_t> valued_;  // a bit per field whose values are stored
+  std::vector<Range> ranges_;     // of up to 64 fields; the last one's `stored` is empty
+  void (*read_keys_)(const char* from, size_t n, uint64_t* to) = nullptr;
 };
 
 }  // namespace mariana

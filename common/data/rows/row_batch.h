@@ -24,6 +24,9 @@ struct RowBatch {
   std::vector<uint64_t> group;  // [rows] or empty: hash of the field that GAUC groups by
   std::vector<uint64_t> id;     // [rows] or empty: hash of the id that joined features go by
 
+  // Empties it for those who set every size themselves (RowParser, SampleCache): the vectors keep
+  // their lengths until then, so that nothing is filled with zeros first.
+  void Reuse() { rows = 0; }
   void Clear() {
     rows = 0;
     label.clear();

@@ -31,12 +31,13 @@ class RowEncoder {
   void BeginRow(size_t extra) {
     used_ = row_begin_;
     const size_t most = most_features_ + extra;
-    if (used_ + most > capacity_) GrowFeatures(most);
+    if (used_ + most > capacity_) SetCapacity(used_ + most + capacity_ / 2);
     if (rows_ == row_capacity_) GrowRows(2 * rows_ + 64);
     if (has_crosses_) ForgetCrossed();
   }
 
   // The row's numbers as they stand in the text, by FieldPlan.number; kMissing until set.
+  // There is room for as many as NumberPlan pads them to.
   float* numbers() { return raw_.data(); }
   void ClearNumbers() {
     for (float& x : raw_) x = kMissing;
@@ -64,10 +65,12 @@ class RowEncoder {
   void Cross(uint16_t field, uint64_t value_hash, float value) {
     crossed_[field].push_back({value_hash, value});
   }
+  // A number as it is after CookNumbers; kMissing stays so.
+  float cooked(int number) const { return cooked_[static_cast<size_t>(number)]; }
   // The sparse features of a numeric field.
   void Number(const FieldPlan& plan, uint16_t field);
   // The crosses. False when one has too many combinations; its name is in *what.
-  bool AddCrosses(std::string* what);
+  bool AddCrosses(std::string* what) { return !has_crosses_ || AddAllCrosses(what); }
 
   void EndRow(float label, float weight, uint64_t group, uint64_t id) {
     batch_->label[rows_] = label;
@@ -87,9 +90,10 @@ class RowEncoder {
     float value;
   };
 
-  void GrowFeatures(size_t more);
+  void SetCapacity(size_t features);
   void GrowRows(size_t rows);
   void ForgetCrossed();
+  bool AddAllCrosses(std::string* what);
   bool AddCross(const CrossPlan& cross);
 
   const RowPlan* plan_;
@@ -103,6 +107,7 @@ class RowEncoder {
   size_t rows_ = 0, row_capacity_ = 0;
   std::vector<float> raw_, cooked_;  // by number
   std::vector<int> dense_number_;    // by dense column
+  bool dense_in_order_ = true;       // column c is number c
   std::vector<float> dense_missing_;
   std::vector<std::vector<Value>> crossed_;  // by field
 };

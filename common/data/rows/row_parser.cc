@@ -60,7 +60,7 @@ void RowParser::Parse(const TextChunk& chunk, RowBatch* batch) {
 size_t RowParser::ParseSlice(const TextChunk& chunk, size_t begin, size_t n, bool last) {
   const char* text = chunk.text.data() + begin;
   FindDelimiters(UsableScans().front(), delimiters_, text, n, &positions_);
-  const uint32_t* at = positions_.delimiters();
+  uint32_t* at = positions_.delimiters();
   const bool header = skips_header_ && chunk.offset == 0;
   uint32_t first = 0;  // of the line's delimiters
   for (size_t i = 0; i < positions_.lines; ++i) {
@@ -75,10 +75,13 @@ size_t RowParser::ParseSlice(const TextChunk& chunk, size_t begin, size_t n, boo
     }
     const uint32_t line_break = positions_.line_end[end];
     line.count = line_break - first;
-    line.end = at[line_break];
+    const uint32_t text_end = at[line_break];
+    line.end = text_end;
     if (line.end > line.begin && text[line.end - 1] == '\r') --line.end;
     if (line.end > line.begin && !(header && lines_ == 0)) {
+      at[line_break] = line.end;
       Row(line, chunk.offset + static_cast<int64_t>(begin + line.begin), lines_);
+      at[line_break] = text_end;
     }
     lines_ += static_cast<int64_t>(end - i) + 1;
     first = line_break + 1;

@@ -23,7 +23,7 @@ namespace mariana {
 // A line and where its delimiters are; offsets into `text`.
 struct RowLine {
   const char* text;
-  const uint32_t* at;  // [count] delimiters inside, then the line break; at[-1] + 1 is its begin
+  const uint32_t* at;  // [count] delimiters inside, then the line's end; at[-1] + 1 is its begin
   uint32_t count;
   uint32_t begin, end;  // without the line break, \n or \r\n
 };

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/data/rows/key_hash.h"
+#include "common/data/rows/numbers.h"
 #include "common/data/rows/row_spec.h"
 
 namespace mariana {
@@ -36,7 +37,6 @@ struct CrossPlan {
 };
 
 // Transforms of all numeric fields, by FieldPlan.number; padded to a multiple of kNumberPad.
-constexpr size_t kNumberPad = 8;
 struct NumberPlan {
   std::vector<uint32_t> log;        // all bits set: take the logarithm; else 0
   std::vector<float> shift, scale;  // then (x - shift) * scale

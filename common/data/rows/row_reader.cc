@@ -108,7 +108,7 @@ void RowReader::Parse(StageMeter* meter) {
     if (ticket < 0) break;
     BatchPtr batch = Spare(&spare_batches_);
     meter->Time(StageMeter::kBusy, [&] {
-      batch->Clear();
+      batch->Reuse();
       parser->Parse(*chunk, batch.get());
       bad_->Check(false);
     });

@@ -14,12 +14,13 @@ namespace {
 // How far ahead of the row that is read its successors are fetched.
 constexpr size_t kOffsetsAhead = 16, kRowsAhead = 8;
 
-// A uniform permutation under a seed (Fisher-Yates). The multiply-shift's bias is below 2^-32.
+// A uniform permutation under a seed (Fisher-Yates; wyrand's steps). The bias of the multiply-shift
+// is below 2^-32.
 void Permute(uint64_t seed, std::vector<uint32_t>* items) {
   for (size_t i = items->size(); i > 1; --i) {
-    const uint64_t bits = Mix(seed ^ i, kHashSecret[1] ^ (seed >> 32));
-    const auto j =
-        static_cast<size_t>(static_cast<unsigned __int128>(Mix(bits, kHashSecret[2])) * i >> 64);
+    seed += kHashSecret[0];
+    const uint64_t bits = Mix(seed, seed ^ kHashSecret[1]);
+    const auto j = static_cast<size_t>(static_cast<unsigned __int128>(bits) * i >> 64);
     std::swap((*items)[i - 1], (*items)[j]);
   }
 }
@@ -135,14 +136,16 @@ bool SampleCache::Reader::NextWindow() {
 }
 
 void SampleCache::Reader::ReadRows(size_t rows, RowBatch* batch) {
-  size_t most = 0, used = batch->key.size();
+  size_t most = 0;
+  size_t used = batch->rows == 0 ? 0 : batch->begin[static_cast<size_t>(batch->rows)];
   for (const PackedRows& block : window_) most = std::max(most, block.most_features());
-  const size_t room = used + rows * most;
+  const size_t room = std::max(used + rows * most + PackedRows::kSlack, batch->key.size());
   batch->key.resize(room);
   batch->field.resize(room);
   batch->value.resize(room);
   auto to = static_cast<size_t>(batch->rows);
   window_.front().MakeRoom(to + rows, batch);
+  batch->begin[to] = static_cast<uint32_t>(used);
   for (const size_t stop = next_ + rows; next_ < stop; ++next_, ++to) {
     if (next_ + kOffsetsAhead < end_) {
       At(rows_[next_ + kOffsetsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchOffset(r); });
@@ -164,7 +167,7 @@ void SampleCache::Reader::ReadRows(size_t rows, RowBatch* batch) {
 }
 
 bool SampleCache::Reader::Next(int64_t rows, RowBatch* batch) {
-  batch->Clear();
+  batch->Reuse();
   while (batch->rows < rows) {
     if (next_ == end_) {
       if (NextWindow()) continue;
@@ -172,6 +175,7 @@ bool SampleCache::Reader::Next(int64_t rows, RowBatch* batch) {
     }
     ReadRows(std::min(static_cast<size_t>(rows - batch->rows), end_ - next_), batch);
   }
+  if (batch->rows == 0) batch->Clear();
   return batch->rows > 0;
 }
 

@@ -25,7 +25,7 @@ struct Positions {
   size_t count = 0, lines = 0;     // how many of them are valid
 
   // delimiters()[-1] + 1 is the beginning of the text.
-  const uint32_t* delimiters() const { return at.data() + 1; }
+  uint32_t* delimiters() { return at.data() + 1; }
 };
 
 // Returns how many delimiters were found. `text` must have 64 readable bytes behind it, at and

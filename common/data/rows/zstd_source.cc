@@ -18,11 +18,11 @@ class ZstdSource : public ByteSource {
     ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, 27);
   }
   ~ZstdSource() override { ZSTD_freeDStream(stream_); }
-  int64_t stored_position() const override {
-    return file_->position() - static_cast<int64_t>(in_.size - in_.pos);
-  }
 
  private:
+  int64_t stored() const override {
+    return file_->position() - static_cast<int64_t>(in_.size - in_.pos);
+  }
   size_t Fill(char* to, size_t n) override {
     ZSTD_outBuffer out{to, n, 0};
     while (out.pos == 0) {

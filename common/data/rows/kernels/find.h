@@ -12,6 +12,7 @@ namespace mariana {
 namespace {
 
 constexpr size_t kBlock = 64;
+constexpr size_t kAhead = 16 * kBlock;  // fetched: what comes after a slice, too
 
 // Of a block of 64 bytes: bit i is byte i. `line` is a part of `any`.
 struct BlockMasks {
@@ -34,25 +35,32 @@ struct BlockMasks {
   return out + count;
 }
 
-// masks(p) gives the BlockMasks of the 64 bytes at p.
-template <class Masks>
-[[gnu::always_inline]] inline size_t Find(const Masks& masks, const char* text, size_t n,
-                                          uint32_t* at, uint32_t* line_end, size_t* lines) {
+// masks(p) gives the BlockMasks of the 64 bytes at p; emit is as Emit.
+template <class Masks, class Emitter>
+[[gnu::always_inline]] inline size_t Find(const Masks& masks, const Emitter& emit, const char* text,
+                                          size_t n, uint32_t* at, uint32_t* line_end,
+                                          size_t* lines) {
   uint32_t* next = at;
   uint32_t* next_line = line_end;
   for (size_t begin = 0; begin < n; begin += kBlock) {
+    __builtin_prefetch(text + begin + kAhead);
     BlockMasks m = masks(text + begin);
     if (n - begin < kBlock) {
       const uint64_t inside = (uint64_t{1} << (n - begin)) - 1;
       m.any &= inside;
       m.line &= inside;
     }
-    for (uint64_t line = m.line; line != 0; line &= line - 1) {
+    const auto end_line = [&](uint64_t line) {
       const uint64_t before = m.any & ((line & -line) - 1);
-      *next_line++ =
+      *next_line =
           static_cast<uint32_t>(next - at) + static_cast<uint32_t>(__builtin_popcountll(before));
-    }
-    next = Emit(m.any, static_cast<uint32_t>(begin), next);
+      next_line += line != 0;
+      return line & (line - 1);
+    };
+    // Whether a line ends in the block nobody can predict; that two do is rare.
+    uint64_t line = end_line(m.line);
+    while (line != 0) line = end_line(line);
+    next = emit(m.any, static_cast<uint32_t>(begin), next);
   }
   *lines = static_cast<size_t>(next_line - line_end);
   return static_cast<size_t>(next - at);

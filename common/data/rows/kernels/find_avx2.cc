@@ -24,7 +24,7 @@ size_t FindAvx2(const Delimiters& d, const char* text, size_t n, uint32_t* at, u
     return BlockMasks{in_line | Equal(low, high, c0) | Equal(low, high, c1) | Equal(low, high, c2),
                       in_line};
   };
-  return Find(masks, text, n, at, line_end, lines);
+  return Find(masks, Emit, text, n, at, line_end, lines);
 }
 
 }  // namespace mariana

@@ -15,7 +15,7 @@ size_t FindPlain(const Delimiters& d, const char* text, size_t n, uint32_t* at, 
     }
     return m;
   };
-  return Find(masks, text, n, at, line_end, lines);
+  return Find(masks, Emit, text, n, at, line_end, lines);
 }
 
 }  // namespace mariana

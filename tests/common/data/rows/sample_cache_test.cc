@@ -166,7 +166,7 @@ TEST_CASE("several readers share a pass out evenly, each row once") {
   CHECK(Sorted(ids) == ReadAll(cache, 4, false).id);
 }
 
-TEST_CASE("keys cut to fewer bytes keep their lowest") {
+TEST_CASE("keys cut to fewer bytes keep their first") {
   const Scratch scratch;
   SampleCache::Options options = SmallBlocks(scratch);
   const auto kind = GENERATE(Kind::kPlain, Kind::kRepeats);
@@ -175,7 +175,7 @@ TEST_CASE("keys cut to fewer bytes keep their lowest") {
   RowBatch all = MakeRows(0, 100, kind);
   cache.Add(all);
   cache.Seal();
-  for (uint64_t& k : all.key) k &= (uint64_t{1} << 40) - 1;
+  for (uint64_t& k : all.key) k &= ~uint64_t{0} << 24;
   CheckEqual(ReadAll(cache, 0, false), all);
 }
 
