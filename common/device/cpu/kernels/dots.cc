@@ -123,8 +123,8 @@ void TurnOut(const float* turned, int64_t rows, int64_t cols, float* y) {
     of_row[p] = Before(number[p], s.vectors);
   }
   for (int64_t j = 0; j < i; ++j) {
-    const float* column = dy + Before(j, s.vectors) * kWidth;
-    add(j, [&](int p) { return column + number[p] * kWidth; });
+    const int64_t column = Before(j, s.vectors);
+    add(j, [&](int p) { return dy + (column + number[p]) * kWidth; });
   }
   for (int64_t j = i; j < end; ++j) {
     add(j, [&](int p) {
