@@ -49,6 +49,7 @@ class Crew {
   Board* board() { return agent_.board(); }
   bool stopping() { return agent_.board()->stop_signal() != 0; }
   double CpuSeconds() const { return agent_.CpuSeconds(); }
+  int64_t MemoryBytes() const { return agent_.MemoryBytes(); }
 
  private:
   // An answer of kind[m] from every member m of [first, last).

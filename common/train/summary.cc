@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -83,7 +84,7 @@ std::string RenderSummary(const Summary& s) {
                {"samples", s.samples},
                {"samples_per_second", s.samples_per_second},
                {"wall_seconds", s.wall_seconds},
-               {"peak_memory_bytes", PeakMemoryBytes()},
+               {"peak_memory_bytes", std::max(s.peak_memory_bytes, PeakMemoryBytes())},
                {"stage_seconds", s.stage_seconds},
                {"final", s.final},
                {"best", best},

@@ -23,6 +23,7 @@ struct Summary {
   int64_t samples = 0;
   double samples_per_second = 0;
   double wall_seconds = 0;
+  int64_t peak_memory_bytes = 0;  // at least this much, where other processes take part
   std::map<std::string, double> stage_seconds;  // "data", "forward", "save" ...
   std::map<std::string, double> final;          // metric -> value at the end
   std::map<std::string, double> best;           // metric -> value at best_step

@@ -13,7 +13,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <optional>
 #include <utility>
 
@@ -61,6 +63,16 @@ bool IsCrash(int signal) {
 std::string SignalName(int signal) {
   const char* name = sigabbrev_np(signal);
   return StrCat("signal ", signal, name == nullptr ? "" : StrCat(" (SIG", name, ")"));
+}
+
+// Pages that several processes map count in part for each of them.
+int64_t ProportionalBytes(pid_t pid) {
+  std::ifstream rollup(StrCat("/proc/", pid, "/smaps_rollup"));
+  std::string line;
+  while (std::getline(rollup, line)) {
+    if (line.rfind("Pss:", 0) == 0) return std::strtoll(line.c_str() + 4, nullptr, 10) << 10;
+  }
+  return 0;  // it has just ended
 }
 
 }  // namespace
@@ -150,6 +162,14 @@ double Agent::CpuSeconds() const {
     if (clock_gettime(clock, &t) == 0) sum += seconds(t, static_cast<double>(t.tv_nsec));
   }
   return sum;
+}
+
+int64_t Agent::MemoryBytes() const {
+  int64_t bytes = ProportionalBytes(getpid());
+  for (const auto& m : members_) {
+    if (m->running) bytes += ProportionalBytes(m->pid);
+  }
+  return bytes;
 }
 
 bool Agent::Send(int member, const Message& message) {

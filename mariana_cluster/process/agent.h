@@ -57,6 +57,8 @@ class Agent {
   int running() const;  // how many
   // CPU time of all members so far.
   double CpuSeconds() const;
+  // Resident memory of the agent and all members now; what they share counts once.
+  int64_t MemoryBytes() const;
 
   // False when the member is gone; Next will tell why.
   bool Send(int member, const Message& message);
