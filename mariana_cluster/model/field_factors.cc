@@ -40,13 +40,14 @@ FieldFactors::FieldFactors(std::vector<int32_t> numbers, int64_t size, bool norm
       normalise_(normalise),
       kernels_(&UsableClickKernels().front()) {}
 
-// A row's factors are some 25 KB, which were last used by other rows: they are on their way while
-// the row before them is computed.
+// A row's factors are some 25 KB, a batch's more than the second cache. So they are on their way
+// while the row before is computed, and the forward pass begins with the last row, whose weights
+// were gathered last, and ends where the backward pass begins.
 void FieldFactors::Fetch(const std::vector<View>& tables, int64_t row) const {
   constexpr int64_t kLine = 16;  // floats
   for (const View& view : tables) {
     const TermView& t = view.term;
-    if (row >= t.rows) return;
+    if (row < 0 || row >= t.rows) return;
     for (uint32_t i = t.begin[row]; i < t.begin[row + 1]; ++i) {
       const float* v = WeightsOf(view, i);
       for (int64_t j = 0; j < width_; j += kLine) __builtin_prefetch(v + j);
@@ -123,9 +124,9 @@ void FieldFactors::SpreadGradient(const Several& s, float g) const {
 
 void FieldFactors::Forward(const std::vector<View>& tables, float* logits) {
   if (tables.empty()) return;
-  for (int64_t r = 0; r < tables[0].term.rows; ++r) {
+  for (int64_t r = tables[0].term.rows - 1; r >= 0; --r) {
     Collect(tables, r);
-    Fetch(tables, r + 1);
+    Fetch(tables, r - 1);
     float sum = kernels_->ffm(groups_.data(), static_cast<int64_t>(groups_.size()), size_);
     for (const Several& s : several_) sum += PairsWithin(s);
     logits[r] += scale_ * sum;
