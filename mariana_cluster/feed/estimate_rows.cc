@@ -8,7 +8,7 @@
 namespace mariana {
 namespace {
 
-constexpr int64_t kPlaces = 64, kPlaceBytes = 1 << 14, kWholeFiles = 8, kWholeBytes = 1 << 20;
+constexpr int64_t kPlaces = 256, kPlaceBytes = 1 << 12, kWholeFiles = 8, kWholeBytes = 1 << 20;
 
 // What a sample holds, and what it stands for.
 struct Sample {
@@ -80,7 +80,8 @@ double PlainRows(const std::vector<RowPiece>& pieces, Sampler* sampler) {
       sample.bytes += static_cast<double>(end - begin);
     };
     if (all) read(p.begin, p.end);
-    const auto at = [&] { return bytes / kPlaces * place + p.begin - before; };
+    // In the middle of what it stands for: shards of equal size do not cut it off.
+    const auto at = [&] { return bytes * (2 * place + 1) / (2 * kPlaces) + p.begin - before; };
     for (; !all && place < kPlaces && at() < p.end; ++place) {
       read(at(), std::min(p.end, at() + kPlaceBytes));
     }

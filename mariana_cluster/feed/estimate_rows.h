@@ -10,7 +10,7 @@
 
 namespace mariana {
 
-// Rows that a pass over `part` takes, from 1 MB of text in 64 places evenly spread over plain
+// Rows that a pass over `part` takes, from 1 MB of text in 256 places evenly spread over plain
 // files, and the first MB of up to 8 compressed ones. A pure function of the files, the shards and
 // the plan; exact where it reads everything. -1 where a stream is among the files. Throws as
 // opening the files does.

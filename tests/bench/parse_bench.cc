@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -87,31 +88,35 @@ void BenchCache(const std::string& path, int key_bytes, double seconds) {
   options.memory_bytes = int64_t{8} << 30;
   options.fields = static_cast<int>(plan.FieldNames().size());
   options.key_bytes = key_bytes;
-  SampleCache cache(options);
-  RowBatch batch;
-  double packing = 0;
+  std::vector<RowBatch> batches;
   for (const TextChunk& chunk : ReadChunks(files).all) {
-    batch.Reuse();
-    parser->Parse(chunk, &batch);
-    const double start = Cpu();
-    cache.Add(batch);
-    packing += Cpu() - start;
+    batches.emplace_back();
+    parser->Parse(chunk, &batches.back());
   }
-  cache.Seal();
+  std::unique_ptr<SampleCache> cache;
+  double packing = 0;
+  for (const double begin = Cpu(); Cpu() - begin < seconds;) {
+    cache = std::make_unique<SampleCache>(options);
+    const double start = Cpu();
+    for (const RowBatch& b : batches) cache->Add(b);
+    cache->Seal();
+    packing = std::max(packing, 1 / (Cpu() - start));
+  }
+  RowBatch batch;
   double best = 0;
   int64_t epoch = 0;
   for (const double begin = Cpu(); Cpu() - begin < seconds; ++epoch) {
     const double start = Cpu();
-    const auto reader = cache.Read(epoch, true);
+    const auto reader = cache->Read(epoch, true);
     while (reader->Next(256, &batch)) {
     }
     best = std::max(best, 1 / (Cpu() - start));
   }
-  const auto rows = static_cast<double>(cache.rows());
+  const auto rows = static_cast<double>(cache->rows());
   printf(
       "cache    keys of %d bytes: %.0f bytes a row; packs %.2f M rows/s, reads %.2f M rows/s "
       "shuffled\n",
-      key_bytes, static_cast<double>(cache.memory_bytes()) / rows, rows / packing * 1e-6,
+      key_bytes, static_cast<double>(cache->memory_bytes()) / rows, rows * packing * 1e-6,
       rows * best * 1e-6);
 }
 

@@ -100,12 +100,14 @@ void Consume(Format* format, std::string_view text) {
   }
   if (whole.rows == 0) return;
   const int fields = static_cast<int>(format->plan->FieldNames().size());
-  const std::vector<char> packed = PackRows(whole, 0, whole.rows, fields, 8);
+  std::vector<char> packed;
+  packed.resize(PackRows(whole, 0, whole.rows, fields, 8, &packed));
+  packed.shrink_to_fit();
   const PackedRows rows(packed.data());
   const size_t features = whole.key.size();
-  std::vector<uint64_t> key(features + 1);
-  std::vector<uint16_t> field(features + 1);
-  std::vector<float> value(features + 1);
+  std::vector<uint64_t> key(features + PackedRows::kSlack);
+  std::vector<uint16_t> field(features + PackedRows::kSlack);
+  std::vector<float> value(features + PackedRows::kSlack);
   size_t used = 0;
   for (int64_t r = 0; r < rows.rows(); ++r) {
     used += rows.ReadFeatures(r, &key[used], &field[used], &value[used]);

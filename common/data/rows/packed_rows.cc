@@ -17,91 +17,48 @@ struct Header {
   bool repeats, weights, groups, ids;
 };
 
-class Writer {
- public:
-  template <class T>
-  void Put(const T* values, size_t n) {
-    const char* p = reinterpret_cast<const char*>(values);
-    bytes_.insert(bytes_.end(), p, p + n * sizeof(T));
-  }
-  void Align(size_t to) {
-    while (bytes_.size() % to != 0) bytes_.push_back(0);
-  }
-  size_t size() const { return bytes_.size(); }
-  std::vector<char>* bytes() { return &bytes_; }
+size_t MaskWords(uint32_t fields) { return (fields + 63) / 64; }
 
- private:
-  std::vector<char> bytes_;
+// What comes before a record's features.
+struct MarksLayout {
+  int weight = -1, group = -1, id = -1, dense = 0, bytes = 0;
+  explicit MarksLayout(const Header& header) {
+    const auto take = [this](bool there, size_t size) {
+      const int at = bytes;
+      bytes += there ? static_cast<int>(size) : 0;
+      return there ? at : -1;
+    };
+    take(true, sizeof(float));  // the label
+    weight = take(header.weights, sizeof(float));
+    group = take(header.groups, sizeof(uint64_t));
+    id = take(header.ids, sizeof(uint64_t));
+    dense = take(true, sizeof(float) * header.dense_columns);
+  }
 };
 
-bool FieldsRepeat(const RowBatch& batch, int64_t begin, int64_t end) {
-  for (int64_t r = begin; r < end; ++r) {
-    const auto at = static_cast<size_t>(r);
-    for (uint32_t i = batch.begin[at] + 1; i < batch.begin[at + 1]; ++i) {
-      if (batch.field[i] <= batch.field[i - 1]) return true;
-    }
+// Whether any row has fields in another order than ascending, each once.
+bool FieldsRepeat(const RowBatch& batch, size_t begin, size_t end) {
+  const uint32_t first = batch.begin[begin], last = batch.begin[end];
+  const uint16_t* field = batch.field.data();
+  int64_t falls = 0;
+  for (uint32_t i = first + 1; i < last; ++i) falls += field[i] <= field[i - 1];
+  // Where a row with features begins they may fall.
+  for (size_t r = begin + 1; r < end; ++r) {
+    const uint32_t i = batch.begin[r];
+    falls -= i > first && i < batch.begin[r + 1] && field[i] <= field[i - 1];
   }
-  return false;
+  return falls > 0;
 }
 
 // A bit per field that has another value than 1 somewhere.
-std::vector<uint64_t> ValuedFields(const RowBatch& batch, int64_t begin, int64_t end,
-                                   size_t words) {
+std::vector<uint64_t> ValuedFields(const RowBatch& batch, size_t begin, size_t end, size_t words) {
   std::vector<uint64_t> valued(words, 0);
-  const uint32_t last = batch.begin[static_cast<size_t>(end)];
-  for (uint32_t i = batch.begin[static_cast<size_t>(begin)]; i < last; ++i) {
+  const uint32_t last = batch.begin[end];
+  for (uint32_t i = batch.begin[begin]; i < last; ++i) {
     valued[batch.field[i] / 64] |= uint64_t{batch.value[i] != 1} << (batch.field[i] % 64);
   }
   return valued;
 }
-
-bool Has(const std::vector<uint64_t>& bits, size_t i) {
-  return (bits[i / 64] >> (i % 64) & 1) != 0;
-}
-
-size_t MaskWords(uint32_t fields) { return (fields + 63) / 64; }
-
-// Records one after the other, each a row's features.
-class RecordWriter {
- public:
-  RecordWriter(const RowBatch& batch, const Header& header, std::vector<uint64_t> valued)
-      : batch_(batch), header_(header), valued_(std::move(valued)), mask_(valued_.size()) {}
-
-  void Put(uint32_t begin, uint32_t end, Writer* out) {
-    const uint32_t n = end - begin;
-    if (header_.repeats) {
-      out->Put(&n, 1);
-      out->Put(&batch_.field[begin], n);
-    } else {
-      std::fill(mask_.begin(), mask_.end(), 0);
-      for (uint32_t i = begin; i < end; ++i) {
-        mask_[batch_.field[i] / 64] |= uint64_t{1} << (batch_.field[i] % 64);
-      }
-      out->Put(mask_.data(), mask_.size());
-    }
-    if (header_.key_bytes == 8) {
-      out->Put(batch_.key.data() + begin, n);
-    } else {
-      for (uint32_t i = begin; i < end; ++i) {
-        const uint64_t first = batch_.key[i] >> (64 - 8 * header_.key_bytes);
-        out->Put(reinterpret_cast<const char*>(&first), header_.key_bytes);
-      }
-    }
-    if (header_.repeats) {
-      out->Put(batch_.value.data() + begin, n);
-    } else {
-      for (uint32_t i = begin; i < end; ++i) {
-        if (Has(valued_, batch_.field[i])) out->Put(&batch_.value[i], 1);
-      }
-    }
-  }
-
- private:
-  const RowBatch& batch_;
-  const Header header_;
-  const std::vector<uint64_t> valued_;
-  std::vector<uint64_t> mask_;
-};
 
 template <class T>
 T Load(const char* p) {
@@ -166,48 +123,116 @@ uint16_t* ReadBits(uint64_t mask, uint16_t first, uint16_t* to) {
   return to;
 }
 
+template <class T>
+char* Put(const T& value, char* to) {
+  std::memcpy(to, &value, sizeof(T));
+  return to + sizeof(T);
+}
+
+// Writes records. Up to 8 bytes behind each may be written, too.
+class RecordWriter {
+ public:
+  RecordWriter(const RowBatch& batch, const Header& header, std::vector<uint64_t> valued)
+      : batch_(batch), header_(header), valued_(std::move(valued)), mask_(valued_.size()) {}
+
+  char* Put(size_t row, char* to) {
+    to = PutMarks(row, to);
+    const uint32_t begin = batch_.begin[row], end = batch_.begin[row + 1];
+    return header_.repeats ? PutRepeating(begin, end, to) : PutFields(begin, end, to);
+  }
+
+ private:
+  char* PutMarks(size_t row, char* to) const {
+    to = mariana::Put(batch_.label[row], to);
+    if (header_.weights) to = mariana::Put(batch_.weight[row], to);
+    if (header_.groups) to = mariana::Put(batch_.group[row], to);
+    if (header_.ids) to = mariana::Put(batch_.id[row], to);
+    const size_t columns = header_.dense_columns;
+    const float* dense = batch_.dense.data() + row * columns;
+    for (size_t c = 0; c < columns; ++c) to = mariana::Put(dense[c], to);
+    return to;
+  }
+
+  char* PutKeys(uint32_t begin, uint32_t end, char* to) const {
+    const int bytes = header_.key_bytes, shift = 64 - 8 * bytes;
+    const uint64_t* key = batch_.key.data();
+    for (uint32_t i = begin; i < end; ++i, to += bytes) mariana::Put(key[i] >> shift, to);
+    return to;
+  }
+
+  char* PutFields(uint32_t begin, uint32_t end, char* to) {
+    const uint16_t* field = batch_.field.data();
+    const float* value = batch_.value.data();
+    if (mask_.size() == 1) {
+      uint64_t mask = 0;
+      for (uint32_t i = begin; i < end; ++i) mask |= uint64_t{1} << field[i];
+      mask_[0] = mask;
+    } else {
+      std::fill(mask_.begin(), mask_.end(), 0);
+      for (uint32_t i = begin; i < end; ++i) mask_[field[i] / 64] |= uint64_t{1} << field[i] % 64;
+    }
+    for (const uint64_t word : mask_) to = mariana::Put(word, to);
+    to = PutKeys(begin, end, to);
+    const uint64_t* valued = valued_.data();
+    for (uint32_t i = begin; i < end; ++i) {
+      mariana::Put(value[i], to);
+      to += 4 * (valued[field[i] / 64] >> field[i] % 64 & 1);
+    }
+    return to;
+  }
+
+  char* PutRepeating(uint32_t begin, uint32_t end, char* to) const {
+    to = mariana::Put(end - begin, to);
+    for (uint32_t i = begin; i < end; ++i) to = mariana::Put(batch_.field[i], to);
+    to = PutKeys(begin, end, to);
+    for (uint32_t i = begin; i < end; ++i) to = mariana::Put(batch_.value[i], to);
+    return to;
+  }
+
+  const RowBatch& batch_;
+  const Header header_;
+  const std::vector<uint64_t> valued_;
+  std::vector<uint64_t> mask_;
+};
+
 }  // namespace
 
-std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, int fields,
-                           int key_bytes) {
-  const auto first = static_cast<size_t>(begin), rows = static_cast<size_t>(end - begin);
+size_t PackRows(const RowBatch& batch, int64_t begin, int64_t end, int fields, int key_bytes,
+                std::vector<char>* block) {
+  const auto first = static_cast<size_t>(begin), last = static_cast<size_t>(end);
+  const size_t rows = last - first;
   Header header{};
   header.rows = static_cast<uint32_t>(rows);
   header.dense_columns = static_cast<uint32_t>(batch.dense_columns);
   header.fields = static_cast<uint32_t>(fields);
   header.key_bytes = static_cast<uint8_t>(key_bytes);
-  for (size_t r = first; r < first + rows; ++r) {
+  for (size_t r = first; r < last; ++r) {
     header.most_features = std::max(header.most_features, batch.begin[r + 1] - batch.begin[r]);
   }
-  header.repeats = FieldsRepeat(batch, begin, end);
+  header.repeats = FieldsRepeat(batch, first, last);
   header.weights = std::any_of(batch.weight.begin() + begin, batch.weight.begin() + end,
                                [](float w) { return w != 1; });
   header.groups = !batch.group.empty();
   header.ids = !batch.id.empty();
-  const auto valued = ValuedFields(batch, begin, end, MaskWords(header.fields));
-  Writer out;
-  out.bytes()->reserve(rows * 64 + 10 * (batch.begin[first + rows] - batch.begin[first]));
-  out.Put(&header, 1);
-  out.Align(8);
-  out.Put(valued.data(), valued.size());
-  if (header.groups) out.Put(&batch.group[first], rows);
-  if (header.ids) out.Put(&batch.id[first], rows);
-  out.Put(&batch.label[first], rows);
-  if (header.weights) out.Put(&batch.weight[first], rows);
-  out.Put(batch.dense.data() + first * header.dense_columns, rows * header.dense_columns);
-  const size_t offsets_at = out.size();
-  std::vector<uint32_t> offsets(rows + 1, 0);
-  out.Put(offsets.data(), rows + 1);
-  const size_t records_at = out.size();
+  const size_t words = MaskWords(header.fields);
+  const auto valued = ValuedFields(batch, first, last, words);
+  const size_t offsets_at = sizeof(Header) + 8 * words, records_at = offsets_at + 4 * (rows + 1);
+  const size_t features = batch.begin[last] - batch.begin[first];
+  const size_t of_row = static_cast<size_t>(MarksLayout(header).bytes) + 8 * words + 4;
+  const size_t most = records_at + rows * of_row + features * (8 + 2 + 4) + kReadAhead;
+  if (block->size() < most) block->resize(most);
+  char* const out = block->data();
+  std::memcpy(out, &header, sizeof(Header));
+  if (words > 0) std::memcpy(out + sizeof(Header), valued.data(), 8 * words);
   RecordWriter records(batch, header, valued);
-  for (size_t r = 0; r < rows; ++r) {
-    records.Put(batch.begin[first + r], batch.begin[first + r + 1], &out);
-    CHECK_LT(out.size() - records_at, UINT32_MAX) << "rows of a block exceed 4 GiB";
-    offsets[r + 1] = static_cast<uint32_t>(out.size() - records_at);
+  char* to = out + records_at;
+  for (size_t r = first; r <= last; ++r) {
+    CHECK_LT(to - out, INT64_C(1) << 32) << "rows of a block exceed 4 GiB";
+    mariana::Put(static_cast<uint32_t>(to - out - records_at), out + offsets_at + 4 * (r - first));
+    if (r < last) to = records.Put(r, to);
   }
-  std::memcpy(out.bytes()->data() + offsets_at, offsets.data(), 4 * (rows + 1));
-  out.bytes()->resize(out.size() + kReadAhead);
-  return std::move(*out.bytes());
+  std::memset(to, 0, kReadAhead);
+  return static_cast<size_t>(to - out) + kReadAhead;
 }
 
 PackedRows::PackedRows(const char* block) {
@@ -219,22 +244,18 @@ PackedRows::PackedRows(const char* block) {
   most_features_ = header.most_features;
   mask_words_ = static_cast<int>(words);
   repeats_ = header.repeats;
-  const char* p = block + (sizeof(Header) + 7) / 8 * 8;
+  const MarksLayout marks(header);
+  weight_at_ = marks.weight;
+  group_at_ = marks.group;
+  id_at_ = marks.id;
+  dense_at_ = marks.dense;
+  marks_bytes_ = marks.bytes;
   valued_.resize(words);
-  std::memcpy(valued_.data(), p, 8 * words);
-  const auto take = [&](bool there, size_t bytes) {
-    const char* begin = there ? p : nullptr;
-    p += there ? bytes : 0;
-    return begin;
-  };
-  take(true, 8 * words);
-  group_ = take(header.groups, 8 * rows);
-  id_ = take(header.ids, 8 * rows);
-  label_ = take(true, 4 * rows);
-  weight_ = take(header.weights, 4 * rows);
-  dense_ = take(true, 4 * rows * header.dense_columns);
-  offsets_ = reinterpret_cast<const uint32_t*>(take(true, 4 * (rows + 1)));
-  records_ = p;
+  const char* p = block + sizeof(Header);
+  if (words > 0) std::memcpy(valued_.data(), p, 8 * words);
+  p += 8 * words;
+  offsets_ = reinterpret_cast<const uint32_t*>(p);
+  records_ = p + 4 * (rows + 1);
   read_keys_ = kReadKeys[key_bytes_];
   if (words == 1) SetRanges();
 }
@@ -245,18 +266,27 @@ void PackedRows::MakeRoom(size_t rows, RowBatch* batch) const {
   batch->begin.resize(rows + 1);
   batch->dense_columns = dense_columns_;
   batch->dense.resize(rows * static_cast<size_t>(dense_columns_));
-  batch->group.resize(group_ != nullptr ? rows : 0);
-  batch->id.resize(id_ != nullptr ? rows : 0);
+  batch->group.resize(group_at_ >= 0 ? rows : 0);
+  batch->id.resize(id_at_ >= 0 ? rows : 0);
 }
 
 void PackedRows::ReadMarks(int64_t r, size_t to, RowBatch* batch) const {
-  batch->label[to] = Load<float>(label_ + 4 * r);
-  batch->weight[to] = weight_ != nullptr ? Load<float>(weight_ + 4 * r) : 1;
-  if (group_ != nullptr) batch->group[to] = Load<uint64_t>(group_ + 8 * r);
-  if (id_ != nullptr) batch->id[to] = Load<uint64_t>(id_ + 8 * r);
+  const char* record = records_ + offsets_[r];
+  batch->label[to] = Load<float>(record);
+  batch->weight[to] = weight_at_ >= 0 ? Load<float>(record + weight_at_) : 1;
+  if (group_at_ >= 0) batch->group[to] = Load<uint64_t>(record + group_at_);
+  if (id_at_ >= 0) batch->id[to] = Load<uint64_t>(record + id_at_);
   const auto columns = static_cast<size_t>(dense_columns_);
-  if (columns > 0) {
-    std::memcpy(&batch->dense[to * columns], dense_ + 4 * dense_columns_ * r, 4 * columns);
+  const char* dense = record + dense_at_;
+  float* out = batch->dense.data() + to * columns;
+  if (columns < kFloats) {
+    for (size_t c = 0; c < columns; ++c) out[c] = Load<float>(dense + 4 * c);
+    return;
+  }
+  // Whole vectors; the last one overlaps the one before.
+  for (size_t c = 0; c < columns; c += kFloats) {
+    const size_t at = std::min(c, columns - kFloats);
+    Store(Load<Floats>(dense + 4 * at), out + at);
   }
 }
 

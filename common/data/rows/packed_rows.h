@@ -2,9 +2,10 @@
 // without the others. A row of 39 categorical features takes 8 bytes for each and 16 for the rest
 // (Criteo's text: 270); with key_bytes 4 half of that.
 //
-// Layout (native byte order: a block never leaves the process): a header; label [rows]; weight
-// [rows] unless all are 1; group, id [rows] where there are any; dense [rows, columns]; the offset
-// of each record, and their end; records. A record is
+// Layout (native byte order: a block never leaves the process): a header; the offset of each
+// record, and their end; records, each all that a row has, so that a row in random order costs one
+// place in memory: label; weight unless all are 1; group, id where there are any; dense [columns];
+// then
 //   a bit per field that has a feature, keys of key_bytes each, values of those fields that have
 //   other values than 1 in this block; or, where a field repeats in a row,
 //   the number of features, their fields, keys, values of all.
@@ -23,8 +24,9 @@ namespace mariana {
 
 // rows [begin, end) of a batch; fields are below `fields`. Of a key its first key_bytes
 // bytes are kept, the rest reads as zeros.
-std::vector<char> PackRows(const RowBatch& batch, int64_t begin, int64_t end, int fields,
-                           int key_bytes);
+// The block is the first bytes of *block, as many as are returned; reuse it: it keeps its memory.
+size_t PackRows(const RowBatch& batch, int64_t begin, int64_t end, int fields, int key_bytes,
+                std::vector<char>* block);
 
 class PackedRows {
  public:
@@ -40,7 +42,7 @@ class PackedRows {
   // Writes the features of row r, and returns how many. Up to kSlack values behind them may be
   // written, too.
   size_t ReadFeatures(int64_t r, uint64_t* key, uint16_t* field, float* value) const {
-    const char* record = records_ + offsets_[r];
+    const char* record = records_ + offsets_[r] + marks_bytes_;
     return repeats_ ? ReadRepeating(record, key, field, value)
                     : ReadRecord(record, key, field, value);
   }
@@ -48,11 +50,12 @@ class PackedRows {
   void ReadMarks(int64_t r, size_t to, RowBatch* batch) const;
   // Sizes all but features for so many rows of what this block holds.
   void MakeRoom(size_t rows, RowBatch* batch) const;
-  void PrefetchOffset(int64_t r) const { __builtin_prefetch(offsets_ + r); }
+  // kLevel: 3 the first-level cache, 2 the second.
+  template <int kLevel>
   void PrefetchRow(int64_t r) const {
     for (const char *p = records_ + offsets_[r], *end = records_ + offsets_[r + 1]; p < end;
          p += 64) {
-      __builtin_prefetch(p);
+      __builtin_prefetch(p, 0, kLevel);
     }
   }
 
@@ -72,8 +75,9 @@ class PackedRows {
   size_t most_features_ = 0;
   int key_bytes_ = 8, mask_words_ = 0;
   bool repeats_ = false;
-  const char *label_ = nullptr, *weight_ = nullptr, *group_ = nullptr, *id_ = nullptr;
-  const char *dense_ = nullptr, *records_ = nullptr;
+  // Where in a record its marks are; -1: nowhere.
+  int weight_at_ = -1, group_at_ = -1, id_at_ = -1, dense_at_ = 0, marks_bytes_ = 0;
+  const char* records_ = nullptr;
   const uint32_t* offsets_ = nullptr;
   std::vector<uint64_t> valued_;  // a bit per field whose values are stored
   std::vector<Range> ranges_;     // of up to 64 fields; the last one's `stored` is empty

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "common/base/random.h"
@@ -11,17 +12,21 @@
 namespace mariana {
 namespace {
 
-// How far ahead of the row that is read its successors are fetched.
-constexpr size_t kOffsetsAhead = 16, kRowsAhead = 8;
+// Rows that stay together until they are mixed with those of other pieces, and how many are mixed:
+// a quarter of a megabyte of Criteo's, as two such lots and what is made of them share a
+// second-level cache. They are fetched, piece by piece, while those before are given out.
+constexpr size_t kPiece = 32, kMixed = 1024;
+// Rows to the one that is fetched from the second-level cache.
+constexpr size_t kAhead = 4;
 
 // A uniform permutation under a seed (Fisher-Yates; wyrand's steps). The bias of the multiply-shift
 // is below 2^-32.
-void Permute(uint64_t seed, std::vector<uint32_t>* items) {
-  for (size_t i = items->size(); i > 1; --i) {
+void Permute(uint64_t seed, uint32_t* items, size_t n) {
+  for (size_t i = n; i > 1; --i) {
     seed += kHashSecret[0];
     const uint64_t bits = Mix(seed, seed ^ kHashSecret[1]);
     const auto j = static_cast<size_t>(static_cast<unsigned __int128>(bits) * i >> 64);
-    std::swap((*items)[i - 1], (*items)[j]);
+    std::swap(items[i - 1], items[j]);
   }
 }
 
@@ -44,12 +49,12 @@ void SampleCache::Add(const RowBatch& batch) {
   for (int64_t begin = 0; begin < batch.rows;) {
     const int64_t end = std::min(batch.rows, begin + block_rows() - pending_.rows);
     if (end - begin == block_rows()) {
-      Keep(PackRows(batch, begin, end, options_.fields, options_.key_bytes));
+      Keep(batch, begin, end);
     } else {
       AppendRows(batch, begin, end, &pending_);
     }
     if (pending_.rows == block_rows()) {
-      Keep(PackRows(pending_, 0, pending_.rows, options_.fields, options_.key_bytes));
+      Keep(pending_, 0, pending_.rows);
       pending_.Clear();
     }
     begin = end;
@@ -58,23 +63,26 @@ void SampleCache::Add(const RowBatch& batch) {
 
 void SampleCache::Seal() {
   if (pending_.rows > 0) {
-    Keep(PackRows(pending_, 0, pending_.rows, options_.fields, options_.key_bytes));
+    Keep(pending_, 0, pending_.rows);
   }
   pending_ = RowBatch();
+  packed_ = std::vector<char>();
   sealed_ = true;
 }
 
-void SampleCache::Keep(std::vector<char> packed) {
+void SampleCache::Keep(const RowBatch& batch, int64_t begin, int64_t end) {
   Block block;
-  const auto bytes = static_cast<int64_t>(packed.size());
+  const size_t n = PackRows(batch, begin, end, options_.fields, options_.key_bytes, &packed_);
+  const auto bytes = static_cast<int64_t>(n);
   if (memory_bytes_ + bytes <= options_.memory_bytes) {
     memory_bytes_ += bytes;
-    packed.shrink_to_fit();
-    block.bytes = std::move(packed);
-    block.rows = PackedRows(block.bytes.data());
+    char* kept = memory_.Allocate(n);
+    std::memcpy(kept, packed_.data(), n);
+    block.rows = PackedRows(kept);
   } else {
     if (file_ == nullptr) file_ = std::make_unique<SpillFile>(options_.folder);
-    block.place = file_->Append(packed.data(), packed.size());
+    block.on_disk = true;
+    block.place = file_->Append(packed_.data(), n);
   }
   blocks_.push_back(std::move(block));
 }
@@ -94,7 +102,7 @@ SampleCache::Reader::Reader(const SampleCache* cache, int64_t epoch, bool shuffl
       readers_(readers),
       order_(cache->blocks_.size()) {
   std::iota(order_.begin(), order_.end(), 0);
-  if (shuffle_) Permute(seed_, &order_);
+  if (shuffle_) Permute(seed_, order_.data(), order_.size());
 }
 
 bool SampleCache::Reader::NextWindow() {
@@ -110,7 +118,7 @@ bool SampleCache::Reader::NextWindow() {
   int64_t rows = 0;
   for (size_t i = begin; i < end; ++i) {
     const Block& block = cache_->blocks_[order_[i]];
-    if (block.bytes.empty()) {
+    if (block.on_disk) {
       std::vector<char>& bytes = loaded_[i - begin];
       bytes.resize(block.place.bytes);
       cache_->file_->Read(block.place, bytes.data());
@@ -122,17 +130,35 @@ bool SampleCache::Reader::NextWindow() {
   }
   for (size_t i = end; i < std::min(order_.size(), end + blocks); ++i) {
     const Block& block = cache_->blocks_[order_[i]];
-    if (block.bytes.empty()) cache_->file_->WillRead(block.place);
+    if (block.on_disk) cache_->file_->WillRead(block.place);
   }
   rows_.resize(static_cast<size_t>(rows));
   std::iota(rows_.begin(), rows_.end(), 0);
-  if (shuffle_) Permute(Mix(seed_ ^ kHashSecret[0], begin ^ kHashSecret[3]), &rows_);
+  plain_ = rows_;
+  if (shuffle_) Shuffle(Mix(seed_ ^ kHashSecret[0], begin ^ kHashSecret[3]));
   const auto share = [&](int i) {
     return static_cast<size_t>(rows) * static_cast<size_t>(i) / static_cast<size_t>(readers_);
   };
   next_ = share(reader_);
   end_ = share(reader_ + 1);
   return true;
+}
+
+void SampleCache::Reader::Shuffle(uint64_t seed) {
+  const size_t n = rows_.size();
+  std::vector<uint32_t> pieces((n + kPiece - 1) / kPiece);
+  std::iota(pieces.begin(), pieces.end(), 0);
+  Permute(seed, pieces.data(), pieces.size());
+  auto to = plain_.begin();
+  for (const uint32_t piece : pieces) {
+    const size_t first = piece * kPiece, last = std::min(n, first + kPiece);
+    std::iota(to, to + static_cast<std::ptrdiff_t>(last - first), static_cast<uint32_t>(first));
+    to += static_cast<std::ptrdiff_t>(last - first);
+  }
+  rows_ = plain_;
+  for (size_t begin = 0; begin < n; begin += kMixed) {
+    Permute(Mix(seed, begin ^ kHashSecret[2]), rows_.data() + begin, std::min(kMixed, n - begin));
+  }
 }
 
 void SampleCache::Reader::ReadRows(size_t rows, RowBatch* batch) {
@@ -147,11 +173,11 @@ void SampleCache::Reader::ReadRows(size_t rows, RowBatch* batch) {
   window_.front().MakeRoom(to + rows, batch);
   batch->begin[to] = static_cast<uint32_t>(used);
   for (const size_t stop = next_ + rows; next_ < stop; ++next_, ++to) {
-    if (next_ + kOffsetsAhead < end_) {
-      At(rows_[next_ + kOffsetsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchOffset(r); });
+    if (next_ + kMixed < end_) {
+      At(plain_[next_ + kMixed], [](const PackedRows& b, int64_t r) { b.PrefetchRow<2>(r); });
     }
-    if (next_ + kRowsAhead < end_) {
-      At(rows_[next_ + kRowsAhead], [](const PackedRows& b, int64_t r) { b.PrefetchRow(r); });
+    if (next_ + kAhead < end_) {
+      At(rows_[next_ + kAhead], [](const PackedRows& b, int64_t r) { b.PrefetchRow<3>(r); });
     }
     At(rows_[next_], [&](const PackedRows& b, int64_t r) {
       used += b.ReadFeatures(r, batch->key.data() + used, batch->field.data() + used,

@@ -1,6 +1,8 @@
 // SampleCache: parsed rows kept across epochs, packed in memory and, past a limit, in a temporary
-// file. A pass gives every row once, shuffled: blocks of rows are permuted, then the rows of each
-// window of blocks. The order is a pure function of (seed, epoch) and of the rows added.
+// file. A pass gives every row once, shuffled: blocks of rows are permuted, then pieces of a few
+// rows within each window of blocks, then the rows of as many pieces as a core's cache holds: each
+// batch has rows of many places, yet memory is read in stretches. The order is a pure function of
+// (seed, epoch) and of the rows added.
 //
 // Threading: Add and Seal belong to one thread and come first; then any number of Readers, each on
 // its own thread.
@@ -11,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/data/rows/arena.h"
 #include "common/data/rows/packed_rows.h"
 #include "common/data/rows/row_batch.h"
 #include "common/data/rows/spill_file.h"
@@ -24,8 +27,8 @@ class SampleCache {
     std::string folder = "/tmp";              // for the temporary file
     int fields = 0;                           // RowPlan::FieldNames().size()
     int key_bytes = 8;    // of a key, the first: enough for the bits a hashed table looks at
-    int block_bits = 12;  // a block has 2^block_bits rows
-    int64_t window_blocks = 16;
+    int block_bits = 10;  // a block has 2^block_bits rows
+    int64_t window_blocks = 64;
     uint64_t seed = 1;
   };
   // One pass, or this reader's share of it.
@@ -47,15 +50,17 @@ class SampleCache {
 
  private:
   struct Block {
-    std::vector<char> bytes;  // empty: on disk
-    PackedRows rows;          // of bytes
+    PackedRows rows;  // in memory_
+    bool on_disk = false;
     SpillFile::Place place;
   };
   int64_t block_rows() const { return int64_t{1} << options_.block_bits; }
-  void Keep(std::vector<char> packed);
+  void Keep(const RowBatch& batch, int64_t begin, int64_t end);
 
   const Options options_;
   RowBatch pending_;
+  std::vector<char> packed_;
+  Arena memory_;
   std::vector<Block> blocks_;  // of 2^block_bits rows each, the last of fewer
   std::unique_ptr<SpillFile> file_;
   int64_t rows_ = 0, memory_bytes_ = 0;
@@ -73,6 +78,7 @@ class SampleCache::Reader {
   friend class SampleCache;
   Reader(const SampleCache* cache, int64_t epoch, bool shuffle, int reader, int readers);
   bool NextWindow();
+  void Shuffle(uint64_t seed);
   // Appends `rows` rows of the window.
   void ReadRows(size_t rows, RowBatch* batch);
   // f(block, row of the block) for a row of the window.
@@ -91,6 +97,7 @@ class SampleCache::Reader {
   std::vector<PackedRows> window_;
   std::vector<std::vector<char>> loaded_;  // blocks of the window that were on disk
   std::vector<uint32_t> rows_;             // of the window, permuted
+  std::vector<uint32_t> plain_;            // the same before they are mixed: what is fetched
   size_t next_ = 0, end_ = 0;              // this reader's, in rows_
 };
 

@@ -174,6 +174,31 @@ TEST_CASE("an epoch can be left in the middle, and so can a feed") {
   }
 }
 
+TEST_CASE("rows from the cache ask the tables for what the same rows from text do") {
+  Data data;
+  ClickModelSpec spec;
+  spec.rows.bits = 18;
+  const ClickModel model(spec, NetSpec(), data.plan, ClickModel::Options());
+  REQUIRE(KeyBytes(model.tables()) == 3);
+  const auto prepared = [&](bool cache, bool twice) {
+    ClickFeed feed(Clock::Real(), &data.plan, &data.files, data.files.Shards(1), &model,
+                   Settings(1000, 2, cache), &data.bad);
+    if (twice) ReadEpoch(&feed, 1000, 0);
+    std::vector<TableBatch> all;
+    feed.StartEpoch(0);
+    for (std::unique_ptr<ClickBatch> batch; feed.Next(&batch);) all.push_back(batch->tables.at(0));
+    return all;
+  };
+  const auto text = prepared(false, false), cached = prepared(true, true);
+  REQUIRE(text.size() == kRows / 1000);
+  REQUIRE(cached.size() == text.size());
+  for (size_t b = 0; b < text.size(); ++b) {
+    CHECK(text[b].keys.size() > 1000);
+    CHECK(text[b].keys == cached[b].keys);
+    CHECK(text[b].index == cached[b].index);
+  }
+}
+
 TEST_CASE("batches that are given back are used again") {
   Data data;
   const auto feed = data.Feed(Settings(50, 3, true));
@@ -240,6 +265,14 @@ TEST_CASE("rows are estimated from a part of the text") {
   CHECK(estimate(data.files, RowPart::kTrain) == train);
   CHECK(estimate(data.files, RowPart::kHeldOut) == Approx(25000).epsilon(0.05));
   CHECK(estimate(data.files, RowPart::kAll) == Approx(100000).epsilon(0.01));
+  // As many shards as there are places, and a short end.
+  Data last("held_out: {kind: last, fraction: 0.02}\n", 100000);
+  for (const int count : {64, 256}) {
+    CHECK(EstimateRows(last.plan, last.files, last.files.Shards(count), RowPart::kAll) ==
+          Approx(100000).epsilon(0.02));
+    CHECK(EstimateRows(last.plan, last.files, last.files.Shards(count), RowPart::kHeldOut) ==
+          Approx(2000).epsilon(0.25));
+  }
   double shards = 0;
   for (const RowShard& shard : data.files.Shards(9)) {
     shards += static_cast<double>(EstimateRows(data.plan, data.files, {shard}, RowPart::kAll));
