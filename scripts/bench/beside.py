@@ -24,8 +24,8 @@ def output_of(command):
     return shell(command, stdout=subprocess.PIPE, text=True).stdout
 
 
-def install(*packages):
-    """Python packages into .venv-bench, once."""
+def install(*packages, **kwargs):
+    """Python packages into .venv-bench, once. kwargs: subprocess.run's."""
     stamp = os.path.join(VENV, "ready")
     have = open(stamp).read().split() if os.path.exists(stamp) else None
     if have is None:
@@ -33,7 +33,7 @@ def install(*packages):
     missing = [p for p in packages if p not in (have or [])]
     if missing:
         print("installing into .venv-bench (once): " + " ".join(missing), flush=True)
-        shell([os.path.join(VENV, "bin/pip"), "install", "-q", *missing])
+        shell([os.path.join(VENV, "bin/pip"), "install", "-q", *missing], **kwargs)
         with open(stamp, "a") as f:
             f.write("".join(p + "\n" for p in missing))
 

@@ -6,7 +6,6 @@ import sys
 
 import beside
 
-os.environ.setdefault("USER", "nobody")  # xLearn names its log after it
 VW = "import sys, vowpalwabbit as v; w = v.Workspace(sys.argv[1]); w.finish()"
 XLEARN = """
 import sys, xlearn
@@ -22,6 +21,12 @@ if test:
     model.setSigmoid()
     model.predict(out + ".model", out)
 """
+
+
+def with_user():
+    """The environment with USER in it, which xLearn wants when it is built and names its log after.
+    For it alone: Bazel keeps a tree of outputs for each user."""
+    return {"USER": "nobody", **os.environ}
 
 
 def cpu_of(command, **kwargs):
@@ -99,7 +104,8 @@ class Xlearn:
 
     def run(self, epochs, test=""):
         out = os.path.join(self.scratch, "xlearn." + self.kind)
-        return cpu_of([beside.PYTHON, "-c", XLEARN, self.kind, self.train, test, out, str(epochs)])
+        return cpu_of([beside.PYTHON, "-c", XLEARN, self.kind, self.train, test, out, str(epochs)],
+                      env=with_user())
 
     def epoch(self, epochs):
         """CPU seconds of an epoch over the rows in memory."""
