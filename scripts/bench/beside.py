@@ -1,6 +1,7 @@
 """What scripts/bench/dnn, cnn and ctr share: measuring a program of ours beside a peer in one run.
-One thread compares CPU time (a busy machine disturbs it least), more threads wall time on idle cores. A shared machine's clock changes by half within minutes, so each round measures both
-sides one after the other, and a figure is the median of the rounds' ratios."""
+One thread compares CPU time (a busy machine disturbs it least), more threads wall time on idle
+cores. A shared machine's clock changes by half within minutes, so each round measures both sides
+one after the other, and a figure is the median of the rounds' ratios."""
 import argparse
 import json
 import os
