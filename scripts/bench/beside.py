@@ -1,7 +1,7 @@
-"""What scripts/bench/dnn and scripts/bench/cnn share: measuring a program of ours beside PyTorch in
-one run. One thread compares CPU time (a busy machine disturbs it least), more threads wall time on
-idle cores. A shared machine's clock changes by half within minutes, so each round measures both
-sides one after the other, and a figure is the median of the rounds' ratios."""
+"""What scripts/bench/dnn, cnn and ctr share: measuring a program of ours beside a peer in one run.
+One thread compares CPU time (a busy machine disturbs it least), more threads wall time on idle
+cores. A shared machine's clock changes by half within minutes, so each round measures both sides
+one after the other, and a figure is the median of the rounds' ratios."""
 import argparse
 import json
 import os
@@ -25,8 +25,8 @@ def output_of(command):
     return shell(command, stdout=subprocess.PIPE, text=True).stdout
 
 
-def install(*packages):
-    """Python packages into .venv-bench, once."""
+def install(*packages, **kwargs):
+    """Python packages into .venv-bench, once. kwargs: subprocess.run's."""
     stamp = os.path.join(VENV, "ready")
     have = open(stamp).read().split() if os.path.exists(stamp) else None
     if have is None:
@@ -34,7 +34,7 @@ def install(*packages):
     missing = [p for p in packages if p not in (have or [])]
     if missing:
         print("installing into .venv-bench (once): " + " ".join(missing), flush=True)
-        shell([os.path.join(VENV, "bin/pip"), "install", "-q", *missing])
+        shell([os.path.join(VENV, "bin/pip"), "install", "-q", *missing], **kwargs)
         with open(stamp, "a") as f:
             f.write("".join(p + "\n" for p in missing))
 
@@ -124,13 +124,18 @@ def machine():
     return "%s, %d cores, %s" % (model, len(os.sched_getaffinity(0)), platform.release())
 
 
-def arguments(doc):
+def parser(doc):
     parser = argparse.ArgumentParser(description=doc.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="cases, separated by commas")
-    return parser.parse_args()
+    return parser
+
+
+def arguments(doc):
+    with_cases = parser(doc)
+    with_cases.add_argument("--only", default="", help="cases, separated by commas")
+    return with_cases.parse_args()
 
 
 def write(path, results):

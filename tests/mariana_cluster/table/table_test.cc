@@ -294,7 +294,7 @@ TEST_CASE("tables go through a file exactly, into another number of shards") {
   }
   AddTo(&a, Keys(50, 5), 1);  // seen once
   const auto save = [&](const std::string& name, const std::vector<const Table*>& tables) {
-    const std::string path = scratch.path() + "/" + name;
+    std::string path = scratch.path() + "/" + name;
     for (const TablePart part : {TablePart::kModel, TablePart::kOptimizer}) {
       FileWriter out(part == TablePart::kModel ? path : path + ".optimizer");
       const float dense[2] = {1, 2};
