@@ -130,7 +130,7 @@ class BrokenData(ProgramTest):
         write(self.file("odd.txt"), "odd 1 2 3\n")
         self.words = ["data.valid.feats=" + self.file("odd.scp"),
                       "data.valid.alignments=" + self.file("odd.txt")]
-        self.refused("data.valid: frames of 39 values, those of data.train have 40")
+        self.refused("data.valid: frames of 39 values, those of the training set have 40")
 
     def test_sets_without_labels_are_refused(self):
         for key in ("data.train.alignments", "data.valid.alignments"):

@@ -210,7 +210,7 @@ TEST_CASE("a full disk is one clear line, and the temporary file leaves no name"
   std::signal(SIGXFSZ, old_handler);
   CHECK(code == ExitCode::kIo);
   CHECK(message == scratch.path() +
-                       ": disk full after 0 MiB of cached samples; give the cache more "
+                       ": disk full after 0 MiB of cached samples; give them more "
                        "memory or a folder with more room");
   options.folder = scratch / "nowhere";
   SampleCache nowhere(options);
