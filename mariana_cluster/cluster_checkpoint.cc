@@ -86,7 +86,7 @@ void SaveCluster(const RunDirectory& run, const ClusterValues& values, const Tra
     }
   }
   const auto file = [&](const char* name, TablePart part, const std::vector<HostTensor>* others,
-                        Metadata metadata) {
+                        const Metadata& metadata) {
     return CheckpointFile{name, TableFileBytes(Pointers(tables), part, *others),
                           [=, &tables](FileWriter* out) {
                             WriteTables(out, Pointers(tables), part, *others, metadata);

@@ -64,8 +64,9 @@ struct Rule {
 };
 
 // kInput must exist when the config is read; kOutput need not, nor kPattern, which may name several
-// files (*, ?, [], {a,b}) or standard input ("-"): who opens them looks. Relative paths are relative to
-// the config file's folder (those given as overrides, and defaults: to the current folder);
+// files (*, ?, [], {a,b}) or standard input ("-"): who opens them looks. Relative paths are
+// relative to the config file's folder (those given as overrides, and defaults: to the current
+// folder);
 // ${VAR} expands, $$ stands for $. What is read is absolute.
 enum class PathKind { kInput, kOutput, kPattern };
 

@@ -55,8 +55,8 @@ struct ClickBatch {
 class ClickModel {
  public:
   struct Options {
-    Device* device = nullptr;  // of the net; null where there is none
-    int64_t max_rows = 0;      // of a batch
+    Device* device = nullptr;    // of the net; null where there is none
+    int64_t max_rows = 0;        // of a batch
     int64_t joined_columns = 0;  // dense columns behind those of the plan
     Dtype compute = Dtype::kF32;
     bool train = true;

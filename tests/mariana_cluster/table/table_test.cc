@@ -332,8 +332,7 @@ TEST_CASE("tables go through a file exactly, into another number of shards") {
     Table wide = MakeTable(hashed);
     CHECK_THROWS_WITH(ReadTable(file, nullptr, &wide), Catch::Contains("bits was 12"));
     Table narrow = MakeTable(Spec(TableForm::kKeyed, RowOptimizer::kAdam, 4));
-    CHECK_THROWS_WITH(ReadTable(file, nullptr, &narrow),
-                      Catch::Contains("value is f32 [3000, 3]"));
+    CHECK_THROWS_WITH(ReadTable(file, nullptr, &narrow), Catch::Contains("value is f32 [3000, 3]"));
     TableSpec unknown = keyed;
     unknown.name = "unknown";
     Table none = MakeTable(unknown);
