@@ -95,6 +95,7 @@ class FrameLane : public DataLane {
 
   bool Next() override {
     batch_ = FrameBatch();
+    if (!frames_) return false;  // the epoch has ended before
     if (frames_->stream()->Next(&batch_)) return true;
     EndEpoch();
     return false;

@@ -305,6 +305,7 @@ void ClickScores::Put(std::string_view bytes) {
   sums_.Add(sums);
   const char* from = bytes.data() + sizeof sums;
   const size_t count = (bytes.size() - sizeof sums) / record_bytes;
+  if (count == 0) return;
   if (!options_.groups) {
     records_.resize(count);
     std::memcpy(records_.data(), from, count * record_bytes);

@@ -446,7 +446,7 @@ inline Floats CheckUpdate(Device* device, OptimizerStep step, int64_t n) {
       w64[i] -= step.learning_rate * (step.weight_decay * w64[i] + d);
     }
   }
-  const Floats result = ToHost(tw);
+  Floats result = ToHost(tw);
   RequireNear(result, w64, 3e-6);
   Floats rounded = result;
   for (float& x : rounded) x = formulas::FromBf16(formulas::ToBf16(x));

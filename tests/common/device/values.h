@@ -23,8 +23,8 @@ inline Floats Random(int64_t n, float range, uint64_t stream) {
 }
 
 // As a tensor of type t; the values become what t can hold.
-inline Tensor ToDevice(Device* device, Dtype t, Shape shape, Floats* values) {
-  const Tensor tensor(device, t, shape);
+inline Tensor ToDevice(Device* device, Dtype t, const Shape& shape, Floats* values) {
+  Tensor tensor(device, t, shape);
   if (t == Dtype::kF32) {
     tensor.Upload(values->data());
     return tensor;

@@ -69,7 +69,7 @@ std::unique_ptr<ClickScorer> MakeScorer(int64_t max_rows, const std::string& yam
 std::string SaveModel(const ScratchFolder& folder) {
   auto model = MakeModel();
   const Table table({MakeWeights(*model)});
-  const std::string path = folder / "model.safetensors";
+  std::string path = folder / "model.safetensors";
   FileWriter out(path);
   WriteTables(&out, {&table}, TablePart::kModel, {}, DescribeModel(model.get()));
   out.Finish();

@@ -9,10 +9,11 @@
 #include "common/data/rows/scan.h"
 
 namespace mariana {
-namespace {
 
 constexpr size_t kBlock = 64;
 constexpr size_t kAhead = 16 * kBlock;  // fetched: what comes after a slice, too
+
+namespace {
 
 // Of a block of 64 bytes: bit i is byte i. `line` is a part of `any`.
 struct BlockMasks {

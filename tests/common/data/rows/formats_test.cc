@@ -71,7 +71,7 @@ TEST_CASE("every way to find delimiters finds the same ones") {
 }
 
 TEST_CASE("numbers are read as strtof reads them, or refused") {
-  const auto padded = [](std::string s) { return s + std::string(kTextPadding, 'x'); };
+  const auto padded = [](const std::string& s) { return s + std::string(kTextPadding, 'x'); };
   for (const std::string s :
        {"0", "7", "-12", "+3", "1.5", "-.5", "5.", "1e3", "-2.5e-3", "123456789012345678",
         "0.000000000000000012345", "3.4028235e38", "1e-60", "1e-400", "0.1", "16777217",
@@ -145,6 +145,7 @@ TEST_CASE("malformed criteo lines are told with their place, counted and left ou
   CHECK(
       p.told ==
       Strings{
+          // NOLINTNEXTLINE(bugprone-suspicious-missing-comma)
           "rows.txt:2: 2 columns; expected 40 between tabs: label, 13 whole numbers, 26 "
           "hexadecimal values",
           "rows.txt:4: the label is \"2\"; expected 0 or 1",
@@ -235,6 +236,7 @@ TEST_CASE("malformed lines of the sparse formats and of csv say what would be ri
           "rows.txt:3: feature \"5:x\"; expected NAME:NUMBER, or COLUMN:TEXT of a declared column",
           "rows.txt:4: column n is \"x\"; expected a number",
           "rows.txt:5: column n comes twice, the second time as \"2\"; a number comes once a row",
+          // NOLINTNEXTLINE(bugprone-suspicious-missing-comma)
           "rows.txt:6: the label is \"3\"; expected 1 for a click, 0 or -1 for none (or set "
           "labels: number)",
           "rows.txt:7: feature \":1\"; expected NAME:NUMBER, or COLUMN:TEXT of a declared column",
@@ -259,6 +261,7 @@ TEST_CASE("malformed lines of the sparse formats and of csv say what would be ri
   CHECK(told("format: csv\nheader: false\ncolumns: [label, a, w]\nweight: w\nfields: [{name: a}]\n",
              "1,2\n1,\"2,3\n1,2\"3,4\n1,\"2\"3,4\n,1,1\n1,1,-2\n1,\"a\",1,1\n") ==
         Strings{"rows.txt:1: 2 columns; expected 3",
+                // NOLINTNEXTLINE(bugprone-suspicious-missing-comma)
                 "rows.txt:2: the quote of value 2 is not closed in this line; set multiline: true "
                 "if values hold line breaks",
                 "rows.txt:3: value 2 has a quote inside but is not quoted; quote it and double the "

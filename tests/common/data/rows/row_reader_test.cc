@@ -162,7 +162,7 @@ TEST_CASE("files that cannot be read say why") {
   CHECK(read(scratch.Write("cut.gz", gz.substr(0, gz.size() / 2))) ==
         "cut.gz: broken gzip file: it ends too early");
   try {
-    RowFiles({scratch.Write("other.csv", "label,rows,user\n1,2,3\n")}, spec);
+    const RowFiles other({scratch.Write("other.csv", "label,rows,user\n1,2,3\n")}, spec);
     FAIL("the columns are not there");
   } catch (const Error& e) {
     CHECK(e.code() == ExitCode::kUsage);
