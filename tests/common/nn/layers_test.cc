@@ -70,7 +70,9 @@ const char kDlrm[] =
 
 TEST_CASE("Cross: products with whole and with low-rank matrices") {
   CheckLayer("{type: cross, layers: 1}");
-  CheckLayer("{type: cross, layers: 2, init: normal, std: 0.1}\n- {type: linear, units: 3}");
+  CheckLayer(
+      "{type: cross, layers: 2, init: normal, std: 0.1}\n"
+      "- {type: linear, units: 3, activation: sigmoid}");
   CheckLayer("{type: cross, layers: 2, rank: 2}");
   CheckLayer("{type: branch, branches: [{layers: [{type: cross, layers: 2}]}, {layers: []}]}");
   CheckRefused("[{type: cross}]", {"cross1", "image", "[5, 4, 3]"}, kImage);
