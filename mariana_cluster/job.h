@@ -48,7 +48,7 @@ struct ClusterSpec {
   int64_t staleness = 0;       // async: steps that a worker may be ahead of the slowest; 0: any
   bool deterministic = false;  // the same bits whatever the number of workers and servers
   int64_t blocks = 8;          // deterministic: batches between two updates of the parameters
-  int64_t queue_depth = 2;     // batches between the stages of a worker; 0: one after another
+  int64_t queue_depth = 8;     // batches between the stages of a worker; 0: one after another
   SparseAccess access = SparseAccess::kBatched;
   void Describe(Fields* f);
 };

@@ -44,14 +44,9 @@ class ClickFeed::Impl {
     ended_ = false;
     if (options_.queue_depth == 0) return;
     const auto depth = static_cast<size_t>(options_.queue_depth);
-    cut_ = std::make_unique<Queue<BatchPtr>>(clock_, depth);
     ready_ = std::make_unique<Queue<BatchPtr>>(clock_, depth);
     pipeline_ = std::make_unique<Pipeline>(clock_);
-    pipeline_->OnStop([this] {
-      cut_->Close();
-      ready_->Close();
-    });
-    pipeline_->AddStage("cut", 1, [this](StageMeter*) { Cut(); });
+    pipeline_->OnStop([this] { ready_->Close(); });
     pipeline_->AddStage("prepare", 1, [this](StageMeter*) { PrepareAll(); });
   }
 
@@ -107,23 +102,16 @@ class ClickFeed::Impl {
     return false;
   }
 
-  void Cut() {
+  // Cut and prepared by one thread: a batch's keys are looked up while they are in its cache.
+  void PrepareAll() {
     for (;;) {
       BatchPtr batch = Spare();
-      const bool some = rows_.Next([this] { return pipeline_->stopping(); }, &batch->rows);
-      if (!some) {
+      if (!rows_.Next([this] { return pipeline_->stopping(); }, &batch->rows)) {
         GiveBack(std::move(batch));
         break;
       }
-      if (!rows_.meter()->Push(cut_.get(), std::move(batch))) return;
-    }
-    cut_->Close();
-  }
-
-  void PrepareAll() {
-    while (auto batch = prepare_.Pop(cut_.get())) {
-      Prepare(batch->get());
-      if (!prepare_.Push(ready_.get(), std::move(*batch))) return;
+      Prepare(batch.get());
+      if (!prepare_.Push(ready_.get(), std::move(batch))) return;
     }
     ready_->Close();
   }
@@ -151,11 +139,11 @@ class ClickFeed::Impl {
   Clock* clock_;
   const ClickModel* model_;
   const Options options_;
-  EpochRows rows_;  // the "cut" stage's while there is one
+  EpochRows rows_;  // the stage's while there is one
   StageMeter prepare_, consume_;
   int64_t given_at_ns_ = -1;
   bool ended_ = true;
-  std::unique_ptr<Queue<BatchPtr>> cut_, ready_;
+  std::unique_ptr<Queue<BatchPtr>> ready_;
   std::mutex mutex_;  // of spares_
   std::vector<BatchPtr> spares_;
   std::unique_ptr<Pipeline> pipeline_;  // last: its threads end before the rest goes

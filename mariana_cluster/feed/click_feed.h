@@ -12,8 +12,8 @@
 // to fill the cache, without giving batches out; one that starts in mid-epoch passes over what
 // comes before.
 //
-// Stages: read | parse | cut (and cache: kept) or cache (read) | prepare | the caller; between the
-// last three, queues of queue_depth batches. Depth 0: all in the caller's thread, one after
+// Stages: read | parse | prepare (cut and cache: kept, or cache: read; then prepared) | the caller;
+// before the caller a queue of queue_depth batches. Depth 0: all in the caller's thread, one after
 // another. Memory is bounded, and once all queues have been full nothing is allocated.
 //
 // Threading: StartEpoch and Next belong to one thread; the other methods are thread-safe.
