@@ -76,9 +76,7 @@ int64_t MostBlockBytes(int64_t rows, const std::vector<ClickTable>& tables,
   constexpr int64_t kFeatures = 1 << 10;  // of a row
   int64_t bytes = (int64_t{1} << 20) + dense_elements * int64_t{sizeof(float)};
   for (const ClickTable& t : tables) {
-    int64_t width = 0;
-    for (const PartSpec& part : t.spec.parts) width += part.width;
-    bytes += rows * kFeatures * (8 + 4 * width);
+    bytes += rows * kFeatures * (8 + 4 * t.spec.width());
   }
   return std::clamp<int64_t>(bytes, int64_t{64} << 20, int64_t{64} << 30);
 }

@@ -17,14 +17,6 @@ namespace {
 
 constexpr int64_t kFitRows = 200'000;
 
-ClickScores::Options ScoreOptions(const JobSpec& job) {
-  ClickScores::Options options;
-  options.squared = job.click.loss == ClickLoss::kSquared;
-  options.groups = !job.data.rows.group.empty();
-  options.folder = job.data.cache.folder;
-  return options;
-}
-
 class ClickAgent : public AgentTask {
  public:
   explicit ClickAgent(const AgentTaskInput& input)

@@ -26,4 +26,12 @@ std::vector<RowShard> ShareOf(const std::vector<RowShard>& shards, int first, in
   return share;
 }
 
+ClickScores::Options ScoreOptions(const JobSpec& job) {
+  ClickScores::Options options;
+  options.squared = job.click.loss == ClickLoss::kSquared;
+  options.groups = !job.data.rows.group.empty();
+  options.folder = job.data.cache.folder;
+  return options;
+}
+
 }  // namespace mariana

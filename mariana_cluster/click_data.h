@@ -10,6 +10,7 @@
 #include "common/data/rows/row_plan.h"
 #include "mariana_cluster/feed/joined_features.h"
 #include "mariana_cluster/job.h"
+#include "mariana_cluster/scores/click_scores.h"
 
 namespace mariana {
 
@@ -32,5 +33,8 @@ ClickData OpenData(const ClickDataSpec& spec, bool fitted);
 
 // Every `of`-th shard from `first` on.
 std::vector<RowShard> ShareOf(const std::vector<RowShard>& shards, int first, int of);
+
+// Scores of the job's held-out rows, which workers make and the agent adds up.
+ClickScores::Options ScoreOptions(const JobSpec& job);
 
 }  // namespace mariana

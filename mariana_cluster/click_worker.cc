@@ -16,14 +16,6 @@ namespace {
 constexpr int64_t kScoreBytes = 48 << 10;  // of a message
 constexpr int64_t kTrainingScores = 4096;  // rows whose scores are sent at a time
 
-ClickScores::Options ScoreOptions(const JobSpec& job) {
-  ClickScores::Options options;
-  options.squared = job.click.loss == ClickLoss::kSquared;
-  options.groups = !job.data.rows.group.empty();
-  options.folder = job.data.cache.folder;
-  return options;
-}
-
 class ClickWorker : public WorkerTask {
  public:
   explicit ClickWorker(const WorkerTaskInput& input)

@@ -20,18 +20,7 @@ std::string Format(const char* format, double value) {
 // The stages of all workers as one of each name, and their own thread as the last stage.
 std::vector<StageSeconds> AllStages(const ClusterReportInput& in) {
   std::vector<StageSeconds> all;
-  for (const StageSeconds& s : in.facts.pipeline) {
-    const auto same = std::find_if(all.begin(), all.end(),
-                                   [&](const StageSeconds& a) { return a.name == s.name; });
-    if (same == all.end()) {
-      all.push_back(s);
-      continue;
-    }
-    same->threads += s.threads;
-    same->busy += s.busy;
-    same->wait_input += s.wait_input;
-    same->wait_output += s.wait_output;
-  }
+  SumStages(in.facts.pipeline, true, &all);
   if (all.empty()) return all;
   const auto& seconds = in.facts.summary->stage_seconds;
   const auto of = [&seconds](const char* stage) {

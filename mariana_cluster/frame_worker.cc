@@ -133,7 +133,7 @@ class FrameLane : public DataLane {
 
   std::vector<StageSeconds> Seconds() const override {
     std::vector<StageSeconds> all = seconds_;
-    if (frames_) Add(frames_->stream()->Seconds(), &all);
+    if (frames_) SumStages(frames_->stream()->Seconds(), false, &all);
     return all;
   }
 
@@ -148,20 +148,8 @@ class FrameLane : public DataLane {
     return options;
   }
 
-  static void Add(const std::vector<StageSeconds>& more, std::vector<StageSeconds>* all) {
-    if (all->empty()) {
-      *all = more;
-      return;
-    }
-    for (size_t i = 0; i < more.size(); ++i) {
-      (*all)[i].busy += more[i].busy;
-      (*all)[i].wait_input += more[i].wait_input;
-      (*all)[i].wait_output += more[i].wait_output;
-    }
-  }
-
   void EndEpoch() {
-    if (frames_) Add(frames_->stream()->Seconds(), &seconds_);
+    if (frames_) SumStages(frames_->stream()->Seconds(), false, &seconds_);
     frames_.reset();
     batch_ = FrameBatch();
   }

@@ -54,8 +54,7 @@ std::vector<KnownWeight> KnownWeights(const SafetensorsFile& file, const RowPlan
 void PrintTable(const SafetensorsFile& file, const RowPlan& plan, const ClickTable& table) {
   const int64_t rows = StoredRows(file, table);
   const bool hashed = table.spec.form == TableForm::kHashed;
-  int64_t width = 0;
-  for (const PartSpec& part : table.spec.parts) width += part.width;
+  const int64_t width = table.spec.width();
   std::printf("  table %s: %s, %lld rows", table.spec.name.c_str(), hashed ? "hashed" : "keyed",
               static_cast<long long>(rows));
   if (hashed) {
@@ -114,9 +113,8 @@ void WriteText(const std::string& from, const std::string& to) {
     const auto names = KnownFeatures(plan, table);
     std::string header =
         StrCat("table\t", table.spec.form == TableForm::kHashed ? "row" : "key", "\tfeature");
-    int64_t width = 0;
+    const int64_t width = table.spec.width();
     for (const PartSpec& part : table.spec.parts) {
-      width += part.width;
       for (int64_t i = 0; i < part.width; ++i) {
         header += "\t" + part.name + (part.width > 1 ? StrCat("_", i) : "");
       }

@@ -35,10 +35,7 @@ void ClusterTrainer::SetUp() {
   if (job_->data.cache.folder.empty()) job_->data.cache.folder = run_->path();
   job_->data.cache.folder = std::filesystem::absolute(job_->data.cache.folder).string();
   TrainSpec& train = job_->train;
-  if (!from_) {
-    state_.horizon_epochs = train.schedule.horizon_epochs > 0 ? train.schedule.horizon_epochs
-                                                              : static_cast<double>(train.epochs);
-  }
+  if (!from_) state_.SetHorizon(train);
   train.schedule.horizon_epochs = state_.horizon_epochs;
   OpenTask();
   StartCrew();
@@ -77,10 +74,7 @@ void ClusterTrainer::StartCrew() {
   StartValues();
   crew_->StartWorkers(start, memory_);
   Net* net = task_->net();
-  int64_t parameters = 0;
-  for (size_t i = 0; net != nullptr && i < net->ops().size(); ++i) {
-    parameters += net->ops()[i].parameters;
-  }
+  const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
   std::string tables;
   for (const auto& shards : memory_.shards) {
     int64_t rows = 0;

@@ -42,10 +42,8 @@ void Trainer::MakeWorkers() {
   for (int w = 0; w < workers_->workers(); ++w) {
     scorers_.push_back(std::make_unique<ImageScorer>(workers_->net(w), spec.net.loss));
   }
-  int64_t parameters = 0;
-  for (const OpInfo& op : workers_->net(0)->ops()) parameters += op.parameters;
-  Say(StrCat("net: ", parameters, " parameters; ", devices_.size(), " x ", devices_[0]->info().name,
-             "; topology ", topology_reason_));
+  Say(StrCat("net: ", workers_->net(0)->plan().parameters(), " parameters; ", devices_.size(),
+             " x ", devices_[0]->info().name, "; topology ", topology_reason_));
 }
 
 void Trainer::StartOrResume() {
@@ -62,8 +60,7 @@ void Trainer::StartOrResume() {
       workers_->LoadModel(imported.tensors, train.import.file);
       Say(imported.line);
     }
-    state_.horizon_epochs = train.schedule.horizon_epochs > 0 ? train.schedule.horizon_epochs
-                                                              : static_cast<double>(train.epochs);
+    state_.SetHorizon(train);
   }
   train.schedule.horizon_epochs = state_.horizon_epochs;
 }

@@ -46,10 +46,8 @@ void Trainer::MakeWorkers() {
     frames_.push_back(std::make_unique<WorkerFrames>(*workers_->net(w), spec.data.context));
     scorers_.push_back(std::make_unique<FrameScorer>(workers_->net(w), spec.data.context));
   }
-  int64_t parameters = 0;
-  for (const OpInfo& op : workers_->net(0)->ops()) parameters += op.parameters;
-  Say(StrCat("net: ", parameters, " parameters; ", devices_.size(), " x ", devices_[0]->info().name,
-             "; topology ", topology_reason_));
+  Say(StrCat("net: ", workers_->net(0)->plan().parameters(), " parameters; ", devices_.size(),
+             " x ", devices_[0]->info().name, "; topology ", topology_reason_));
 }
 
 void Trainer::StartOrResume() {
@@ -61,8 +59,7 @@ void Trainer::StartOrResume() {
       const LoadedModel from = LoadModel(train.start_from);
       workers_->LoadModel(from.tensors, from.path);
     }
-    state_.horizon_epochs = train.schedule.horizon_epochs > 0 ? train.schedule.horizon_epochs
-                                                              : static_cast<double>(train.epochs);
+    state_.SetHorizon(train);
   }
   train.schedule.horizon_epochs = state_.horizon_epochs;
 }

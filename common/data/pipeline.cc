@@ -2,6 +2,8 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
+
 namespace mariana {
 
 StageSeconds StageMeter::Seconds() const {
@@ -60,6 +62,22 @@ std::vector<StageSeconds> Pipeline::Seconds() const {
   std::vector<StageSeconds> all;
   for (const StageMeter& m : meters_) all.push_back(m.Seconds());
   return all;
+}
+
+void SumStages(const std::vector<StageSeconds>& stages, bool at_once,
+               std::vector<StageSeconds>* sum) {
+  for (const StageSeconds& s : stages) {
+    const auto same = std::find_if(sum->begin(), sum->end(),
+                                   [&](const StageSeconds& t) { return t.name == s.name; });
+    if (same == sum->end()) {
+      sum->push_back(s);
+      continue;
+    }
+    if (at_once) same->threads += s.threads;
+    same->busy += s.busy;
+    same->wait_input += s.wait_input;
+    same->wait_output += s.wait_output;
+  }
 }
 
 std::string LimitingStage(const std::vector<StageSeconds>& stages) {

@@ -98,6 +98,11 @@ class Pipeline {
   std::exception_ptr error_;
 };
 
+// Adds stages to those of the same name in `sum`, or behind them. at_once: they ran beside each
+// other, so their threads add up too; else one after the other.
+void SumStages(const std::vector<StageSeconds>& stages, bool at_once,
+               std::vector<StageSeconds>* sum);
+
 // The stage that sets the pace: the one whose threads were busy longest.
 // Empty when nothing ran.
 std::string LimitingStage(const std::vector<StageSeconds>& stages);

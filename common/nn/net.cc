@@ -277,6 +277,12 @@ void CompiledNet::Backward(const StepContext& step, const Tensor& input,
 
 }  // namespace
 
+int64_t NetPlan::parameters() const {
+  int64_t sum = 0;
+  for (const OpInfo& op : ops) sum += op.parameters;
+  return sum;
+}
+
 NetPlan PlanNet(const NetSpec& spec, const NetOptions& options) {
   const Graph graph = CompileNet(spec, options, GroupOf(spec));
   const MemoryPlan memory = PlanMemory(graph, options.max_rows, options.train);

@@ -78,6 +78,8 @@ struct NetPlan {
   int64_t arena_elements = 0;
   // For all activations and their gradients: less than the sum over ops, as they share.
   int64_t activation_bytes = 0;
+
+  int64_t parameters() const;  // of all ops, plain elements
 };
 
 // Plans what Net::Build would build, and throws what it would throw, without the memory for it.

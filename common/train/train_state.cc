@@ -58,6 +58,11 @@ TrainState::Verdict TrainState::Observe(const TrainSpec& train,
   return verdict;
 }
 
+void TrainState::SetHorizon(const TrainSpec& train) {
+  const double given = train.schedule.horizon_epochs;
+  horizon_epochs = given > 0 ? given : static_cast<double>(train.epochs);
+}
+
 void TrainState::EndEpoch() {
   evaluated_step = step;
   if (step_in_epoch == steps_in_epoch) {

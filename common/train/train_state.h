@@ -45,6 +45,8 @@ struct TrainState {
   };
   Verdict Observe(const TrainSpec& train, const std::map<std::string, double>& metrics,
                   const std::string& accuracy_metric = "");
+  // Of a first start: the schedule's own horizon, or the epochs to train.
+  void SetHorizon(const TrainSpec& train);
   // The epoch (or the last part of one) is trained and evaluated.
   void EndEpoch();
 

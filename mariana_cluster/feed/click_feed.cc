@@ -65,7 +65,7 @@ class ClickFeed::Impl {
 
   std::vector<StageSeconds> Seconds() const {
     std::vector<StageSeconds> all = rows_.Seconds();
-    AddSeconds({prepare_.Seconds(), consume_.Seconds()}, &all);
+    SumStages({prepare_.Seconds(), consume_.Seconds()}, false, &all);
     all.erase(std::remove_if(
                   all.begin(), all.end(),
                   [](const StageSeconds& s) { return s.busy + s.wait_input + s.wait_output == 0; }),

@@ -96,7 +96,7 @@ void EpochRows::CloseText() {
   const std::vector<StageSeconds> seconds = text_->Seconds();
   std::unique_ptr<TextRows> ended;  // its threads end outside of the lock
   std::unique_lock<std::mutex> lock(mutex_);
-  AddSeconds(seconds, &text_seconds_);
+  SumStages(seconds, false, &text_seconds_);
   ended = std::move(text_);
   lock.unlock();
 }
@@ -104,24 +104,10 @@ void EpochRows::CloseText() {
 std::vector<StageSeconds> EpochRows::Seconds() const {
   std::unique_lock<std::mutex> lock(mutex_);
   std::vector<StageSeconds> all = text_seconds_;
-  if (text_ != nullptr) AddSeconds(text_->Seconds(), &all);
+  if (text_ != nullptr) SumStages(text_->Seconds(), false, &all);
   lock.unlock();
-  AddSeconds({cut_.Seconds(), cached_.Seconds()}, &all);
+  SumStages({cut_.Seconds(), cached_.Seconds()}, false, &all);
   return all;
-}
-
-void AddSeconds(const std::vector<StageSeconds>& stages, std::vector<StageSeconds>* sum) {
-  for (const StageSeconds& s : stages) {
-    const auto same = std::find_if(sum->begin(), sum->end(),
-                                   [&](const StageSeconds& t) { return t.name == s.name; });
-    if (same == sum->end()) {
-      sum->push_back(s);
-      continue;
-    }
-    same->busy += s.busy;
-    same->wait_input += s.wait_input;
-    same->wait_output += s.wait_output;
-  }
 }
 
 }  // namespace mariana

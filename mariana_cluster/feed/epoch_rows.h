@@ -29,8 +29,6 @@ class EpochRows {
   // Replaces *batch by the next rows, batch_size of them but for the last time; false at the end,
   // and soon after `stopping` has begun to return true.
   bool Next(const std::function<bool()>& stopping, RowBatch* batch);
-  // The stage that Next is in this epoch: what its waits are counted to.
-  StageMeter* meter() { return from_cache_ ? &cached_ : &cut_; }
 
   int64_t rows() const { return rows_; }
   int64_t memory_bytes() const { return memory_bytes_; }
@@ -64,8 +62,5 @@ class EpochRows {
   std::unique_ptr<TextRows> text_;
   std::vector<StageSeconds> text_seconds_;  // of texts that were closed
 };
-
-// Adds stages to `sum` by name.
-void AddSeconds(const std::vector<StageSeconds>& stages, std::vector<StageSeconds>* sum);
 
 }  // namespace mariana

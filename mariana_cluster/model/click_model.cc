@@ -14,12 +14,6 @@
 namespace mariana {
 namespace {
 
-int64_t WidthOf(const TableSpec& spec) {
-  int64_t width = 0;
-  for (const PartSpec& part : spec.parts) width += part.width;
-  return width;
-}
-
 // As TableShard::Canonical.
 uint64_t MaskOf(const TableSpec& spec) {
   return spec.form == TableForm::kHashed ? ~uint64_t{0} << (64 - spec.bits) : ~uint64_t{0};
@@ -68,7 +62,7 @@ struct ClickModel::Impl {
     table_of.assign(plan.FieldNames().size(), -1);
     for (size_t t = 0; t < tables.size(); ++t) {
       masks.push_back(MaskOf(tables[t].spec));
-      widths.push_back(WidthOf(tables[t].spec));
+      widths.push_back(tables[t].spec.width());
       for (const uint16_t f : tables[t].fields) table_of[f] = static_cast<int32_t>(t);
       if (spec.has("fm")) fm_size = std::max(fm_size, tables[t].embedding_size);
     }

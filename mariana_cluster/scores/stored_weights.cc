@@ -10,12 +10,6 @@ namespace {
 
 constexpr int64_t kRowsAtOnce = 1 << 14;
 
-int64_t WidthOf(const ClickTable& table) {
-  int64_t width = 0;
-  for (const PartSpec& part : table.spec.parts) width += part.width;
-  return width;
-}
-
 const SafetensorsFile::Entry& FindTensor(const SafetensorsFile& file, const std::string& name,
                                          Dtype dtype, const Shape& shape) {
   const SafetensorsFile::Entry* e = file.Find(name);
@@ -46,7 +40,7 @@ int64_t StoredRows(const SafetensorsFile& file, const ClickTable& table) {
 
 void ForEachStoredRow(const SafetensorsFile& file, const ClickTable& table,
                       const std::function<void(int64_t key, const float* weights)>& f) {
-  const int64_t rows = StoredRows(file, table), width = WidthOf(table);
+  const int64_t rows = StoredRows(file, table), width = table.spec.width();
   const auto& keys = FindTensor(file, table.spec.name + ".key", Dtype::kI64, {rows});
   const auto& values = FindTensor(file, table.spec.name + ".value", Dtype::kF32, {rows, width});
   std::vector<int64_t> key(static_cast<size_t>(std::min(rows, kRowsAtOnce)));

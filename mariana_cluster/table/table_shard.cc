@@ -30,6 +30,12 @@ uint32_t StampIn(const char* row) {
 
 }  // namespace
 
+int64_t TableSpec::width() const {
+  int64_t sum = 0;
+  for (const PartSpec& part : parts) sum += part.width;
+  return sum;
+}
+
 struct TableShard::Header {
   uint64_t magic;
   char name[64];

@@ -43,6 +43,7 @@ struct TableSpec {
   int64_t admission = 1;                // keyed: sightings before a key gets a row, to 255
   std::vector<PartSpec> parts;
   uint64_t seed = 1;
+  int64_t width() const;  // weights of a row
 };
 
 constexpr int kMaxShards = 64;

@@ -38,7 +38,7 @@ class LibffmParser : public RowParser {
   bool Feature(const Token& token, RowMarks* marks, std::string* what) {
     float value = 1;
     if (token.colons != 2 || token.colon[0] == 0 || token.LengthAfter(0) == 0 ||
-        !Value(token.After(1), token.LengthAfter(1), &value)) {
+        !ParsePaddedReal(token.After(1), token.LengthAfter(1), &value)) {
       *what = "feature " + ShownText(token.p, token.n) +
               "; expected FIELD:FEATURE:VALUE, VALUE a number";
       return false;
@@ -64,8 +64,6 @@ class LibffmParser : public RowParser {
     }
     return true;
   }
-
-  static bool Value(const char* p, size_t n, float* value) { return ParsePaddedReal(p, n, value); }
 
   SparseRows rows_;
 };

@@ -48,7 +48,7 @@ void CheckAgainstReference(const ClickModelSpec& spec, int64_t rows = 23) {
   };
   for (size_t t = 0; t < batch.tables.size(); ++t) {
     const TableBatch& table = batch.tables[t];
-    const auto width = static_cast<size_t>(WidthOf(model.tables()[t]));
+    const auto width = static_cast<size_t>(model.tables()[t].spec.width());
     REQUIRE(table.gradients.size() == table.keys.size() * width);
     double worst = 0;
     for (size_t i = 0; i < table.gradients.size(); ++i) {

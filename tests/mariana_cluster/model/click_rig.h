@@ -79,19 +79,13 @@ inline RowBatch TestRows(int64_t rows, uint64_t seed) {
 // The weights of a batch's keys, by (table, canonical key), in float64.
 using Weights = std::map<std::pair<size_t, uint64_t>, std::vector<double>>;
 
-inline int64_t WidthOf(const ClickTable& table) {
-  int64_t width = 0;
-  for (const PartSpec& part : table.spec.parts) width += part.width;
-  return width;
-}
-
 // Fills the tables of a prepared batch with random weights, and tells them.
 inline Weights RandomWeights(const ClickModel& model, uint64_t seed, ClickBatch* batch) {
   RandomSequence random(seed, kInitStream);
   Weights all;
   for (size_t t = 0; t < batch->tables.size(); ++t) {
     TableBatch& table = batch->tables[t];
-    const int64_t width = WidthOf(model.tables()[t]);
+    const int64_t width = model.tables()[t].spec.width();
     table.values.resize(table.keys.size() * static_cast<size_t>(width));
     for (float& v : table.values) v = 0.5f * random.Normal();
     for (size_t k = 0; k < table.keys.size(); ++k) {

@@ -162,7 +162,7 @@ std::pair<int64_t, int64_t> VectorsOf(const ClickTable& t) {
 void PutWeights(const Json& golden, const Json& c, Trainer* trainer) {
   EachFeature(golden, *trainer->model(), [&](size_t i, size_t t, uint64_t key) {
     const ClickTable& table = trainer->model()->tables()[t];
-    std::vector<float> values(static_cast<size_t>(WidthOf(table)));
+    std::vector<float> values(static_cast<size_t>(table.spec.width()));
     const auto [at, size] = VectorsOf(table);
     const Json& from = golden[table.factors >= 0 ? "factors" : "embeddings"];
     for (int64_t j = 0; j < size; ++j) values[at + j] = from[i * size + j];
