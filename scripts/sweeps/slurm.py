@@ -1,0 +1,2 @@
+class Slurm:
+    def __init__(self, back_end, folder): raise NotImplementedError
