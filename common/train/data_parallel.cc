@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/train/parallel.h"
 #include "common/train/sync_worker.h"
 
 namespace mariana {
@@ -29,11 +30,18 @@ std::vector<Share> DealOut(int64_t rows, int64_t group, int workers) {
   return shares;
 }
 
+std::vector<std::string> DataParallelOptions::SlotNames() const {
+  if (block.steps == 0) return OptimizerSlotNames(optimizer);
+  return block.momentum > 0 ? std::vector<std::string>{"block_momentum"}
+                            : std::vector<std::string>{};
+}
+
 // A worker and the thread it runs on.
 class DataParallel::Worker {
  public:
-  Worker(int index, const DataParallelOptions& options, int64_t max_rows, Clock* clock)
-      : sync(index, options, max_rows), tasks_(clock, 1) {
+  Worker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate,
+         Clock* clock)
+      : sync(index, options, max_rows, gate), tasks_(clock, 1) {
     thread_ = std::thread([this, clock, index] {
       ClockThread registered(clock, StrCat("worker ", index));
       while (auto task = tasks_.Pop()) (*task)();
@@ -54,9 +62,10 @@ class DataParallel::Worker {
 
 struct DataParallel::Shared {
   explicit Shared(const DataParallelOptions& o)
-      : options(o), clock(o.clock ? o.clock : Clock::Real()), idle(clock) {}
+      : options(o), clock(o.clock ? o.clock : Clock::Real()), gate(clock, o.local()), idle(clock) {}
   DataParallelOptions options;
   Clock* clock;
+  BlockGate gate;
   std::unique_ptr<ExchangeGroup> group;
   std::vector<Range> buckets;
   int64_t steps_done = 0;
@@ -86,18 +95,19 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   for (const ParamInfo& p : plan.params) names.push_back(p.name);
   CheckGroups(o.optimizer, names);
   CHECK(o.ema >= 0 && o.ema < 1);
+  CHECK(o.block.steps == 0 || (o.ema == 0 && o.optimizer.type == OptimizerType::kSgd));
   const int64_t share = DealOut(o.batch_size, group, n)[0].rows;
   const int64_t rows = DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
   for (int w = o.first(); w < o.first() + o.local(); ++w) {
-    workers_.push_back(std::make_unique<Worker>(w, o, rows, shared_->clock));
+    workers_.push_back(std::make_unique<Worker>(w, o, rows, &shared_->gate, shared_->clock));
   }
   shared_->buckets = workers_[0]->sync.PlanBuckets();
   ExchangeOptions exchange;
   exchange.topology = o.topology;
   exchange.workers = n;
-  if (n > o.local()) {
+  if (o.ranks && n > o.local()) {
+    static_cast<Wiring&>(exchange) = WireUp(o.topology, o.local(), *o.ranks);
     exchange.world = o.ranks->world();
-    exchange.node_of = o.ranks->WorkerNodes(o.local());
     for (int w = 0; w < n; ++w) exchange.rank_of.push_back(w / o.local());
   }
   exchange.buckets = shared_->buckets;
@@ -142,6 +152,7 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
       s.failure = workers() == 1 ? Error(code, message)
                                  : Fail(code, "worker ", w, ", ", where, ": ", message);
     }
+    s.gate.Open();
     s.group->Abort(w, where, static_cast<int>(code), message);
   };
   for (int w = 0; w < n; ++w) {
@@ -169,6 +180,7 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   std::vector<RunOutcome> outcomes(n);
   std::vector<int64_t> done(n, 0);
   std::vector<StepResult> results(n);
+  shared_->gate.Reset(options.first_step);
   OnAll("", [&](int w) {
     const size_t i = static_cast<size_t>(w);
     outcomes[i] =
@@ -293,7 +305,7 @@ void DataParallel::SaveSlot(int k, const std::string& suffix, bool on_all,
 
 std::vector<HostTensor> DataParallel::SaveOptimizer() const {
   std::vector<HostTensor> out;
-  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
+  const std::vector<std::string> names = shared_->options.SlotNames();
   for (size_t k = 0; k < names.size(); ++k) {
     SaveSlot(static_cast<int>(k), "." + names[k], false, &out);
   }
@@ -311,7 +323,7 @@ std::vector<HostTensor> DataParallel::SaveOptimizer() const {
 void DataParallel::LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where) {
   const NamedTensors map(tensors, where);
   const Net& net = *workers_[0]->sync.net();
-  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
+  const std::vector<std::string> names = shared_->options.SlotNames();
   std::vector<float> slot;
   for (size_t i = 0; i < net.params().size(); ++i) {
     const ParamInfo& p = net.params()[i];
