@@ -189,7 +189,8 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   shared_->steps_done += done[0];
   if (outcomes[0] != RunOutcome::kDiverged) return done[0];
 
-  std::string message = StrCat("step ", results[0].step + 1, " diverged: loss ", results[0].loss);
+  std::string message = StrCat(shared_->options.block.steps > 0 ? "the block that ends with " : "",
+                               "step ", results[0].step + 1, " diverged: loss ", results[0].loss);
   for (size_t w = 0; w < n; ++w) {
     const std::string name = workers_[w]->sync.FirstNonFinite();
     if (name.empty()) continue;
@@ -199,7 +200,7 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   }
   throw Error(ExitCode::kDiverged,
               message +
-                  "; the values are still those of the step before; try a lower "
+                  "; the values are still those of before it; try a lower "
                   "train.schedule.learning_rate, warm-up or train.optimizer.clip_norm");
 }
 
