@@ -17,6 +17,9 @@ void ParallelSpec::Describe(Fields* f) {
             "How parameters travel: the partitioned linear topology or a ring.");
   f->Bytes("bucket_bytes", &bucket_bytes, "Gradients are exchanged in pieces of at least this.",
            Rule().Min(4096));
+  f->Bool("overlap", &overlap,
+          "Exchange while computing: gradients during backward, values during the next forward; "
+          "false: between the two, as the seed did (to compare).");
 }
 
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
