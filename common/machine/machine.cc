@@ -30,7 +30,8 @@ double EfficiencySpec::At(double flops) const {
 
 void PrecisionSpec::Describe(Fields* f) {
   f->Real("tflops", &tflops, "Peak, TFLOP/s; 0: the device has no such arithmetic.", Rule().Min(0));
-  f->Section("linear", &linear, "Matrix products: the share of the peak by size; all of it if none.");
+  f->Section("linear", &linear,
+             "Matrix products: the share of the peak by size; all of it if none.");
   f->Section("convolution", &convolution, "Convolutions likewise.");
 }
 

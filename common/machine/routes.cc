@@ -39,7 +39,8 @@ Routes::Routes(const Machine& machine) : machine_(machine) {
     for (const LinkSpec& link : machine.links) {
       const int b = Part(node, link.between[1]);
       for (const std::string& name : Expand(link.between[0])) {
-        const std::string where = machine.nodes > 1 ? StrCat("node", node, " ", link.name) : link.name;
+        const std::string where =
+            machine.nodes > 1 ? StrCat("node", node, " ", link.name) : link.name;
         Join(Part(node, name), b, where, link);
         edges_[edges_.size() - 2].name = StrCat(where, " ", name, " > ", link.between[1]);
         edges_[edges_.size() - 1].name = StrCat(where, " ", link.between[1], " > ", name);
@@ -135,8 +136,8 @@ Route Routes::BetweenDevices(int from, int to) const {
 
 Route Routes::FromHost(int device) const {
   const int n = static_cast<int>(machine_.devices);
-  return Measure(Shortest(HostOf(device), parts_.at({machine_.node_of(device),
-                                                     DeviceName(device % n)})));
+  return Measure(
+      Shortest(HostOf(device), parts_.at({machine_.node_of(device), DeviceName(device % n)})));
 }
 
 Route Routes::ToHost(int device) const {

@@ -12,7 +12,7 @@ namespace mariana {
 
 // One direction of one link.
 struct Edge {
-  std::string name;  // "pcie gpu0 > socket0", on several nodes "node1 pcie gpu0 > socket0"
+  std::string name;      // "pcie gpu0 > socket0", on several nodes "node1 pcie gpu0 > socket0"
   int from = 0, to = 0;  // parts
   double bytes_per_ns = 0;
   double latency_ns = 0;

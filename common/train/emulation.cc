@@ -153,9 +153,9 @@ std::string FormatEmulation(const Machine& machine, const Emulation& all, const 
                    [](const LinkUse& a, const LinkUse& b) { return a.share > b.share; });
   links.resize(std::min<size_t>(links.size(), 5));
   for (const LinkUse& link : links) {
-    text += "link " + link.name +
-            Line(": %.1f MB a step, %.0f %% of what it carries\n", link.bytes * 1e-6,
-                 100 * link.share);
+    text +=
+        "link " + link.name +
+        Line(": %.1f MB a step, %.0f %% of what it carries\n", link.bytes * 1e-6, 100 * link.share);
   }
   return text;
 }

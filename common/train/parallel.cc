@@ -24,7 +24,10 @@ void ParallelSpec::Describe(Fields* f) {
 
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                                                  const ParallelSpec& spec, Precision precision) {
-  if (choice == "cuda" || choice.rfind("emulated", 0) == 0) {
+  if (choice.rfind("emulated", 0) == 0) {
+    throw Fail(ExitCode::kUsage, "--device=", choice, ": is for train (without --check) alone");
+  }
+  if (choice == "cuda") {
     throw Fail(ExitCode::kUsage, "--device=", choice,
                ": this version computes on CPUs only; use --device=cpu or auto");
   }

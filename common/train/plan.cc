@@ -120,9 +120,8 @@ PlanTable Plan(const Machine& machine, const PlanSpec& spec, const DataParallelO
   options.steps = 2;
   Alone alone(options);
   const int64_t batch = workers.batch_size;
-  const auto batches =
-      spec.batch_sizes.empty() ? std::vector<int64_t>{batch, 2 * batch, 4 * batch}
-                               : spec.batch_sizes;
+  const auto batches = spec.batch_sizes.empty() ? std::vector<int64_t>{batch, 2 * batch, 4 * batch}
+                                                : spec.batch_sizes;
   for (const int64_t n : spec.devices.empty() ? DeviceCounts(machine) : spec.devices) {
     for (const int64_t size : batches) {
       for (const Topology topology : TopologiesOf(machine, static_cast<int>(n))) {
@@ -182,8 +181,8 @@ std::string FormatChoices(const PlanTable& table) {
     const PlanRow& r = table.rows[static_cast<size_t>(i)];
     text += StrCat(what, ": parallel.devices=", r.devices, " train.batch_size=", r.batch_size);
     if (r.devices > 1) text += StrCat(", topology ", Name(r.topology), ", wire ", Name(r.wire));
-    text += StrCat(": ", static_cast<int64_t>(r.samples_per_second), " ", table.unit,
-                   " a second, ", Gigabytes(r.memory_bytes), " GB a device\n");
+    text += StrCat(": ", static_cast<int64_t>(r.samples_per_second), " ", table.unit, " a second, ",
+                   Gigabytes(r.memory_bytes), " GB a device\n");
   };
   choice("best, the fastest", table.fastest);
   choice("most for the money", table.most_per_dollar);

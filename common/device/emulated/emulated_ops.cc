@@ -115,9 +115,9 @@ std::unique_ptr<AffineOp> MakeEmulatedConvolution(const ConvSpec& spec, const De
   const int64_t taps =
       spec.window.kernel_h * spec.window.kernel_w * (spec.in.channels / spec.groups);
   AffineShape shape;
-  shape.name = StrCat("conv ", spec.window.kernel_h, "x", spec.window.kernel_w, " ",
-                      spec.in.channels, "-", spec.out.channels, " ", spec.out.height, "x",
-                      spec.out.width);
+  shape.name =
+      StrCat("conv ", spec.window.kernel_h, "x", spec.window.kernel_w, " ", spec.in.channels, "-",
+             spec.out.channels, " ", spec.out.height, "x", spec.out.width);
   shape.in = spec.in.elements();
   shape.out = spec.out.elements();
   shape.weights = taps * spec.out.channels;

@@ -15,7 +15,8 @@ Fabric::Fabric(const Machine& machine, Clock* clock, Timeline* timeline)
       changed_(clock),
       edge_bytes_(routes_.edges().size(), 0),
       thread_(clock, "fabric", [this] { Run(); }) {
-  for (const Edge& edge : routes_.edges()) tracks_.push_back(timeline->AddTrack("links", edge.name));
+  for (const Edge& edge : routes_.edges())
+    tracks_.push_back(timeline->AddTrack("links", edge.name));
 }
 
 Fabric::~Fabric() {

@@ -23,8 +23,8 @@ class Streams {
   // What one kernel does.
   struct Kernel {
     double flops = 0;
-    int64_t bytes = 0;                            // read and written
-    const PrecisionSpec* precision = nullptr;     // null: arithmetic does not count
+    int64_t bytes = 0;                         // read and written
+    const PrecisionSpec* precision = nullptr;  // null: arithmetic does not count
     EfficiencySpec PrecisionSpec::*curve = nullptr;
   };
   // Returns when the kernel has ended.

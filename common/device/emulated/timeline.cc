@@ -69,8 +69,8 @@ std::string Timeline::ChromeTrace() const {
   std::vector<std::vector<int64_t>> ends(tracks_.size());  // [track][row]: of the last event
   for (const Event* e : ordered) {
     auto& rows = ends[static_cast<size_t>(e->track)];
-    const auto free = std::find_if(rows.begin(), rows.end(),
-                                   [&](int64_t end) { return end <= e->begin_ns; });
+    const auto free =
+        std::find_if(rows.begin(), rows.end(), [&](int64_t end) { return end <= e->begin_ns; });
     const auto row = static_cast<int>(free - rows.begin());
     const Track& track = tracks_[static_cast<size_t>(e->track)];
     const int pid = pids.at(track.group), tid = e->track * kMostRows + row + 1;
