@@ -7,7 +7,6 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "common/base/error.h"
@@ -41,23 +40,19 @@ class DataParallel::Worker {
  public:
   Worker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate,
          Clock* clock)
-      : sync(index, options, max_rows, gate), tasks_(clock, 1) {
-    thread_ = std::thread([this, clock, index] {
-      ClockThread registered(clock, StrCat("worker ", index));
-      while (auto task = tasks_.Pop()) (*task)();
-    });
-  }
-  ~Worker() {
-    tasks_.Close();
-    thread_.join();
-  }
+      : sync(index, options, max_rows, gate),
+        tasks_(clock, 1),
+        thread_(clock, StrCat("worker ", index), [this] {
+          while (auto task = tasks_.Pop()) (*task)();
+        }) {}
+  ~Worker() { tasks_.Close(); }
   void Post(std::function<void()> task) { CHECK(tasks_.Push(std::move(task))); }
 
   SyncWorker sync;
 
  private:
   Queue<std::function<void()>> tasks_;
-  std::thread thread_;
+  ClockedThread thread_;  // last: it ends before what it uses
 };
 
 struct DataParallel::Shared {
@@ -112,6 +107,11 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   }
   exchange.buckets = shared_->buckets;
   exchange.clock = shared_->clock;
+  if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
+  exchange.collect_wire = o.collect_wire;
+  exchange.distribute_wire = o.distribute_wire;
+  if (!o.node_of.empty()) exchange.node_of = o.node_of;
+  exchange.make_link = o.make_link;
   shared_->group = ExchangeGroup::Make(exchange);
   for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
 }

@@ -210,8 +210,9 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
     SetPhase("backward");
     const bool last = i + 1 == parts.size();
     net_->Backward(context, batch.input, [this, last](int op) {
-      if (last) GradientsReady(op);
+      if (last && options_.overlap) GradientsReady(op);
     });
+    if (last && !options_.overlap) AllGradientsReady();
     timer.Add(&seconds.backward);
   }
 }
@@ -221,6 +222,10 @@ void SyncWorker::CollectWithoutSamples() {
   if (in_blocks()) return;
   AwaitAll();
   device_->Fill(net_->grads(), 0, net_->arena_elements());
+  AllGradientsReady();
+}
+
+void SyncWorker::AllGradientsReady() {
   for (int op = static_cast<int>(op_buckets_.size()) - 1; op >= 0; --op) GradientsReady(op);
 }
 
@@ -291,6 +296,7 @@ void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t
     exchange_->Distribute(static_cast<int>(b));
     awaiting_values_[b] = true;
   }
+  if (!options_.overlap) AwaitAll();
 }
 
 void SyncWorker::ReadSlot(int k, float* elements) const {

@@ -109,6 +109,7 @@ class SyncWorker {
                        CommitValues* mine);
   void CollectWithoutSamples();
   void GradientsReady(int op);
+  void AllGradientsReady();
   void AwaitValues(int op);
   void AwaitBucket(int bucket);
   void AwaitAll();
