@@ -42,6 +42,10 @@
 
 namespace mariana {
 
+struct Arenas;   // link.h
+class Arrivals;  // link.h
+class Link;      // link.h
+
 enum class Topology : uint8_t { kLinear, kRing };
 const char* Name(Topology t);
 
@@ -102,12 +106,21 @@ class Exchange {
   virtual std::vector<double> WaitSeconds() const = 0;
 };
 
+// What a link joins, for whoever makes it.
+struct LinkEnds {
+  int from = 0, to = 0;                                 // workers
+  const Arenas *sender = nullptr, *receiver = nullptr;  // theirs, written before the first Publish
+  Arrivals* arrivals = nullptr;                         // the receiver's
+};
+using MakeLink = std::function<std::unique_ptr<Link>(const LinkEnds& ends)>;
+
 struct ExchangeOptions {
   Topology topology = Topology::kLinear;
   int workers = 1;
   std::vector<Range> buckets;
   int64_t chunk_elements = 1 << 16;  // pipelining unit along the topology
   Clock* clock = nullptr;            // null: the real clock
+  MakeLink make_link;                // empty: HostLink, between devices that the host can read
 };
 
 // The workers of one process, joined by shared memory. With one worker every call returns at once.

@@ -137,8 +137,11 @@ class ProcessGroup : public ExchangeGroup {
     for (const LinkBytes& link : LinksOf(options.topology, n)) {
       Worker* const from = workers_[link.from].get();
       Worker* const to = workers_[link.to].get();
-      links_.push_back(std::make_unique<HostLink>(link.from, link.to, &from->arenas, &to->arenas,
-                                                  &to->progress));
+      const LinkEnds ends{link.from, link.to, &from->arenas, &to->arenas, &to->progress};
+      links_.push_back(options.make_link
+                           ? options.make_link(ends)
+                           : std::make_unique<HostLink>(ends.from, ends.to, ends.sender,
+                                                        ends.receiver, ends.arrivals));
       from->progress.ConnectTo(link.to, links_.back().get());
       to->progress.ConnectFrom(link.from, links_.back().get());
     }
@@ -152,7 +155,8 @@ class ProcessGroup : public ExchangeGroup {
   Exchange* Join(int worker, Device* device, float* grads, float* values,
                  std::function<void(int64_t, int64_t)> on_values) override {
     CHECK(0 <= worker && worker < options_.workers) << "worker " << worker;
-    CHECK(device == nullptr || device->info().host_memory) << device->info().name;
+    CHECK(options_.make_link || device == nullptr || device->info().host_memory)
+        << device->info().name;
     Worker* const w = workers_[worker].get();
     CHECK(!w->joined) << "worker " << worker << " joins twice";
     w->joined = true;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/comm/device_link.h"
 #include "common/train/sync_worker.h"
 
 namespace mariana {
@@ -97,12 +98,22 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   exchange.workers = n;
   exchange.buckets = shared_->buckets;
   exchange.clock = shared_->clock;
+  if (o.devices[0]->info().queued) {
+    const auto end = [devices = o.devices](int worker, const Arenas* arenas) {
+      return DeviceLink::End{worker, devices[static_cast<size_t>(worker)], arenas};
+    };
+    exchange.make_link = [end](const LinkEnds& ends) {
+      return std::make_unique<DeviceLink>(end(ends.from, ends.sender), end(ends.to, ends.receiver),
+                                          ends.arrivals);
+    };
+  }
   shared_->group = ExchangeGroup::Make(exchange);
   for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
 }
 
 // The exchange reads the workers' arenas until it is gone.
 DataParallel::~DataParallel() {
+  for (auto& w : workers_) w->sync.Leave();
   shared_->group.reset();
   workers_.clear();
 }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/comm/queued_exchange.h"
+
 namespace mariana {
 namespace {
 
@@ -12,6 +14,12 @@ Range Intersect(Range a, Range b) {
   const int64_t begin = std::max(a.begin, b.begin);
   return {begin, std::max(begin, std::min(a.end, b.end))};
 }
+
+// What a step adds up in device memory, to be read at once at its end.
+struct StepSums {
+  LossSums loss;
+  double squares;  // of owned gradients
+};
 
 Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; }
 
@@ -59,23 +67,21 @@ std::vector<Range> SyncWorker::PlanBuckets() const {
 void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
   Device* device = options_.devices[static_cast<size_t>(index_)];
   exchange_ = group->Join(index_, device, net_->grads(), net_->values(), {});
+  if (device->info().queued && exchange_->workers() > 1) {
+    queued_exchange_ = MakeQueuedExchange(exchange_, device, clock_);
+    exchange_ = queued_exchange_.get();
+  }
   buckets_ = buckets;
   const size_t n = buckets.size();
-  op_buckets_.assign(net_->ops().size(), {});
-  bucket_ops_.assign(n, 0);
+  std::vector<std::vector<int>> bucket_ops(n);  // ascending
   awaiting_values_.assign(n, false);
   segments_.assign(n, {});
   int64_t slot = 0;
   for (size_t b = 0; b < n; ++b) {
     const Range owned = exchange_->Owned(static_cast<int>(b));
-    int last_op = -1;
     for (const ParamInfo& p : net_->params()) {
       if (Intersect(SlotRange(p), buckets[b]).size() == 0) continue;
-      if (p.op != last_op) {
-        op_buckets_[static_cast<size_t>(p.op)].push_back(static_cast<int>(b));
-        ++bucket_ops_[b];
-        last_op = p.op;
-      }
+      bucket_ops[b].push_back(p.op);
       const Range mine = Intersect(SlotRange(p), owned);
       if (mine.size() == 0) continue;
       AddSegment(static_cast<int>(b), p, mine, slot);
@@ -83,6 +89,8 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
       if (!p.decay) finite_probe_.push_back(mine);
     }
   }
+  PlanCalls(bucket_ops);
+  sums_ = Tensor(device, Dtype::kF32, Shape{sizeof(StepSums) / sizeof(float)});
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
   const bool any_bias = std::any_of(net_->params().begin(), net_->params().end(),
@@ -95,6 +103,26 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
   for (int k = 0; k < slots; ++k) {
     slots_.emplace_back(device, Dtype::kF32, Shape{std::max<int64_t>(slot, 1)});
   }
+}
+
+// A single worker has nobody to overlap with: all of its buckets go at once.
+void SyncWorker::PlanCalls(const std::vector<std::vector<int>>& bucket_ops) {
+  const size_t ops = net_->ops().size();
+  first_read_.assign(ops, {});
+  completed_.assign(ops, {});
+  int lowest = static_cast<int>(ops);
+  for (const auto& of_bucket : bucket_ops) {
+    for (int op : of_bucket) lowest = std::min(lowest, op);
+  }
+  for (size_t b = 0; b < bucket_ops.size(); ++b) {
+    if (bucket_ops[b].empty()) continue;
+    const int first = exchange_->workers() == 1 ? lowest : bucket_ops[b].front();
+    first_read_[static_cast<size_t>(first)].push_back(static_cast<int>(b));
+    completed_[static_cast<size_t>(first)].push_back(static_cast<int>(b));
+  }
+  std::vector<bool> calls;
+  for (const auto& buckets : first_read_) calls.push_back(!buckets.empty());
+  net_->CallAt(calls, calls);
 }
 
 void SyncWorker::AddSegment(int bucket, const ParamInfo& p, Range mine, int64_t slot) {
@@ -121,6 +149,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     timer.Add(&seconds.data);
 
     CommitValues mine;
+    options_.devices[static_cast<size_t>(index_)]->Fill(sums_.f32(), 0, sums_.elements());
     ForwardBackward(source, step, rows, &mine);
     timer = PhaseTimer(clock_);
 
@@ -128,7 +157,8 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     exchange_->FinishCollect();
     timer.Add(&seconds.collect);
     phase_ = "commit";
-    mine.squared_norm = GradientSquares();
+    AddGradientSquares();
+    ReadSums(&mine);
     mine.stop = run.stop_requested && run.stop_requested();
     const CommitValues all = exchange_->Commit(mine);
     result->step = step;
@@ -164,7 +194,6 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
                                  CommitValues* mine) {
   const Share share =
       DealOut(batch_rows, net_->group(), options_.devices.size())[static_cast<size_t>(index_)];
-  pending_ops_ = bucket_ops_;
   batch_stats_.clear();
   std::vector<Share> parts = DealOut(share.rows, net_->group(), options_.accumulate);
   while (!parts.empty() && parts.back().rows == 0) parts.pop_back();
@@ -186,10 +215,15 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
 
     phase_ = "forward";
     net_->Forward(context, batch.input, [this](int op) { AwaitValues(op); });
-    const LossSums sums = net_->Loss(context, batch.labels);
-    mine->loss += sums.loss;
-    mine->correct += sums.correct;
+    net_->AddLoss(context, batch.labels, &static_cast<StepSums*>(sums_.data())->loss);
     mine->samples += context.rows;
+    timer.Add(&seconds.forward);
+
+    phase_ = "backward";
+    const bool last = i + 1 == parts.size();
+    net_->Backward(context, batch.input, [this, last](int op) {
+      if (last) GradientsReady(op);
+    });
     if (net_->batch_stats_elements() > 0) {
       const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
       const size_t old = batch_stats_.size();
@@ -198,13 +232,6 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
           batch_stats_.data() + old, net_->batch_stats(),
           groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
     }
-    timer.Add(&seconds.forward);
-
-    phase_ = "backward";
-    const bool last = i + 1 == parts.size();
-    net_->Backward(context, batch.input, [this, last](int op) {
-      if (last) GradientsReady(op);
-    });
     timer.Add(&seconds.backward);
   }
 }
@@ -213,17 +240,15 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
 void SyncWorker::CollectWithoutSamples() {
   AwaitAll();
   options_.devices[static_cast<size_t>(index_)]->Fill(net_->grads(), 0, net_->arena_elements());
-  for (int op = static_cast<int>(op_buckets_.size()) - 1; op >= 0; --op) GradientsReady(op);
+  for (int op = static_cast<int>(completed_.size()) - 1; op >= 0; --op) GradientsReady(op);
 }
 
 void SyncWorker::GradientsReady(int op) {
-  for (int b : op_buckets_[static_cast<size_t>(op)]) {
-    if (--pending_ops_[static_cast<size_t>(b)] == 0) exchange_->Collect(b);
-  }
+  for (int b : completed_[static_cast<size_t>(op)]) exchange_->Collect(b);
 }
 
 void SyncWorker::AwaitValues(int op) {
-  for (int b : op_buckets_[static_cast<size_t>(op)]) AwaitBucket(b);
+  for (int b : first_read_[static_cast<size_t>(op)]) AwaitBucket(b);
 }
 
 void SyncWorker::AwaitBucket(int b) {
@@ -240,13 +265,19 @@ void SyncWorker::AwaitAll() {
   for (size_t b = 0; b < buckets_.size(); ++b) AwaitBucket(static_cast<int>(b));
 }
 
-double SyncWorker::GradientSquares() const {
-  double sum = 0;
+void SyncWorker::AddGradientSquares() {
   for (const Range& r : finite_probe_) {
-    sum += options_.devices[static_cast<size_t>(index_)]->SumOfSquares(net_->grads() + r.begin,
-                                                                       r.size());
+    options_.devices[static_cast<size_t>(index_)]->AddSumOfSquares(
+        net_->grads() + r.begin, r.size(), &static_cast<StepSums*>(sums_.data())->squares);
   }
-  return sum;
+}
+
+void SyncWorker::ReadSums(CommitValues* mine) const {
+  StepSums sums{};
+  sums_.Download(&sums);
+  mine->loss = sums.loss.loss;
+  mine->correct = sums.loss.correct;
+  mine->squared_norm = sums.squares;
 }
 
 void SyncWorker::UpdateRunningAverages(int64_t batch_rows) {

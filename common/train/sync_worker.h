@@ -31,6 +31,8 @@ class SyncWorker {
   std::vector<Range> PlanBuckets() const;
   // Takes its end of the exchange over `buckets` and allocates the slices it owns.
   void Join(ExchangeGroup* group, const std::vector<Range>& buckets);
+  // Makes no more calls of the exchange; before the group goes.
+  void Leave() { queued_exchange_.reset(); }
 
   // Steps [first, last) of `run`; *done counts whole steps. *result is the last step's.
   RunOutcome RunSteps(BatchSource* source, const RunOptions& run, int64_t adam_t, int64_t* done,
@@ -61,9 +63,13 @@ class SyncWorker {
   void AwaitValues(int op);
   void AwaitBucket(int bucket);
   void AwaitAll();
+  // Where forward waits for which buckets, and where backward completes them.
+  void PlanCalls(const std::vector<std::vector<int>>& bucket_ops);
   void AddSegment(int bucket, const ParamInfo& p, Range mine, int64_t slot);
   float* SlotAt(int k, const Segment& s) const;
-  double GradientSquares() const;
+  void AddGradientSquares();
+  // Sums of this step's own samples and slices, read where the device's work has come so far.
+  void ReadSums(CommitValues* mine) const;
   void UpdateRunningAverages(int64_t batch_rows);
   void UpdateAndDistribute(double learning_rate, double scale, int64_t t);
 
@@ -73,13 +79,14 @@ class SyncWorker {
   Clock* const clock_;
   std::unique_ptr<Net> net_;
   Exchange* exchange_ = nullptr;
+  std::unique_ptr<Exchange> queued_exchange_;  // before the group's, where work is queued
   std::vector<Range> buckets_;
-  std::vector<std::vector<int>> op_buckets_;    // op -> buckets that hold its parameters
-  std::vector<int> bucket_ops_;                 // bucket -> number of ops with parameters in it
-  std::vector<int> pending_ops_;                // of those, not yet differentiated in this step
+  std::vector<std::vector<int>> first_read_;    // op -> buckets that no op before it reads
+  std::vector<std::vector<int>> completed_;     // op -> buckets complete after its backward pass
   std::vector<bool> awaiting_values_;           // bucket -> values may be under way
   std::vector<std::vector<Segment>> segments_;  // bucket -> what this worker owns of it
   std::vector<Range> finite_probe_;             // owned elements that tell finite gradients
+  Tensor sums_;                                 // of the step: one StepSums
   std::vector<Tensor> slots_;                   // the optimizer's, and the average if there is one
   std::vector<float> batch_stats_;              // host: this worker's groups of the step
   const char* phase_ = "set-up";
