@@ -1,28 +1,28 @@
 #include "common/comm/device_link.h"
 
+#include <glog/logging.h>
+
 namespace mariana {
 
-DeviceLink::DeviceLink(const End& from, const End& to, Arrivals* arrivals)
-    : from_(from), to_(to), arrivals_(arrivals) {}
+void DeviceLink::Publish(const LaneKey& lane, Range) { ends_.arrivals->Arrived(lane, ends_.from); }
 
-void DeviceLink::Publish(const LaneKey& lane, Range) { arrivals_->Arrived(lane, from_.worker); }
-
-void DeviceLink::Receive(const Step& step, std::function<void()> done) {
+void DeviceLink::Receive(const LaneKey&, const Step& step, std::function<void()> done) {
+  CHECK(step.wire == Wire::kF32) << Name(step.wire);
   const Range r = step.range;
   if (step.kind == Step::Kind::kAdd) {
-    to_.device->ReceiveAdd(from_.device, from_.arenas->grads + r.begin, to_.arenas->grads + r.begin,
-                           r.size());
+    to_->ReceiveAdd(from_, ends_.sender->grads + r.begin, ends_.receiver->grads + r.begin,
+                    r.size());
     collected_bytes_.fetch_add(step.bytes(), std::memory_order_relaxed);
   } else {
-    to_.device->ReceiveCopy(from_.device, from_.arenas->values + r.begin,
-                            to_.arenas->values + r.begin, r.size());
+    to_->ReceiveCopy(from_, ends_.sender->values + r.begin, ends_.receiver->values + r.begin,
+                     r.size());
     distributed_bytes_.fetch_add(step.bytes(), std::memory_order_relaxed);
   }
   done();
 }
 
 LinkBytes DeviceLink::bytes() const {
-  return {from_.worker, to_.worker, collected_bytes_.load(std::memory_order_relaxed),
+  return {ends_.from, ends_.to, collected_bytes_.load(std::memory_order_relaxed),
           distributed_bytes_.load(std::memory_order_relaxed)};
 }
 

@@ -15,19 +15,15 @@ namespace mariana {
 
 class DeviceLink : public Link {
  public:
-  struct End {
-    int worker;
-    Device* device;
-    const Arenas* arenas;
-  };
-  DeviceLink(const End& from, const End& to, Arrivals* arrivals);
+  // All in this process; fp32 alone travels.
+  DeviceLink(const LinkEnds& ends, Device* from, Device* to) : ends_(ends), from_(from), to_(to) {}
   void Publish(const LaneKey& lane, Range range) override;
-  void Receive(const Step& step, std::function<void()> done) override;
+  void Receive(const LaneKey& lane, const Step& step, std::function<void()> done) override;
   LinkBytes bytes() const override;
 
  private:
-  const End from_, to_;
-  Arrivals* arrivals_;
+  const LinkEnds ends_;
+  Device *const from_, *const to_;
   std::atomic<int64_t> collected_bytes_{0}, distributed_bytes_{0};
 };
 
