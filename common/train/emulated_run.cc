@@ -13,9 +13,17 @@ namespace {
 constexpr char kEmulated[] = "emulated:";
 
 Topology TopologyOf(const Machine& machine, const ParallelSpec& parallel, std::string* why) {
-  const int n = static_cast<int>(parallel.devices);
-  if (parallel.topology != TopologyChoice::kAuto) return ChooseTopology(parallel, why);
-  return FastestTopology(machine, n, why);
+  const auto says = [&](Topology t) {
+    *why = StrCat(Name(t), ": the config says so");
+    return t;
+  };
+  switch (parallel.topology) {
+    case TopologyChoice::kLinear: return says(Topology::kLinear);
+    case TopologyChoice::kRing: return says(Topology::kRing);
+    case TopologyChoice::kTwoLevel: return says(Topology::kTwoLevel);
+    case TopologyChoice::kAuto: break;
+  }
+  return FastestTopology(machine, static_cast<int>(parallel.devices), why);
 }
 
 std::string EmulationJson(const Emulation& all, const Emulation& one, const std::string& topology) {
