@@ -15,36 +15,28 @@ Range Intersect(Range a, Range b) {
 
 Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; }
 
-// Adds the seconds since the last mark to one phase after another.
-class PhaseTimer {
- public:
-  explicit PhaseTimer(Clock* clock) : clock_(clock), last_(clock->NowNs()) {}
-  void Add(double* seconds) {
-    const int64_t now = clock_->NowNs();
-    *seconds += static_cast<double>(now - last_) * 1e-9;
-    last_ = now;
-  }
-
- private:
-  Clock* clock_;
-  int64_t last_;
-};
-
 }  // namespace
 
-SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows)
+SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows,
+                       BlockGate* gate)
     : index_(index),
       options_(options),
       max_rows_(max_rows),
-      clock_(options.clock ? options.clock : Clock::Real()) {
-  Device* device = options.devices[static_cast<size_t>(index)];
+      clock_(options.clock ? options.clock : Clock::Real()),
+      device_(options.devices[static_cast<size_t>(index - options.first())]),
+      gate_(gate) {
   NetOptions net;
-  net.device = device;
+  net.device = device_;
   net.max_rows = max_rows;
   net.input = options.input;
   net.outputs = options.outputs;
   net.compute = options.compute;
   net_ = Net::Build(*options.net, net);
+}
+
+void SyncWorker::SetPhase(const char* phase) {
+  phase_ = phase;
+  if (options_.ranks && index_ == options_.first()) options_.ranks->set_phase(phase);
 }
 
 std::vector<Range> SyncWorker::PlanBuckets() const {
@@ -56,55 +48,68 @@ std::vector<Range> SyncWorker::PlanBuckets() const {
   return MakeBuckets(boundaries, options_.bucket_bytes / 4);
 }
 
+int64_t SlotLayout::elements() const {
+  int64_t n = 0;
+  for (const auto& list : buckets) {
+    for (const Segment& s : list) n += s.range.size();
+  }
+  return n;
+}
+
+SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
+                     const std::vector<Range>& buckets, int worker, int workers) {
+  SlotLayout layout;
+  int64_t slot = 0;
+  for (const Range& bucket : buckets) {
+    const Range owned = SliceOf(bucket, worker, workers);
+    auto& list = layout.buckets.emplace_back();
+    for (const ParamInfo& p : net.params()) {
+      const Range mine = Intersect(SlotRange(p), owned);
+      if (mine.size() == 0) continue;
+      const Factors factors = FactorsOf(optimizer, p.name, p.decay);
+      if (!list.empty() && list.back().factors == factors && list.back().range.end == mine.begin) {
+        list.back().range.end = mine.end;
+      } else {
+        list.push_back({mine, slot, factors});
+      }
+      slot += mine.size();
+      if (!p.decay) layout.undecayed.push_back(mine);
+    }
+  }
+  return layout;
+}
+
 void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
-  Device* device = options_.devices[static_cast<size_t>(index_)];
-  exchange_ = group->Join(index_, device, net_->grads(), net_->values(), {});
+  exchange_ = group->Join(index_, device_, net_->grads(), net_->values(), {});
   buckets_ = buckets;
   const size_t n = buckets.size();
   op_buckets_.assign(net_->ops().size(), {});
   bucket_ops_.assign(n, 0);
   awaiting_values_.assign(n, false);
-  segments_.assign(n, {});
-  int64_t slot = 0;
   for (size_t b = 0; b < n; ++b) {
-    const Range owned = exchange_->Owned(static_cast<int>(b));
     int last_op = -1;
     for (const ParamInfo& p : net_->params()) {
-      if (Intersect(SlotRange(p), buckets[b]).size() == 0) continue;
-      if (p.op != last_op) {
-        op_buckets_[static_cast<size_t>(p.op)].push_back(static_cast<int>(b));
-        ++bucket_ops_[b];
-        last_op = p.op;
-      }
-      const Range mine = Intersect(SlotRange(p), owned);
-      if (mine.size() == 0) continue;
-      AddSegment(static_cast<int>(b), p, mine, slot);
-      slot += mine.size();
-      if (!p.decay) finite_probe_.push_back(mine);
+      if (Intersect(SlotRange(p), buckets[b]).size() == 0 || p.op == last_op) continue;
+      op_buckets_[static_cast<size_t>(p.op)].push_back(static_cast<int>(b));
+      ++bucket_ops_[b];
+      last_op = p.op;
     }
   }
+  layout_ = PlanSlots(*net_, options_.optimizer, buckets, index_, options_.total());
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
   const bool any_bias = std::any_of(net_->params().begin(), net_->params().end(),
                                     [](const ParamInfo& p) { return !p.decay; });
-  if (!any_bias || options_.optimizer.clip_norm > 0) {
+  finite_probe_ = layout_.undecayed;
+  if (!any_bias || options_.optimizer.clip_norm > 0 || in_blocks()) {
     finite_probe_.clear();
     for (size_t b = 0; b < n; ++b) finite_probe_.push_back(exchange_->Owned(static_cast<int>(b)));
   }
-  const int slots = OptimizerSlots(options_.optimizer) + (options_.ema > 0 ? 1 : 0);
-  for (int k = 0; k < slots; ++k) {
-    slots_.emplace_back(device, Dtype::kF32, Shape{std::max<int64_t>(slot, 1)});
+  const size_t slots = options_.SlotNames().size() + (options_.ema > 0 ? 1 : 0);
+  for (size_t k = 0; k < slots; ++k) {
+    slots_.emplace_back(device_, Dtype::kF32, Shape{std::max<int64_t>(layout_.elements(), 1)});
   }
-}
-
-void SyncWorker::AddSegment(int bucket, const ParamInfo& p, Range mine, int64_t slot) {
-  const Factors factors = FactorsOf(options_.optimizer, p.name, p.decay);
-  auto& list = segments_[static_cast<size_t>(bucket)];
-  if (!list.empty() && list.back().factors == factors && list.back().range.end == mine.begin) {
-    list.back().range.end = mine.end;
-  } else {
-    list.push_back({mine, slot, factors});
-  }
+  if (in_blocks()) MakeLocalOptimizer();
 }
 
 float* SyncWorker::SlotAt(int k, const Segment& s) const {
@@ -114,20 +119,21 @@ float* SyncWorker::SlotAt(int k, const Segment& s) const {
 
 RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int64_t adam_t,
                                 int64_t* done, StepResult* result) {
+  if (in_blocks()) return RunBlocks(source, run, done, result);
   for (int64_t step = run.first_step; step < run.last_step; ++step) {
     PhaseTimer timer(clock_);
-    phase_ = "data";
+    SetPhase("data");
     const int64_t rows = source->Rows(step);
     timer.Add(&seconds.data);
 
     CommitValues mine;
-    ForwardBackward(source, step, rows, &mine);
+    ForwardBackward(source, step, ShareOf(rows), rows, &mine);
     timer = PhaseTimer(clock_);
 
-    phase_ = "collect";
+    SetPhase("collect");
     exchange_->FinishCollect();
     timer.Add(&seconds.collect);
-    phase_ = "commit";
+    SetPhase("commit");
     mine.squared_norm = GradientSquares();
     mine.stop = run.stop_requested && run.stop_requested();
     const CommitValues all = exchange_->Commit(mine);
@@ -141,7 +147,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     UpdateRunningAverages(rows);
     timer.Add(&seconds.commit);
 
-    phase_ = "update";
+    SetPhase("update");
     double scale = 1;
     if (clip && result->gradient_norm > options_.optimizer.clip_norm) {
       scale = options_.optimizer.clip_norm / result->gradient_norm;
@@ -160,10 +166,12 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
   return RunOutcome::kDone;
 }
 
-void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows,
-                                 CommitValues* mine) {
-  const Share share =
-      DealOut(batch_rows, net_->group(), options_.devices.size())[static_cast<size_t>(index_)];
+Share SyncWorker::ShareOf(int64_t batch_rows) const {
+  return DealOut(batch_rows, net_->group(), options_.total())[static_cast<size_t>(index_)];
+}
+
+void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share& share,
+                                 int64_t mean_rows, CommitValues* mine) {
   pending_ops_ = bucket_ops_;
   batch_stats_.clear();
   std::vector<Share> parts = DealOut(share.rows, net_->group(), options_.accumulate);
@@ -172,19 +180,19 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
 
   for (size_t i = 0; i < parts.size(); ++i) {
     PhaseTimer timer(clock_);
-    phase_ = "data";
+    SetPhase("data");
     StepContext context;
     context.seed = options_.seed;
     context.rows = parts[i].rows;
     context.first_sample = step * options_.batch_size + share.begin + parts[i].begin;
-    context.batch_rows = batch_rows;
+    context.batch_rows = mean_rows;
     context.accumulate = i > 0;
     CHECK_LE(context.rows, max_rows_);
     const DeviceBatch batch =
         source->Take(index_, step, share.begin + parts[i].begin, context.rows);
     timer.Add(&seconds.data);
 
-    phase_ = "forward";
+    SetPhase("forward");
     net_->Forward(context, batch.input, [this](int op) { AwaitValues(op); });
     const LossSums sums = net_->Loss(context, batch.labels);
     mine->loss += sums.loss;
@@ -194,29 +202,35 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
       const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
       const size_t old = batch_stats_.size();
       batch_stats_.resize(old + static_cast<size_t>(groups * net_->batch_stats_elements()));
-      options_.devices[static_cast<size_t>(index_)]->Download(
-          batch_stats_.data() + old, net_->batch_stats(),
-          groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
+      device_->Download(batch_stats_.data() + old, net_->batch_stats(),
+                        groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
     }
     timer.Add(&seconds.forward);
 
-    phase_ = "backward";
+    SetPhase("backward");
     const bool last = i + 1 == parts.size();
     net_->Backward(context, batch.input, [this, last](int op) {
-      if (last) GradientsReady(op);
+      if (last && options_.overlap) GradientsReady(op);
     });
+    if (last && !options_.overlap) AllGradientsReady();
     timer.Add(&seconds.backward);
   }
 }
 
 // A worker whose share is empty still takes part with zero gradients.
 void SyncWorker::CollectWithoutSamples() {
+  if (in_blocks()) return;
   AwaitAll();
-  options_.devices[static_cast<size_t>(index_)]->Fill(net_->grads(), 0, net_->arena_elements());
+  device_->Fill(net_->grads(), 0, net_->arena_elements());
+  AllGradientsReady();
+}
+
+void SyncWorker::AllGradientsReady() {
   for (int op = static_cast<int>(op_buckets_.size()) - 1; op >= 0; --op) GradientsReady(op);
 }
 
 void SyncWorker::GradientsReady(int op) {
+  if (in_blocks()) return;
   for (int b : op_buckets_[static_cast<size_t>(op)]) {
     if (--pending_ops_[static_cast<size_t>(b)] == 0) exchange_->Collect(b);
   }
@@ -243,8 +257,7 @@ void SyncWorker::AwaitAll() {
 double SyncWorker::GradientSquares() const {
   double sum = 0;
   for (const Range& r : finite_probe_) {
-    sum += options_.devices[static_cast<size_t>(index_)]->SumOfSquares(net_->grads() + r.begin,
-                                                                       r.size());
+    sum += device_->SumOfSquares(net_->grads() + r.begin, r.size());
   }
   return sum;
 }
@@ -253,55 +266,51 @@ void SyncWorker::UpdateRunningAverages(int64_t batch_rows) {
   if (net_->batch_stats_elements() == 0) return;
   std::vector<float> all;
   exchange_->GatherHost(batch_stats_.data(), static_cast<int64_t>(batch_stats_.size()), &all);
-  std::vector<int32_t> group_rows;
-  for (int64_t done = 0; done < batch_rows; done += net_->group()) {
-    group_rows.push_back(static_cast<int32_t>(std::min(net_->group(), batch_rows - done)));
+  net_->UpdateRunning(all.data(), GroupRows(batch_rows));
+}
+
+std::vector<int32_t> SyncWorker::GroupRows(int64_t rows) const {
+  std::vector<int32_t> groups;
+  for (int64_t done = 0; done < rows; done += net_->group()) {
+    groups.push_back(static_cast<int32_t>(std::min(net_->group(), rows - done)));
   }
-  net_->UpdateRunning(all.data(), group_rows);
+  return groups;
 }
 
 void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t t) {
-  Device* device = options_.devices[static_cast<size_t>(index_)];
   for (size_t b = 0; b < buckets_.size(); ++b) {
-    for (const Segment& s : segments_[b]) {
+    for (const Segment& s : layout_.buckets[b]) {
       const OptimizerStep step =
           MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors);
       const int64_t i = s.range.begin;
       const int own = OptimizerSlots(options_.optimizer);
-      device->Update(step, net_->grads() + i, net_->values() + i,
-                     net_->values16() ? net_->values16() + i : nullptr,
-                     own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
-                     s.range.size());
+      device_->Update(step, net_->grads() + i, net_->values() + i,
+                      net_->values16() ? net_->values16() + i : nullptr,
+                      own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
+                      s.range.size());
       if (options_.ema > 0) {
-        device->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s),
-                       nullptr, nullptr, nullptr, s.range.size());
+        device_->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s),
+                        nullptr, nullptr, nullptr, s.range.size());
       }
     }
     exchange_->Distribute(static_cast<int>(b));
     awaiting_values_[b] = true;
   }
+  if (!options_.overlap) AwaitAll();
 }
 
-void SyncWorker::ReadSlots(int k, Range range, float* arena) const {
-  for (const auto& list : segments_) {
-    for (const Segment& s : list) {
-      const Range r = Intersect(s.range, range);
-      if (r.size() == 0) continue;
-      options_.devices[static_cast<size_t>(index_)]->Download(
-          arena + (r.begin - range.begin), SlotAt(k, s) + (r.begin - s.range.begin),
-          r.size() * int64_t{sizeof(float)});
-    }
-  }
+void SyncWorker::ReadSlot(int k, float* elements) const {
+  device_->Download(elements, slots_[static_cast<size_t>(k)].f32(),
+                    layout_.elements() * int64_t{sizeof(float)});
 }
 
 void SyncWorker::WriteSlots(int k, Range range, const float* arena) {
-  for (const auto& list : segments_) {
+  for (const auto& list : layout_.buckets) {
     for (const Segment& s : list) {
       const Range r = Intersect(s.range, range);
       if (r.size() == 0) continue;
-      options_.devices[static_cast<size_t>(index_)]->Upload(
-          SlotAt(k, s) + (r.begin - s.range.begin), arena + (r.begin - range.begin),
-          r.size() * int64_t{sizeof(float)});
+      device_->Upload(SlotAt(k, s) + (r.begin - s.range.begin), arena + (r.begin - range.begin),
+                      r.size() * int64_t{sizeof(float)});
     }
   }
 }
@@ -312,19 +321,17 @@ void SyncWorker::ClearSlots() {
 
 void SyncWorker::StartAverage() {
   if (options_.ema == 0) return;
-  for (const auto& list : segments_) {
+  for (const auto& list : layout_.buckets) {
     for (const Segment& s : list) {
-      options_.devices[static_cast<size_t>(index_)]->Copy(SlotAt(average_slot(), s),
-                                                          net_->values() + s.range.begin,
-                                                          s.range.size() * int64_t{sizeof(float)});
+      device_->Copy(SlotAt(average_slot(), s), net_->values() + s.range.begin,
+                    s.range.size() * int64_t{sizeof(float)});
     }
   }
 }
 
 std::string SyncWorker::FirstNonFinite() const {
   for (const ParamInfo& p : net_->params()) {
-    if (!std::isfinite(options_.devices[static_cast<size_t>(index_)]->SumOfSquares(
-            net_->grads() + p.offset, p.elements))) {
+    if (!std::isfinite(device_->SumOfSquares(net_->grads() + p.offset, p.elements))) {
       return p.name;
     }
   }
