@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/comm/device_link.h"
 #include "common/train/parallel.h"
 #include "common/train/sync_worker.h"
 
@@ -112,12 +113,20 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   exchange.distribute_wire = o.distribute_wire;
   if (!o.node_of.empty()) exchange.node_of = o.node_of;
   exchange.make_link = o.make_link;
+  if (o.devices[0]->info().queued && !o.make_link) {
+    CHECK_EQ(n, o.local()) << "links between processes need memory that the host can read";
+    exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
+      return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
+                                          devices[static_cast<size_t>(ends.to)]);
+    };
+  }
   shared_->group = ExchangeGroup::Make(exchange);
   for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
 }
 
 // The exchange reads the workers' arenas until it is gone.
 DataParallel::~DataParallel() {
+  for (auto& w : workers_) w->sync.Leave();
   shared_->group.reset();
   workers_.clear();
 }

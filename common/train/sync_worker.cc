@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/comm/queued_exchange.h"
+
 namespace mariana {
 namespace {
 
@@ -12,6 +14,12 @@ Range Intersect(Range a, Range b) {
   const int64_t begin = std::max(a.begin, b.begin);
   return {begin, std::max(begin, std::min(a.end, b.end))};
 }
+
+// What is added up in device memory, to be read once a step.
+struct StepSums {
+  LossSums loss;
+  double squares;  // of owned gradients
+};
 
 Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; }
 
@@ -81,20 +89,21 @@ SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
 
 void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
   exchange_ = group->Join(index_, device_, net_->grads(), net_->values(), {});
+  if (device_->info().queued && exchange_->workers() > 1) {
+    queued_exchange_ = MakeQueuedExchange(exchange_, device_, clock_);
+    exchange_ = queued_exchange_.get();
+  }
   buckets_ = buckets;
   const size_t n = buckets.size();
-  op_buckets_.assign(net_->ops().size(), {});
-  bucket_ops_.assign(n, 0);
+  std::vector<std::vector<int>> bucket_ops(n);
   awaiting_values_.assign(n, false);
   for (size_t b = 0; b < n; ++b) {
-    int last_op = -1;
     for (const ParamInfo& p : net_->params()) {
-      if (Intersect(SlotRange(p), buckets[b]).size() == 0 || p.op == last_op) continue;
-      op_buckets_[static_cast<size_t>(p.op)].push_back(static_cast<int>(b));
-      ++bucket_ops_[b];
-      last_op = p.op;
+      if (Intersect(SlotRange(p), buckets[b]).size() > 0) bucket_ops[b].push_back(p.op);
     }
   }
+  PlanCalls(bucket_ops);
+  sums_ = Tensor(device_, Dtype::kF32, Shape{sizeof(StepSums) / sizeof(float)});
   layout_ = PlanSlots(*net_, options_.optimizer, buckets, index_, options_.total());
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
@@ -110,6 +119,26 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
     slots_.emplace_back(device_, Dtype::kF32, Shape{std::max<int64_t>(layout_.elements(), 1)});
   }
   if (in_blocks()) MakeLocalOptimizer();
+}
+
+// A single worker has nobody to overlap with: all of its buckets go at once.
+void SyncWorker::PlanCalls(const std::vector<std::vector<int>>& bucket_ops) {
+  const size_t ops = net_->ops().size();
+  first_read_.assign(ops, {});
+  completed_.assign(ops, {});
+  int lowest = static_cast<int>(ops);
+  for (const auto& of_bucket : bucket_ops) {
+    for (int op : of_bucket) lowest = std::min(lowest, op);
+  }
+  for (size_t b = 0; b < bucket_ops.size(); ++b) {
+    if (bucket_ops[b].empty()) continue;
+    const int first = exchange_->workers() == 1 ? lowest : bucket_ops[b].front();
+    first_read_[static_cast<size_t>(first)].push_back(static_cast<int>(b));
+    completed_[static_cast<size_t>(first)].push_back(static_cast<int>(b));
+  }
+  std::vector<bool> calls;
+  for (const auto& buckets : first_read_) calls.push_back(!buckets.empty());
+  net_->CallAt(calls, calls);
 }
 
 float* SyncWorker::SlotAt(int k, const Segment& s) const {
@@ -134,7 +163,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     exchange_->FinishCollect();
     timer.Add(&seconds.collect);
     SetPhase("commit");
-    mine.squared_norm = GradientSquares();
+    TakeSums(&mine);
     mine.stop = run.stop_requested && run.stop_requested();
     const CommitValues all = exchange_->Commit(mine);
     result->step = step;
@@ -172,7 +201,6 @@ Share SyncWorker::ShareOf(int64_t batch_rows) const {
 
 void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share& share,
                                  int64_t mean_rows, CommitValues* mine) {
-  pending_ops_ = bucket_ops_;
   batch_stats_.clear();
   std::vector<Share> parts = DealOut(share.rows, net_->group(), options_.accumulate);
   while (!parts.empty() && parts.back().rows == 0) parts.pop_back();
@@ -194,17 +222,8 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
 
     SetPhase("forward");
     net_->Forward(context, batch.input, [this](int op) { AwaitValues(op); });
-    const LossSums sums = net_->Loss(context, batch.labels);
-    mine->loss += sums.loss;
-    mine->correct += sums.correct;
+    net_->AddLoss(context, batch.labels, &static_cast<StepSums*>(sums_.data())->loss);
     mine->samples += context.rows;
-    if (net_->batch_stats_elements() > 0) {
-      const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
-      const size_t old = batch_stats_.size();
-      batch_stats_.resize(old + static_cast<size_t>(groups * net_->batch_stats_elements()));
-      device_->Download(batch_stats_.data() + old, net_->batch_stats(),
-                        groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
-    }
     timer.Add(&seconds.forward);
 
     SetPhase("backward");
@@ -213,6 +232,13 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
       if (last && options_.overlap) GradientsReady(op);
     });
     if (last && !options_.overlap) AllGradientsReady();
+    if (net_->batch_stats_elements() > 0) {
+      const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
+      const size_t old = batch_stats_.size();
+      batch_stats_.resize(old + static_cast<size_t>(groups * net_->batch_stats_elements()));
+      device_->Download(batch_stats_.data() + old, net_->batch_stats(),
+                        groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
+    }
     timer.Add(&seconds.backward);
   }
 }
@@ -226,18 +252,16 @@ void SyncWorker::CollectWithoutSamples() {
 }
 
 void SyncWorker::AllGradientsReady() {
-  for (int op = static_cast<int>(op_buckets_.size()) - 1; op >= 0; --op) GradientsReady(op);
+  for (int op = static_cast<int>(completed_.size()) - 1; op >= 0; --op) GradientsReady(op);
 }
 
 void SyncWorker::GradientsReady(int op) {
   if (in_blocks()) return;
-  for (int b : op_buckets_[static_cast<size_t>(op)]) {
-    if (--pending_ops_[static_cast<size_t>(b)] == 0) exchange_->Collect(b);
-  }
+  for (int b : completed_[static_cast<size_t>(op)]) exchange_->Collect(b);
 }
 
 void SyncWorker::AwaitValues(int op) {
-  for (int b : op_buckets_[static_cast<size_t>(op)]) AwaitBucket(b);
+  for (int b : first_read_[static_cast<size_t>(op)]) AwaitBucket(b);
 }
 
 void SyncWorker::AwaitBucket(int b) {
@@ -254,12 +278,17 @@ void SyncWorker::AwaitAll() {
   for (size_t b = 0; b < buckets_.size(); ++b) AwaitBucket(static_cast<int>(b));
 }
 
-double SyncWorker::GradientSquares() const {
-  double sum = 0;
+void SyncWorker::TakeSums(CommitValues* mine) {
   for (const Range& r : finite_probe_) {
-    sum += device_->SumOfSquares(net_->grads() + r.begin, r.size());
+    device_->AddSumOfSquares(net_->grads() + r.begin, r.size(),
+                             &static_cast<StepSums*>(sums_.data())->squares);
   }
-  return sum;
+  StepSums sums{};
+  sums_.Download(&sums);
+  device_->Fill(sums_.f32(), 0, sums_.elements());
+  mine->loss = sums.loss.loss;
+  mine->correct = sums.loss.correct;
+  mine->squared_norm = sums.squares;
 }
 
 void SyncWorker::UpdateRunningAverages(int64_t batch_rows) {

@@ -152,11 +152,11 @@ class CpuDevice : public Device {
     });
   }
   void Dropout(const void* x, void* y, int64_t rows, int64_t cols, float rate, uint64_t seed,
-               uint64_t stream, int64_t first_sample, Dtype t) override {
+               uint64_t stream, const int64_t* first_sample, Dtype t) override {
     CHECK(rate >= 0.0f && rate < 1.0f);
     pool_.Split(rows * cols, kGrain, [&](int64_t b, int64_t e) {
-      kernels_.dropout(At(x, b, t), At(y, b, t), first_sample * cols + b, e - b, rate, seed, stream,
-                       t);
+      kernels_.dropout(At(x, b, t), At(y, b, t), *first_sample * cols + b, e - b, rate, seed,
+                       stream, t);
     });
   }
   void CopyColumns(const void* src, int64_t src_stride, int64_t src_col, void* dst,
@@ -213,26 +213,26 @@ class CpuDevice : public Device {
     batch_norms_.Infer(a, x, gamma, beta, mean, variance, residual, y, rows, t);
   }
 
-  LossSums SoftmaxCrossEntropy(const float* logits, const int32_t* labels, float* gradient,
-                               float scale, int64_t rows, int64_t cols, float smoothing) override {
-    return Rows(rows, cols, [&](int64_t r, bool* correct) {
+  void SoftmaxCrossEntropy(const float* logits, const int32_t* labels, float* gradient, float scale,
+                           int64_t rows, int64_t cols, float smoothing, LossSums* sums) override {
+    Rows(rows, cols, sums, [&](int64_t r, bool* correct) {
       CHECK(labels[r] >= 0 && labels[r] < cols) << "label " << labels[r] << " of " << cols;
       return kernels_.softmax_cross_entropy(logits + r * cols, labels[r],
                                             gradient == nullptr ? nullptr : gradient + r * cols,
                                             scale, cols, smoothing, correct);
     });
   }
-  LossSums SquaredError(const float* outputs, const float* targets, float* gradient, float scale,
-                        int64_t rows, int64_t cols) override {
-    return Rows(rows, cols, [&](int64_t r, bool* correct) {
+  void SquaredError(const float* outputs, const float* targets, float* gradient, float scale,
+                    int64_t rows, int64_t cols, LossSums* sums) override {
+    Rows(rows, cols, sums, [&](int64_t r, bool* correct) {
       return kernels_.squared_error(outputs + r * cols, targets + r * cols,
                                     gradient == nullptr ? nullptr : gradient + r * cols, scale,
                                     cols, correct);
     });
   }
-  LossSums Logistic(const float* logits, const float* targets, float* gradient, float scale,
-                    int64_t rows, int64_t cols) override {
-    return Rows(rows, cols, [&](int64_t r, bool* correct) {
+  void Logistic(const float* logits, const float* targets, float* gradient, float scale,
+                int64_t rows, int64_t cols, LossSums* sums) override {
+    Rows(rows, cols, sums, [&](int64_t r, bool* correct) {
       return kernels_.logistic(logits + r * cols, targets + r * cols,
                                gradient == nullptr ? nullptr : gradient + r * cols, scale, cols,
                                correct);
@@ -304,7 +304,7 @@ class CpuDevice : public Device {
 
   // A loss over rows; the rows' sums are added in row order, whatever the threads.
   template <class F>
-  LossSums Rows(int64_t rows, int64_t cols, const F& row_loss) {
+  void Rows(int64_t rows, int64_t cols, LossSums* to, const F& row_loss) {
     if (static_cast<int64_t>(partial_.size()) < rows) partial_.resize(rows);
     if (static_cast<int64_t>(correct_.size()) < rows) correct_.resize(rows);
     pool_.Split(rows, RowGrain(cols), [&](int64_t b, int64_t e) {
@@ -319,7 +319,8 @@ class CpuDevice : public Device {
       sums.loss += partial_[r];
       sums.correct += correct_[r];
     }
-    return sums;
+    to->loss += sums.loss;
+    to->correct += sums.correct;
   }
 
   DeviceInfo info_;
