@@ -31,7 +31,11 @@ std::vector<Share> DealOut(int64_t rows, int64_t group, int workers) {
 }
 
 std::vector<std::string> DataParallelOptions::SlotNames() const {
-  if (block.steps == 0) return OptimizerSlotNames(optimizer);
+  if (block.steps == 0) {
+    std::vector<std::string> names = OptimizerSlotNames(optimizer);
+    if (masters()) names.push_back("master");
+    return names;
+  }
   return block.momentum > 0 ? std::vector<std::string>{"block_momentum"}
                             : std::vector<std::string>{};
 }
@@ -218,7 +222,7 @@ void DataParallel::Initialize() {
     SyncWorker& worker = workers_[static_cast<size_t>(w)]->sync;
     worker.net()->Initialize(shared_->options.seed);
     worker.ClearSlots();
-    worker.StartAverage();
+    worker.StartFromValues();
   });
   shared_->steps_done = 0;
 }
@@ -254,7 +258,7 @@ std::vector<HostTensor> DataParallel::SaveModel() const {
 void DataParallel::LoadModel(const std::vector<HostTensor>& tensors, const std::string& where) {
   for (auto& worker : workers_) {
     LoadNetValues(worker->sync.net(), tensors, where);
-    worker->sync.StartAverage();
+    worker->sync.StartFromValues();
   }
 }
 

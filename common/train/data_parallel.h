@@ -93,7 +93,9 @@ struct DataParallelOptions {
   Clock* clock = nullptr;  // null: the real clock
 
   int local() const { return static_cast<int>(devices.size()); }
-  // What owners keep of each element: "momentum", ...
+  // Whether owners keep values that are not rounded for the wire.
+  bool masters() const { return distribute_wire != Wire::kF32; }
+  // What owners keep of each element: "momentum", ..., "master".
   std::vector<std::string> SlotNames() const;
   // Workers of all ranks, and this rank's first among them.
   int total() const { return local() * (ranks ? ranks->size() : 1); }

@@ -85,10 +85,12 @@ class SyncWorker {
   // What the thread is doing, for error messages.
   const char* phase() const { return phase_; }
 
-  // The slot that holds the average of values, after the optimizer's own.
-  int average_slot() const { return OptimizerSlots(options_.optimizer); }
-  // Sets the average of what this worker owns to the values.
-  void StartAverage();
+  // The slots behind the optimizer's own: unrounded values where there are any, the average of
+  // values if there is one.
+  int master_slot() const { return OptimizerSlots(options_.optimizer); }
+  int average_slot() const { return master_slot() + (options_.masters() ? 1 : 0); }
+  // Sets both, for what this worker owns, to the values.
+  void StartFromValues();
 
   const SlotLayout& layout() const { return layout_; }
   // Slot k as it lies: layout().elements() floats.

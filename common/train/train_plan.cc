@@ -47,9 +47,6 @@ void PrintExchange(const NetPlan& net, const Wiring& wiring, const std::string& 
       mega(net.activation_bytes));
   std::printf("topology: %s\n", why.c_str());
   const std::vector<Range> whole{{0, net.arena_elements}};
-  Wiring wiring;
-  wiring.topology = topology;
-  wiring.workers = n;
   for (int from = 0; from < n; ++from) {
     for (int to = 0; to < n; ++to) {
       const LinkBytes bytes = ExpectedTraffic(wiring, whole, from, to);
