@@ -11,6 +11,7 @@
 
 #include "common/base/error.h"
 #include "common/comm/device_link.h"
+#include "common/comm/link_speed.h"
 #include "common/train/parallel.h"
 #include "common/train/sync_worker.h"
 
@@ -101,7 +102,10 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   for (int w = o.first(); w < o.first() + o.local(); ++w) {
     workers_.push_back(std::make_unique<Worker>(w, o, rows, &shared_->gate, shared_->clock));
   }
-  shared_->buckets = workers_[0]->sync.PlanBuckets();
+  std::string why;
+  shared_->buckets = workers_[0]->sync.PlanBuckets(
+      BucketBytes(o.bucket_bytes, plan.arena_elements * int64_t{sizeof(float)}, n,
+                  o.ranks && n > o.local() ? o.ranks->world() : nullptr, &why));
   ExchangeOptions exchange;
   exchange.topology = o.topology;
   exchange.workers = n;

@@ -19,8 +19,11 @@ void ParallelSpec::Describe(Fields* f) {
        {"two_level", TopologyChoice::kTwoLevel}},
       "How parameters travel: the partitioned linear topology, a ring, or a chain within each "
       "machine and a ring between machines.");
-  f->Bytes("bucket_bytes", &bucket_bytes, "Gradients are exchanged in pieces of at least this.",
-           Rule().Min(4096));
+  f->Bytes(
+      "bucket_bytes", &bucket_bytes,
+      "Gradients are exchanged in pieces of at least this; 0: by the speed of the links, which "
+      "--check tells.",
+      Rule().Min(0));
   f->Bool("overlap", &overlap,
           "Exchange while computing: gradients during backward, values during the next forward; "
           "false: between the two, as the seed did (to compare).");

@@ -21,7 +21,7 @@ struct ParallelSpec {
   int64_t devices = 1;
   int64_t threads = 0;
   TopologyChoice topology = TopologyChoice::kAuto;
-  int64_t bucket_bytes = 4 << 20;
+  int64_t bucket_bytes = 0;
   Wire wire = Wire::kF32;
   bool overlap = true;
   ExchangeChoice exchange = ExchangeChoice::kEveryStep;

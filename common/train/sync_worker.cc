@@ -47,13 +47,13 @@ void SyncWorker::SetPhase(const char* phase) {
   if (options_.ranks && index_ == options_.first()) options_.ranks->set_phase(phase);
 }
 
-std::vector<Range> SyncWorker::PlanBuckets() const {
+std::vector<Range> SyncWorker::PlanBuckets(int64_t bytes) const {
   std::vector<int64_t> boundaries{0};
   for (const ParamInfo& p : net_->params()) {
     if (p.offset > boundaries.back()) boundaries.push_back(p.offset);
   }
   boundaries.push_back(net_->arena_elements());
-  return MakeBuckets(boundaries, options_.bucket_bytes / 4);
+  return MakeBuckets(boundaries, bytes / int64_t{sizeof(float)});
 }
 
 int64_t SlotLayout::elements() const {

@@ -72,8 +72,8 @@ class SyncWorker {
 
   Net* net() { return net_.get(); }
   const Net& net() const { return *net_; }
-  // Buckets of the arena, the same for all workers of a job.
-  std::vector<Range> PlanBuckets() const;
+  // Buckets of the arena of at least so many bytes, the same for all workers of a job.
+  std::vector<Range> PlanBuckets(int64_t bytes) const;
   // Takes its end of the exchange over `buckets` and allocates the slices it owns.
   void Join(ExchangeGroup* group, const std::vector<Range>& buckets);
   // Makes no more calls of the exchange; before the group goes.
