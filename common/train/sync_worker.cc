@@ -48,13 +48,13 @@ void SyncWorker::SetPhase(const char* phase) {
   if (options_.ranks && index_ == options_.first()) options_.ranks->set_phase(phase);
 }
 
-std::vector<Range> SyncWorker::PlanBuckets() const {
+std::vector<Range> SyncWorker::PlanBuckets(int64_t bytes) const {
   std::vector<int64_t> boundaries{0};
   for (const ParamInfo& p : net_->params()) {
     if (p.offset > boundaries.back()) boundaries.push_back(p.offset);
   }
   boundaries.push_back(net_->arena_elements());
-  return MakeBuckets(boundaries, options_.bucket_bytes / 4);
+  return MakeBuckets(boundaries, bytes / int64_t{sizeof(float)});
 }
 
 int64_t SlotLayout::elements() const {
@@ -269,8 +269,10 @@ void SyncWorker::AwaitBucket(int b) {
   if (!awaiting_values_[static_cast<size_t>(b)]) return;
   awaiting_values_[static_cast<size_t>(b)] = false;
   exchange_->WaitValues(b);
-  // The update wrote the shadow of what this worker owns; the rest came from others.
+  // The update wrote the shadow of what this worker owns, unless that was rounded afterwards; the
+  // rest came from others.
   const Range bucket = buckets_[static_cast<size_t>(b)], owned = exchange_->Owned(b);
+  if (options_.masters()) return net_->RefreshShadow(bucket.begin, bucket.size());
   net_->RefreshShadow(bucket.begin, owned.begin - bucket.begin);
   net_->RefreshShadow(owned.end, bucket.end - owned.end);
 }
@@ -314,13 +316,17 @@ void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t
           MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors);
       const int64_t i = s.range.begin;
       const int own = OptimizerSlots(options_.optimizer);
-      device_->Update(step, net_->grads() + i, net_->values() + i,
-                      net_->values16() ? net_->values16() + i : nullptr,
+      float* const values = options_.masters() ? SlotAt(master_slot(), s) : net_->values() + i;
+      device_->Update(step, net_->grads() + i, values,
+                      net_->values16() && !options_.masters() ? net_->values16() + i : nullptr,
                       own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
                       s.range.size());
       if (options_.ema > 0) {
-        device_->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s),
+        device_->Update(MakeAverageStep(options_.ema, t), values, SlotAt(average_slot(), s),
                         nullptr, nullptr, nullptr, s.range.size());
+      }
+      if (options_.masters()) {  // the exchange rounds them
+        device_->Copy(net_->values() + i, values, s.range.size() * int64_t{sizeof(float)});
       }
     }
     exchange_->Distribute(static_cast<int>(b));
@@ -349,14 +355,17 @@ void SyncWorker::ClearSlots() {
   for (Tensor& slot : slots_) slot.device()->Fill(slot.f32(), 0, slot.elements());
 }
 
-void SyncWorker::StartAverage() {
-  if (options_.ema == 0) return;
-  for (const auto& list : layout_.buckets) {
-    for (const Segment& s : list) {
-      device_->Copy(SlotAt(average_slot(), s), net_->values() + s.range.begin,
-                    s.range.size() * int64_t{sizeof(float)});
+void SyncWorker::StartFromValues() {
+  const auto start = [this](int slot) {
+    for (const auto& list : layout_.buckets) {
+      for (const Segment& s : list) {
+        device_->Copy(SlotAt(slot, s), net_->values() + s.range.begin,
+                      s.range.size() * int64_t{sizeof(float)});
+      }
     }
-  }
+  };
+  if (options_.masters()) start(master_slot());
+  if (options_.ema > 0) start(average_slot());
 }
 
 std::string SyncWorker::FirstNonFinite() const {

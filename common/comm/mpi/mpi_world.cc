@@ -162,7 +162,8 @@ class MpiWorld : public World {
       const int64_t now = clock()->NowNs();
       if (failed()) {
         if (failed_ns == 0) failed_ns = now;
-        if (now - failed_ns > kLastWordsNs || (SpokenAll() && now - failed_ns > kLastWordsNs / 10)) {
+        if (now - failed_ns > kLastWordsNs ||
+            (SpokenAll() && now - failed_ns > kLastWordsNs / 10)) {
           return;
         }
       }
