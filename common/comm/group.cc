@@ -332,6 +332,7 @@ std::unique_ptr<ExchangeGroup> ExchangeGroup::Make(const ExchangeOptions& option
   CHECK_GE(options.workers, 1);
   ExchangeOptions o = options;
   if (o.clock == nullptr) o.clock = Clock::Real();
+  if (o.world == nullptr) o.rank_of.clear();
   return std::make_unique<ProcessGroup>(o);
 }
 

@@ -52,10 +52,10 @@ RunOutcome SyncWorker::RunBlocks(BatchSource* source, const RunOptions& run, int
     int64_t rows = 0;  // of the block, over all workers
     for (int64_t s = step; s < end; ++s) rows += LocalStep(source, run, s, s - step + 1, &mine);
     mine.stop = run.stop_requested && run.stop_requested();
-    const RunOutcome outcome = JoinBlock(rows, mine, result);
-    if (outcome == RunOutcome::kDiverged) return outcome;
     result->step = end - 1;
     result->steps = end - step;
+    const RunOutcome outcome = JoinBlock(rows, mine, result);
+    if (outcome == RunOutcome::kDiverged) return outcome;
     result->learning_rate = run.learning_rate(end - 1);
     *done += end - step;
     step = end;

@@ -7,7 +7,6 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "common/base/error.h"
@@ -42,23 +41,19 @@ class DataParallel::Worker {
  public:
   Worker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate,
          Clock* clock)
-      : sync(index, options, max_rows, gate), tasks_(clock, 1) {
-    thread_ = std::thread([this, clock, index] {
-      ClockThread registered(clock, StrCat("worker ", index));
-      while (auto task = tasks_.Pop()) (*task)();
-    });
-  }
-  ~Worker() {
-    tasks_.Close();
-    thread_.join();
-  }
+      : sync(index, options, max_rows, gate),
+        tasks_(clock, 1),
+        thread_(clock, StrCat("worker ", index), [this] {
+          while (auto task = tasks_.Pop()) (*task)();
+        }) {}
+  ~Worker() { tasks_.Close(); }
   void Post(std::function<void()> task) { CHECK(tasks_.Push(std::move(task))); }
 
   SyncWorker sync;
 
  private:
   Queue<std::function<void()>> tasks_;
-  std::thread thread_;
+  ClockedThread thread_;  // last: it ends before what it uses
 };
 
 struct DataParallel::Shared {
@@ -113,7 +108,12 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   }
   exchange.buckets = shared_->buckets;
   exchange.clock = shared_->clock;
-  if (o.devices[0]->info().queued) {
+  if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
+  exchange.collect_wire = o.collect_wire;
+  exchange.distribute_wire = o.distribute_wire;
+  if (!o.node_of.empty()) exchange.node_of = o.node_of;
+  exchange.make_link = o.make_link;
+  if (o.devices[0]->info().queued && !o.make_link) {
     CHECK_EQ(n, o.local()) << "links between processes need memory that the host can read";
     exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
       return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
@@ -198,7 +198,8 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   shared_->steps_done += done[0];
   if (outcomes[0] != RunOutcome::kDiverged) return done[0];
 
-  std::string message = StrCat("step ", results[0].step + 1, " diverged: loss ", results[0].loss);
+  std::string message = StrCat(shared_->options.block.steps > 0 ? "the block that ends with " : "",
+                               "step ", results[0].step + 1, " diverged: loss ", results[0].loss);
   for (size_t w = 0; w < n; ++w) {
     const std::string name = workers_[w]->sync.FirstNonFinite();
     if (name.empty()) continue;
@@ -208,7 +209,7 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   }
   throw Error(ExitCode::kDiverged,
               message +
-                  "; the values are still those of the step before; try a lower "
+                  "; the values are still those of before it; try a lower "
                   "train.schedule.learning_rate, warm-up or train.optimizer.clip_norm");
 }
 

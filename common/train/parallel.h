@@ -22,6 +22,7 @@ struct ParallelSpec {
   int64_t threads = 0;
   TopologyChoice topology = TopologyChoice::kAuto;
   int64_t bucket_bytes = 4 << 20;
+  bool overlap = true;
   ExchangeChoice exchange = ExchangeChoice::kEveryStep;
   int64_t block_steps = 16;
   double block_momentum = 0;

@@ -229,8 +229,9 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
     SetPhase("backward");
     const bool last = i + 1 == parts.size();
     net_->Backward(context, batch.input, [this, last](int op) {
-      if (last) GradientsReady(op);
+      if (last && options_.overlap) GradientsReady(op);
     });
+    if (last && !options_.overlap) AllGradientsReady();
     if (net_->batch_stats_elements() > 0) {
       const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
       const size_t old = batch_stats_.size();
@@ -247,6 +248,10 @@ void SyncWorker::CollectWithoutSamples() {
   if (in_blocks()) return;
   AwaitAll();
   device_->Fill(net_->grads(), 0, net_->arena_elements());
+  AllGradientsReady();
+}
+
+void SyncWorker::AllGradientsReady() {
   for (int op = static_cast<int>(completed_.size()) - 1; op >= 0; --op) GradientsReady(op);
 }
 
@@ -320,6 +325,7 @@ void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t
     exchange_->Distribute(static_cast<int>(b));
     awaiting_values_[b] = true;
   }
+  if (!options_.overlap) AwaitAll();
 }
 
 void SyncWorker::ReadSlot(int k, float* elements) const {

@@ -114,6 +114,7 @@ class SyncWorker {
   // ops with parameters in bucket b, ascending.
   void PlanCalls(const std::vector<std::vector<int>>& bucket_ops);
   void GradientsReady(int op);
+  void AllGradientsReady();
   void AwaitValues(int op);
   void AwaitBucket(int bucket);
   void AwaitAll();

@@ -61,6 +61,7 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   o.optimizer = train.optimizer;
   o.topology = topology;
   o.bucket_bytes = parallel.bucket_bytes;
+  o.overlap = parallel.overlap;
   if (parallel.exchange == ExchangeChoice::kBlock) {
     o.block = {parallel.block_steps, parallel.block_momentum, parallel.block_nesterov};
   }
