@@ -18,6 +18,10 @@ const char* RowAt(const void* rows, int64_t i, const Shape& sample, Dtype type) 
   return static_cast<const char*>(rows) + i * sample.elements() * SizeOf(type);
 }
 
+void UploadRows(const Tensor& to, const char* from) {
+  to.device()->UploadAside(to.data(), from, to.bytes());
+}
+
 }  // namespace
 
 UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Options& options,
