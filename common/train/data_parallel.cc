@@ -123,6 +123,9 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   exchange.make_link = o.make_link;
   if (o.devices[0]->info().queued && !o.make_link) {
     CHECK_EQ(n, o.local()) << "links between processes need memory that the host can read";
+    if (o.collect_wire != Wire::kF32 || o.distribute_wire != Wire::kF32) {
+      throw Fail(ExitCode::kUsage, "parallel.wire: between GPUs fp32 travels; use fp32");
+    }
     exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
       return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
                                           devices[static_cast<size_t>(ends.to)]);
