@@ -123,6 +123,9 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   exchange.make_link = o.make_link;
   if (o.devices[0]->info().queued && !o.make_link) {
     CHECK_EQ(n, o.local()) << "links between processes need memory that the host can read";
+    if (o.collect_wire != Wire::kF32 || o.distribute_wire != Wire::kF32) {
+      throw Fail(ExitCode::kUsage, "parallel.wire: between GPUs fp32 travels; use fp32");
+    }
     exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
       return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
                                           devices[static_cast<size_t>(ends.to)]);
@@ -144,6 +147,7 @@ Net* DataParallel::net(int local) { return workers_[static_cast<size_t>(local)]-
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
 std::vector<LinkBytes> DataParallel::Traffic() const { return shared_->group->Traffic(); }
+const std::vector<Range>& DataParallel::buckets() const { return shared_->buckets; }
 void DataParallel::EnableProfile(bool on) { net(0)->EnableProfile(on); }
 std::vector<std::pair<double, double>> DataParallel::TakeProfile() { return net(0)->TakeProfile(); }
 PhaseSeconds DataParallel::TakePhaseSeconds() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/error.h"
+#include "common/device/plugin/plugin.h"
 
 namespace mariana {
 
@@ -46,19 +47,41 @@ void ParallelSpec::DescribeLearning(Fields* f) {
   f->Bool("block_nesterov", &block_nesterov, "Of exchange: block: Nesterov's form of it.");
 }
 
+namespace {
+
+// Workers beyond the number of GPUs share them. None, and why, where GPUs cannot do it.
+std::vector<std::unique_ptr<Device>> MakeCudaDevices(const ParallelSpec& spec, Precision precision,
+                                                     const Ranks* ranks, std::string* why) {
+  std::vector<std::unique_ptr<Device>> devices;
+  if (ranks && ranks->size() > 1) {
+    *why = "GPUs of several processes do not exchange: start one process with parallel.devices";
+    return devices;
+  }
+  const int gpus = UsableCudaDevices(why);
+  for (int i = 0; gpus > 0 && i < spec.devices; ++i) {
+    devices.push_back(OpenCudaDevice(i % gpus, precision == Precision::kFp32Strict));
+  }
+  return devices;
+}
+
+}  // namespace
+
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                                                  const ParallelSpec& spec, Precision precision,
-                                                 const Ranks* ranks) {
+                                                 const Ranks* ranks, std::string* why) {
   if (choice.rfind("emulated", 0) == 0) {
     throw Fail(ExitCode::kUsage, "--device=", choice, ": is for train (without --check) alone");
   }
-  if (choice == "cuda") {
-    throw Fail(ExitCode::kUsage, "--device=", choice,
-               ": this version computes on CPUs only; use --device=cpu or auto");
-  }
-  if (choice != "cpu" && choice != "auto") {
+  if (choice != "cpu" && choice != "auto" && choice != "cuda") {
     throw Fail(ExitCode::kUsage, "--device=", choice,
                ": not one of auto, cpu, cuda, emulated:FILE");
+  }
+  if (choice != "cpu") {
+    std::string reason;
+    std::vector<std::unique_ptr<Device>> gpus = MakeCudaDevices(spec, precision, ranks, &reason);
+    if (!gpus.empty()) return gpus;
+    if (choice == "cuda") throw Fail(ExitCode::kUsage, "--device=cuda: ", reason);
+    if (why != nullptr) *why = "no GPU: " + reason;
   }
   if (precision == Precision::kBf16 && !CpuHasNativeBf16()) {
     throw Fail(ExitCode::kUsage,

@@ -33,14 +33,17 @@ struct ParallelSpec {
   void DescribeLearning(Fields* f);
 };
 
-enum class Precision { kFp32, kBf16 };
+// kFp32: products on GPUs in TF32, as is usual there; kFp32Strict: in full precision.
+enum class Precision { kFp32, kFp32Strict, kBf16 };
 
-// One device a worker of this rank; ranks on one machine share its cores. `choice` is --device.
-// Throws Error(kUsage) for a device that is not there, and for bf16 on a CPU whose instruction set
-// lacks it.
+// One device a worker of this rank; ranks on one machine share its cores. `choice` is --device;
+// auto takes GPUs where there are some, dealt out in turn, else CPUs, and says in *why, one line,
+// why not GPUs. Throws Error(kUsage) for a device that is not there, and for bf16 on a CPU whose
+// instruction set lacks it.
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                                                  const ParallelSpec& spec, Precision precision,
-                                                 const Ranks* ranks = nullptr);
+                                                 const Ranks* ranks = nullptr,
+                                                 std::string* why = nullptr);
 
 // The one device, with all its threads, that the verbs besides train compute on.
 std::unique_ptr<Device> InferenceDevice(const std::string& choice, const ParallelSpec& spec);

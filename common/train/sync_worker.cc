@@ -39,6 +39,7 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
   net.input = options.input;
   net.outputs = options.outputs;
   net.compute = options.compute;
+  net.clock = clock_;
   net_ = Net::Build(*options.net, net);
 }
 

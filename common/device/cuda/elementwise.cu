@@ -95,6 +95,11 @@ void Convert(Context* c, const void* x, Dtype from, void* y, Dtype to, int64_t n
   c->Launched("convert");
 }
 
+void AddBf16(Context* c, const uint16_t* x, float* y, int64_t n) {
+  LaunchMap(c->compute, n, Sum(), y, static_cast<const float*>(y), x);
+  c->Launched("add bf16");
+}
+
 void Dropout(Context* c, const void* x, void* y, int64_t rows, int64_t cols, float rate,
              uint64_t seed, uint64_t stream, const int64_t* first_sample, Dtype t) {
   const int64_t n = rows * cols;

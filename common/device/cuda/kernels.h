@@ -23,6 +23,8 @@ void MultiplyAdd(Context* c, const void* a, const void* b, const void* x, void* 
                  Dtype t);
 void MultiplyAddBackward(Context* c, const void* a, const void* b, const void* dy, void* da,
                          void* db, int64_t n, Dtype t);
+// y += x, from bf16.
+void AddBf16(Context* c, const uint16_t* x, float* y, int64_t n);
 void Convert(Context* c, const void* x, Dtype from, void* y, Dtype to, int64_t n);
 void Dropout(Context* c, const void* x, void* y, int64_t rows, int64_t cols, float rate,
              uint64_t seed, uint64_t stream, const int64_t* first_sample, Dtype t);
