@@ -22,10 +22,6 @@ class Emulator {
         here_(clock_.get(), "main"),
         fabric_(*options.machine, clock_.get(), &timeline_) {
     const Machine& machine = *options.machine;
-    if (options.devices > machine.total_devices()) {
-      throw Fail(ExitCode::kUsage, "parallel.devices: ", options.devices, " workers, but ",
-                 machine.name, " has ", machine.total_devices(), " devices");
-    }
     DataParallelOptions o = options.workers;
     o.clock = clock_.get();
     o.devices.clear();
@@ -172,7 +168,16 @@ std::string Line(const char* format, double a, double b = 0, double c = 0) {
 
 }  // namespace
 
-Emulation Emulate(const EmulationOptions& options) { return Emulator(options).Run(); }
+void CheckDevices(const Machine& machine, int64_t devices) {
+  if (devices <= machine.total_devices()) return;
+  throw Fail(ExitCode::kUsage, devices, " workers, but ", machine.name, " has ",
+             machine.total_devices(), machine.total_devices() == 1 ? " device" : " devices");
+}
+
+Emulation Emulate(const EmulationOptions& options) {
+  CheckDevices(*options.machine, options.devices);
+  return Emulator(options).Run();
+}
 
 double StepBound(const EmulationOptions& options, const Emulation& all) {
   Machine machine = *options.machine;
