@@ -144,6 +144,7 @@ Net* DataParallel::net(int local) { return workers_[static_cast<size_t>(local)]-
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
 std::vector<LinkBytes> DataParallel::Traffic() const { return shared_->group->Traffic(); }
+const std::vector<Range>& DataParallel::buckets() const { return shared_->buckets; }
 void DataParallel::EnableProfile(bool on) { net(0)->EnableProfile(on); }
 std::vector<std::pair<double, double>> DataParallel::TakeProfile() { return net(0)->TakeProfile(); }
 PhaseSeconds DataParallel::TakePhaseSeconds() {

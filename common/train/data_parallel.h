@@ -160,6 +160,7 @@ class DataParallel {
   void EnableProfile(bool on);
   std::vector<std::pair<double, double>> TakeProfile();
   std::vector<LinkBytes> Traffic() const;
+  const std::vector<Range>& buckets() const;  // of the arenas, in their order
   int64_t steps_done() const;  // since construction or load; Adam's t continues from it
   void set_steps_done(int64_t t);
 

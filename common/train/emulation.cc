@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 #include "common/comm/emulated/emulated_link.h"
+#include "common/comm/link_speed.h"
 #include "common/device/emulated/emulated_device.h"
 #include "common/train/uploaded_batches.h"
 
@@ -21,10 +22,6 @@ class Emulator {
         here_(clock_.get(), "main"),
         fabric_(*options.machine, clock_.get(), &timeline_) {
     const Machine& machine = *options.machine;
-    if (options.devices > machine.total_devices()) {
-      throw Fail(ExitCode::kUsage, "parallel.devices: ", options.devices, " workers, but ",
-                 machine.name, " has ", machine.total_devices(), " devices");
-    }
     DataParallelOptions o = options.workers;
     o.clock = clock_.get();
     o.devices.clear();
@@ -40,7 +37,9 @@ class Emulator {
                                             devices_[static_cast<size_t>(ends.to)].get(), collect,
                                             distribute);
     };
+    if (o.bucket_bytes == 0) o.bucket_bytes = BucketBytesOf(o);
     workers_ = std::make_unique<DataParallel>(o);
+    workers_->EnableProfile(options.profile);
   }
 
   Emulation Run() {
@@ -57,6 +56,7 @@ class Emulator {
       if (r.step + 1 == last) End();
     };
     workers_->Run(&source, run);
+    DescribeBuckets();
     if (options_.trace) result_.chrome_trace = timeline_.ChromeTrace();
     return result_;
   }
@@ -67,6 +67,26 @@ class Emulator {
     std::vector<int64_t> busy_ns;  // by device
     std::vector<int64_t> bytes;    // by edge
   };
+
+  // By the slowest way between neighbours.
+  int64_t BucketBytesOf(const DataParallelOptions& o) const {
+    NetOptions net;
+    net.device = o.devices[0];
+    net.max_rows = 1;
+    net.input = o.input;
+    net.outputs = o.outputs;
+    net.compute = o.compute;
+    LinkSpeed slowest{0, 1e18, ""};
+    for (int w = 0; w + 1 < options_.devices; ++w) {
+      const Route route = fabric_.routes().BetweenDevices(w, w + 1);
+      slowest.latency_seconds =
+          std::max(slowest.latency_seconds,
+                   route.latency_ns * 1e-9 + options_.machine->device.launch_us * 1e-6);
+      slowest.bytes_per_second = std::min(slowest.bytes_per_second, route.bytes_per_ns * 1e9);
+    }
+    return ChooseBucketBytes(PlanNet(*o.net, net).arena_elements * int64_t{sizeof(float)},
+                             options_.devices, slowest);
+  }
 
   std::shared_ptr<HostBatch> NextBatch() {
     auto batch = std::make_shared<HostBatch>();
@@ -84,8 +104,11 @@ class Emulator {
     return c;
   }
 
+  // On worker 0's thread, as End.
   void Begin() {
     begin_ = Count();
+    workers_->TakePhaseSeconds();
+    workers_->TakeProfile();
     timeline_.Record(options_.trace);
   }
 
@@ -97,6 +120,10 @@ class Emulator {
     result_.devices = options_.devices;
     result_.batch_size = options_.workers.batch_size;
     result_.step_seconds = ns * 1e-9 / steps;
+    result_.update_seconds = workers_->TakePhaseSeconds().update / steps;
+    for (const auto& [forward, backward] : workers_->TakeProfile()) {
+      result_.ops.emplace_back(forward / steps, backward / steps);
+    }
     for (size_t d = 0; d < devices_.size(); ++d) {
       const auto busy = static_cast<double>(end.busy_ns[d] - begin_.busy_ns[d]);
       result_.compute_seconds = std::max(result_.compute_seconds, busy * 1e-9 / steps);
@@ -108,6 +135,17 @@ class Emulator {
       if (bytes > 0) {
         result_.links.push_back({edge.name, bytes / steps, bytes / (edge.bytes_per_ns * ns)});
       }
+    }
+  }
+
+  void DescribeBuckets() {
+    result_.buckets = workers_->buckets();
+    for (const Range& bucket : result_.buckets) {
+      const auto& params = workers_->net(0)->params();
+      const auto first = std::find_if(params.begin(), params.end(), [&](const ParamInfo& p) {
+        return p.offset + p.elements > bucket.begin;
+      });
+      result_.first_op.push_back(first->op);
     }
   }
 
@@ -130,7 +168,51 @@ std::string Line(const char* format, double a, double b = 0, double c = 0) {
 
 }  // namespace
 
-Emulation Emulate(const EmulationOptions& options) { return Emulator(options).Run(); }
+void CheckDevices(const Machine& machine, int64_t devices) {
+  if (devices <= machine.total_devices()) return;
+  throw Fail(ExitCode::kUsage, devices, " workers, but ", machine.name, " has ",
+             machine.total_devices(), machine.total_devices() == 1 ? " device" : " devices");
+}
+
+Emulation Emulate(const EmulationOptions& options) {
+  CheckDevices(*options.machine, options.devices);
+  return Emulator(options).Run();
+}
+
+double StepBound(const EmulationOptions& options, const Emulation& all) {
+  Machine machine = *options.machine;
+  machine.device.launch_us = machine.device.sync_us = 0;
+  EmulationOptions alone = options;
+  alone.machine = &machine;
+  alone.devices = 1;
+  alone.workers.batch_size = (all.batch_size + all.devices - 1) / all.devices;
+  alone.trace = false;
+  alone.profile = true;
+  const Emulation one = Emulate(alone);
+  const Wiring wiring = WiringOf(machine, options.workers.topology, all.devices);
+  double forward = 0, backward = 0, collected = 0, distributed = 0;
+  for (const auto& [f, b] : one.ops) {
+    forward += f;
+    backward += b;
+  }
+  const double rest = one.compute_seconds - forward - backward - one.update_seconds;  // the loss
+  double to_commit = backward, to_outputs = forward;
+  for (size_t k = 0; k < all.buckets.size(); ++k) {
+    const ExchangeBound links =
+        BoundOf(machine, wiring, {all.buckets[k]}, options.workers.collect_wire,
+                options.workers.distribute_wire);
+    collected += links.collect;  // of this bucket and those that backward reaches later
+    distributed += links.distribute;
+    double f = 0, b = 0;  // from the bucket's first op upwards
+    for (size_t op = static_cast<size_t>(all.first_op[k]); op < one.ops.size(); ++op) {
+      f += one.ops[op].first;
+      b += one.ops[op].second;
+    }
+    to_commit = std::max(to_commit, b + collected);
+    to_outputs = std::max(to_outputs, distributed + f);
+  }
+  return to_commit + to_outputs + rest + one.update_seconds / all.devices;
+}
 
 std::string FormatEmulation(const Machine& machine, const Emulation& all, const Emulation& one,
                             const std::string& unit) {

@@ -39,6 +39,7 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
   net.input = options.input;
   net.outputs = options.outputs;
   net.compute = options.compute;
+  net.clock = clock_;
   net_ = Net::Build(*options.net, net);
 }
 
@@ -185,7 +186,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     UpdateAndDistribute(result->learning_rate, scale, adam_t + *done + 1);
     timer.Add(&seconds.update);
     ++*done;
-    if (index_ == 0 && run.on_step) run.on_step(*result);
+    if (index_ == options_.first() && run.on_step) run.on_step(*result);
     if (all.stop) {
       AwaitAll();
       return RunOutcome::kStopped;
