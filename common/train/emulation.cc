@@ -37,7 +37,7 @@ class Emulator {
                                             devices_[static_cast<size_t>(ends.to)].get(), collect,
                                             distribute);
     };
-    if (o.bucket_bytes == 0) o.bucket_bytes = BucketBytesOf(o);
+    ChooseSizes(&o);
     workers_ = std::make_unique<DataParallel>(o);
     workers_->EnableProfile(options.profile);
   }
@@ -68,24 +68,36 @@ class Emulator {
     std::vector<int64_t> bytes;    // by edge
   };
 
-  // By the slowest way between neighbours.
-  int64_t BucketBytesOf(const DataParallelOptions& o) const {
+  // Of buckets and ranges, where the job leaves them open: by the ways between neighbours. A range
+  // takes a link as long as it takes to queue the next one.
+  void ChooseSizes(DataParallelOptions* o) const {
+    LinkSpeed slowest{0, 1e18, ""};
+    double range_bytes = 0;
+    for (int w = 0; w + 1 < options_.devices; ++w) {
+      const Route route = fabric_.routes().BetweenDevices(w, w + 1);
+      const double seconds = route.latency_ns * 1e-9 + options_.machine->device.launch_us * 1e-6;
+      const double rate = route.bytes_per_ns * 1e9;
+      slowest.latency_seconds = std::max(slowest.latency_seconds, seconds);
+      slowest.bytes_per_second = std::min(slowest.bytes_per_second, rate);
+      range_bytes = std::max(range_bytes, seconds * rate);
+    }
+    if (o->bucket_bytes == 0) {
+      o->bucket_bytes = ChooseBucketBytes(ArenaBytes(*o), options_.devices, slowest);
+    }
+    if (o->chunk_elements == 0) {
+      o->chunk_elements = ExchangeOptions().chunk_elements;
+      while (4.0 * static_cast<double>(o->chunk_elements) < range_bytes) o->chunk_elements *= 2;
+    }
+  }
+
+  static int64_t ArenaBytes(const DataParallelOptions& o) {
     NetOptions net;
     net.device = o.devices[0];
     net.max_rows = 1;
     net.input = o.input;
     net.outputs = o.outputs;
     net.compute = o.compute;
-    LinkSpeed slowest{0, 1e18, ""};
-    for (int w = 0; w + 1 < options_.devices; ++w) {
-      const Route route = fabric_.routes().BetweenDevices(w, w + 1);
-      slowest.latency_seconds =
-          std::max(slowest.latency_seconds,
-                   route.latency_ns * 1e-9 + options_.machine->device.launch_us * 1e-6);
-      slowest.bytes_per_second = std::min(slowest.bytes_per_second, route.bytes_per_ns * 1e9);
-    }
-    return ChooseBucketBytes(PlanNet(*o.net, net).arena_elements * int64_t{sizeof(float)},
-                             options_.devices, slowest);
+    return PlanNet(*o.net, net).arena_elements * int64_t{sizeof(float)};
   }
 
   std::shared_ptr<HostBatch> NextBatch() {
