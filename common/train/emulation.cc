@@ -132,7 +132,8 @@ class Emulator {
     result_.devices = options_.devices;
     result_.batch_size = options_.workers.batch_size;
     result_.step_seconds = ns * 1e-9 / steps;
-    result_.update_seconds = workers_->TakePhaseSeconds().update / steps;
+    const PhaseSeconds phases = workers_->TakePhaseSeconds();
+    result_.sharded_seconds = (phases.commit + phases.update) / steps;
     for (const auto& [forward, backward] : workers_->TakeProfile()) {
       result_.ops.emplace_back(forward / steps, backward / steps);
     }
@@ -207,7 +208,7 @@ double StepBound(const EmulationOptions& options, const Emulation& all) {
     forward += f;
     backward += b;
   }
-  const double rest = one.compute_seconds - forward - backward - one.update_seconds;  // the loss
+  const double rest = one.compute_seconds - forward - backward - one.sharded_seconds;  // the loss
   double to_commit = backward, to_outputs = forward;
   for (size_t k = 0; k < all.buckets.size(); ++k) {
     const ExchangeBound links =
@@ -223,7 +224,7 @@ double StepBound(const EmulationOptions& options, const Emulation& all) {
     to_commit = std::max(to_commit, b + collected);
     to_outputs = std::max(to_outputs, distributed + f);
   }
-  return to_commit + to_outputs + rest + one.update_seconds / all.devices;
+  return to_commit + to_outputs + rest + one.sharded_seconds / all.devices;
 }
 
 std::string FormatEmulation(const Machine& machine, const Emulation& all, const Emulation& one,
