@@ -79,6 +79,12 @@ void World::Listen(WorldListener* listener) {
     listener_->Arrived(std::move(waiting_.front()));
     waiting_.pop_front();
   }
+  if (listener_ == nullptr || !failed()) return;
+  try {
+    ThrowIfFailed();
+  } catch (const Error& error) {
+    listener_->Failed(error);
+  }
 }
 
 void World::Arrive(std::shared_ptr<BulkMessage> message) {

@@ -46,7 +46,8 @@ class BulkMessage {
   const int64_t bytes_;
 };
 
-// Whoever takes the bulk messages of a rank. Called on threads of the world; must not wait.
+// Whoever takes the bulk messages of a rank, and hears of its failure, perhaps more than once.
+// Called on threads of the world; must not wait.
 class WorldListener {
  public:
   virtual ~WorldListener() = default;
