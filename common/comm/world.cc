@@ -32,7 +32,9 @@ std::string World::Receive(int from, int tag) {
   CHECK(0 <= from && from < size_) << "rank " << from << " of " << size_;
   std::unique_lock<std::mutex> lock(mutex_);
   std::deque<std::string>& mail = inbox_[{from, tag}];
+  awaited_.fetch_add(1, std::memory_order_relaxed);
   changed_.Wait(&lock, [&] { return failed() || !mail.empty(); });
+  awaited_.fetch_sub(1, std::memory_order_relaxed);
   ThrowIfFailed();
   std::string bytes = std::move(mail.front());
   mail.pop_front();

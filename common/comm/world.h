@@ -11,6 +11,7 @@
 // failure, everywhere.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -106,6 +107,8 @@ class World {
  protected:
   World(int rank, int size, std::string node, Clock* clock);
   virtual void SendTo(int to, int tag, std::string bytes) = 0;  // to another rank
+  // Whether somebody waits for a byte string.
+  bool awaited() const { return awaited_.load(std::memory_order_relaxed) > 0; }
   // Returns when no thread of a failed world touches anybody's memory any more.
   virtual void Quiesce() {}
   // For what comes in, from any thread.
@@ -120,6 +123,7 @@ class World {
   std::string node_;
   Clock* const clock_;
   Failure failure_;
+  std::atomic<int> awaited_{0};
   std::mutex mutex_;  // guards the inbox
   CondVar changed_;
   std::map<std::pair<int, int>, std::deque<std::string>> inbox_;  // (from, tag)
