@@ -8,6 +8,7 @@
 #include "common/nn/export.h"
 #include "common/nn/memory_plan.h"
 #include "common/nn/parameters.h"
+#include "common/nn/split_loss.h"
 
 namespace mariana {
 namespace {
@@ -64,6 +65,9 @@ class CompiledNet : public Net {
     group_rows_.reserve(static_cast<size_t>(max_groups));
     batch_stats_ = Tensor(device_, Dtype::kF32, Shape{max_groups, plan_.batch_stats_elements});
     for (int op = 0; op < static_cast<int>(graph_.ops.size()); ++op) args_.push_back(MakeArgs(op));
+    if (options_.split && options_.split->split_loss && graph_.loss >= 0) {
+      split_loss_ = std::make_unique<SplitLoss>(options_, label_smoothing_);
+    }
   }
 
   const NetOptions& options() const override { return options_; }
@@ -115,6 +119,8 @@ class CompiledNet : public Net {
   LayerArgs MakeArgs(int op) const;
   // The block's rows of this step, `sample` each.
   Tensor RowsOf(int block, Dtype dtype, const Shape& sample) const;
+  LossSums WholeLoss(const StepContext& step, const float* y, const Tensor& labels, float* dy,
+                     float scale);
   void BindStep(const StepContext& step, const Tensor& input);
   void GatherStats(int op, int64_t column);
   void RunBackward(int op, const StepContext& step);
@@ -133,6 +139,7 @@ class CompiledNet : public Net {
   const NetPlan plan_;
   Tensor memory_;                    // all activations and gradients, by memory_plan_
   Tensor batch_stats_;               // [groups, batch_stats_elements]
+  std::unique_ptr<SplitLoss> split_loss_;  // where classes are split, and some are here
   int64_t rows_ = 0;                 // of the current step
   std::vector<LayerArgs> args_;      // by op
   std::vector<int32_t> group_rows_;  // of the current step
@@ -219,9 +226,9 @@ Tensor CompiledNet::outputs() {
 
 Tensor CompiledNet::output_gradient() {
   CHECK(options_.train) << "a net for evaluation";
-  const int block = memory_plan_.gradient[graph_.output];
+  const int block = graph_.loss < 0 ? -1 : memory_plan_.gradient[graph_.loss];
   if (block < 0) return {};
-  return RowsOf(block, Dtype::kF32, Shape{output_shape().elements()});
+  return RowsOf(block, Dtype::kF32, Shape{graph_.tensors[graph_.loss].shape.elements()});
 }
 
 Tensor CompiledNet::input_gradient() {
@@ -230,12 +237,20 @@ Tensor CompiledNet::input_gradient() {
 }
 
 LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {
-  if (step.rows == 0) return {};
-  const int64_t rows = step.rows, columns = output_shape().elements();
-  const auto* y = static_cast<const float*>(Block(memory_plan_.value[graph_.output]));
-  auto* dy =
-      step.train ? static_cast<float*>(Block(memory_plan_.gradient[graph_.output])) : nullptr;
+  if (step.rows == 0 || graph_.loss < 0) return {};
+  const bool split = split_loss_ && step.train;  // in evaluation the classes are joined
+  const TensorId from = split ? graph_.loss : graph_.output;
+  const auto* y = static_cast<const float*>(Block(memory_plan_.value[from]));
+  auto* dy = step.train ? static_cast<float*>(Block(memory_plan_.gradient[from])) : nullptr;
   const float scale = step.train ? 1.0f / static_cast<float>(step.batch_rows) : 1.0f;
+  const LossSums sums = split ? split_loss_->Loss(y, labels.i32(), dy, scale, step.rows)
+                              : WholeLoss(step, y, labels, dy, scale);
+  return options_.worker == 0 ? sums : LossSums();
+}
+
+LossSums CompiledNet::WholeLoss(const StepContext& step, const float* y, const Tensor& labels,
+                                float* dy, float scale) {
+  const int64_t rows = step.rows, columns = output_shape().elements();
   const bool classes = loss_ == LossKind::kSoftmaxCrossEntropy;
   CHECK_EQ(labels.elements(), classes ? rows : rows * columns);
   switch (loss_) {
