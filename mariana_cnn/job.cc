@@ -85,6 +85,7 @@ void JobSpec::Describe(Fields* f) {
   f->Section("train", &train, "How it learns.");
   f->Section("parallel", &parallel, "Devices and how they exchange parameters.");
   f->Section("log", &log, "What is written while training.");
+  f->Section("plan", &plan, "What `plan` tries.");
   f->Section("evaluate", &evaluate, "What `evaluate` does.");
   f->Section("predict", &predict, "What `predict` writes.");
   f->Section("features", &features, "What `features` writes.");

@@ -11,6 +11,8 @@ int main(int argc, char** argv) {
        {"features", "write a layer's activations for each image", mariana::FeaturesVerb},
        {"export", "write a model as one .onnx or .safetensors file", mariana::ExportVerb},
        {"pack", "copy a set of images into tar shards", mariana::PackVerb},
+       {"plan", "say what the machine of --machine would give, by devices, batch and exchange",
+        mariana::PlanVerb},
        {"inspect", "say what a run directory, model or checkpoint holds", mariana::InspectVerb,
         false, "PATH"},
        {"document", "print the reference of config keys, or their JSON Schema",

@@ -50,6 +50,7 @@ void JobSpec::Describe(Fields* f) {
   f->Section("train", &train, "How it learns.");
   f->Section("parallel", &parallel, "Devices and how they exchange parameters.");
   f->Section("log", &log, "What is written while training.");
+  f->Section("plan", &plan, "What `plan` tries.");
   f->Section("output", &output, "What `forward` and `features` write.");
   f->Path("export_path", &export_path, PathKind::kOutput,
           "The file that `export` writes: .onnx (which gives `output.kind`), or .safetensors.");

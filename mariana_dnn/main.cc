@@ -12,6 +12,8 @@ int main(int argc, char** argv) {
        {"features", "write the normalised input features as a Kaldi archive",
         mariana::FeaturesVerb},
        {"export", "write a model as one .safetensors file", mariana::ExportVerb},
+       {"plan", "say what the machine of --machine would give, by devices, batch and exchange",
+        mariana::PlanVerb},
        {"inspect", "say what a run directory, model, checkpoint, scp or archive holds",
         mariana::InspectVerb, false, "PATH"},
        {"document", "print the reference of config keys, or their JSON Schema",

@@ -23,6 +23,9 @@ _OPTIONAL_LIBS = {
 
 _APT = "scripts/setup installs them all"
 
+# Open MPI keeps its headers in a folder of its own.
+_MPI_INCLUDE = "/usr/lib/x86_64-linux-gnu/openmpi/include"
+
 def _pkg_config(rctx, pkg, what):
     r = rctx.execute(["pkg-config", what, pkg])
     return [w for w in r.stdout.strip().split(" ") if w] if r.return_code == 0 else None
@@ -61,6 +64,13 @@ def _system_libs_impl(rctx):
         fail("missing system libraries: %s\n  %s" % (", ".join(missing), _APT))
     for name in _OPTIONAL_LIBS:
         build += _optional_lib(rctx, name)
+    mpi = rctx.path(_MPI_INCLUDE + "/mpi.h").exists
+    rctx.file("defs.bzl", "MPI_FOUND = %s\n" % mpi)
+    if mpi:
+        rctx.symlink(_MPI_INCLUDE, "mpi")
+        build += 'cc_library(name = "mpi", hdrs = glob(["mpi/mpi*.h"]), includes = ["mpi"], defines = ["OMPI_SKIP_MPICXX"], linkopts = %s)\n' % repr(_pkg_config(rctx, "ompi-c", "--libs") or ["-lmpi"])
+    else:
+        build += 'cc_library(name = "mpi")\n'
 
     # Catch2: v3 (bookworm-backports libcatch2-dev) if there, else v2 (catch2)
     pre = rctx.os.environ.get("CATCH2_PREFIX", "/usr")

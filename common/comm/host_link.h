@@ -1,5 +1,6 @@
 // HostLink: two workers of one process whose arenas the host can read. Publishing moves nothing;
-// the receiver adds from, or copies out of, the neighbour's memory in its progress thread.
+// the receiver adds from, or copies out of, the neighbour's memory in its progress thread. With a
+// narrower wire type the numbers are rounded as if they had travelled in it.
 //
 // It has its own loop for that rather than Device::AddF32: a device takes one caller at a time,
 // and the trainer's thread is busy on it with the backward pass while sums come in.
@@ -13,16 +14,13 @@ namespace mariana {
 
 class HostLink : public Link {
  public:
-  HostLink(int from, int to, const Arenas* sender, const Arenas* receiver, Arrivals* arrivals);
+  explicit HostLink(const LinkEnds& ends) : ends_(ends) {}
   void Publish(const LaneKey& lane, Range range) override;
-  void Receive(const Step& step, std::function<void()> done) override;
+  void Receive(const LaneKey& lane, const Step& step, std::function<void()> done) override;
   LinkBytes bytes() const override;
 
  private:
-  const int from_, to_;
-  const Arenas* sender_;
-  const Arenas* receiver_;
-  Arrivals* arrivals_;
+  const LinkEnds ends_;
   std::atomic<int64_t> collected_bytes_{0}, distributed_bytes_{0};
 };
 

@@ -114,6 +114,12 @@ bool ProgressEngine::AtRest(Phase phase, int bucket) {
   return StateOf(phase, bucket)->unfinished == 0;
 }
 
+void ProgressEngine::Drain() {
+  for (Link* link : outgoing_) {
+    if (link != nullptr) link->Drain();
+  }
+}
+
 void ProgressEngine::Wait(const int* count) {
   std::unique_lock<std::mutex> lock(mutex_);
   awaited_ = count;
@@ -174,7 +180,7 @@ void ProgressEngine::Receive(LaneState* lane, std::unique_lock<std::mutex>* lock
   --SourceOf(lane, step.peer)->published;
   lane->state = State::kMoving;
   lock->unlock();
-  incoming_[step.peer]->Receive(step, [this, lane] {
+  incoming_[step.peer]->Receive(lane->key, step, [this, lane] {
     {
       std::lock_guard<std::mutex> landed(mutex_);
       lane->state = State::kLanded;
@@ -186,11 +192,12 @@ void ProgressEngine::Receive(LaneState* lane, std::unique_lock<std::mutex>* lock
 
 void ProgressEngine::Land(LaneState* lane, std::unique_lock<std::mutex>* lock) {
   const Step& step = (*lane->steps)[lane->next];
+  lock->unlock();
+  incoming_[step.peer]->Land(lane->key, step);
   if (step.kind == Step::Kind::kCopy && on_values_) {
-    lock->unlock();
     on_values_(step.range.begin, step.range.size());
-    lock->lock();
   }
+  lock->lock();
   ++lane->next;
   const Steps publish = Advance(lane);
   lane->bucket->turn = lane->key.slice + 1;

@@ -47,6 +47,9 @@ class ProgressEngine : public Arrivals {
   // Until all lanes of the bucket are at their end, or Stop.
   void WaitBucket(Phase phase, int bucket) { Wait(&StateOf(phase, bucket)->unfinished); }
 
+  // Waits until nothing of this worker's arenas is on its way out any more (Link::Drain).
+  void Drain();
+
   void Arrived(const LaneKey& lane, int from) override;
 
  private:

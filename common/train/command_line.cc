@@ -20,6 +20,8 @@
 DEFINE_string(config, "", "FILE|the job, YAML; docs/CONFIG.md lists every key");
 DEFINE_string(run_dir, "", "DIR|where the run is kept (default runs/<job name>)");
 DEFINE_string(device, "auto", "D|auto, cpu, cuda or emulated:FILE (default auto)");
+DEFINE_string(machine, "", "FILE|plan: the machine, as in configs/machines");
+DEFINE_string(json, "", "FILE|plan: write the table there, too");
 DEFINE_bool(resume, false, "|go on with the run in the run directory");
 DEFINE_bool(check, false, "|check job and data, print the layer table, exit");
 DEFINE_bool(print_config, false, "|print the effective job with the origin of each value, exit");
@@ -30,8 +32,8 @@ namespace {
 
 // In the order of --help. gflags and glog define more (help, version and v among them); a user
 // may give these.
-constexpr const char* kFlags[] = {"config", "run_dir",      "device",   "resume",
-                                  "check",  "print_config", "progress", "v"};
+constexpr const char* kFlags[] = {"config",       "run_dir",  "device",  "resume", "check",
+                                  "print_config", "progress", "machine", "json",   "v"};
 
 template <class... Args>
 Error UsageError(const Args&... what) {
@@ -222,6 +224,8 @@ CommandLine ParseCommandLine(const ProgramInfo& info, const std::vector<std::str
   line.config = FLAGS_config;
   line.run_dir = FLAGS_run_dir;
   line.device = FLAGS_device;
+  line.machine = FLAGS_machine;
+  line.json = FLAGS_json;
   line.resume = FLAGS_resume;
   line.check = FLAGS_check;
   line.print_config = FLAGS_print_config;

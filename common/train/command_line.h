@@ -19,6 +19,8 @@ struct CommandLine {
   std::string verb;
   std::string config;           // --config, "" if not given
   std::string run_dir;          // --run_dir, "" if not given: runs/<job name>
+  std::string machine;          // --machine, of `plan`
+  std::string json;             // --json, likewise
   std::string device = "auto";  // auto, cpu, cuda or emulated:FILE
   bool resume = false;
   bool check = false;

@@ -7,7 +7,6 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "common/base/error.h"
@@ -33,23 +32,19 @@ std::vector<Share> DealOut(int64_t rows, int64_t group, int workers) {
 class DataParallel::Worker {
  public:
   Worker(int index, const DataParallelOptions& options, int64_t max_rows, Clock* clock)
-      : sync(index, options, max_rows), tasks_(clock, 1) {
-    thread_ = std::thread([this, clock, index] {
-      ClockThread registered(clock, StrCat("worker ", index));
-      while (auto task = tasks_.Pop()) (*task)();
-    });
-  }
-  ~Worker() {
-    tasks_.Close();
-    thread_.join();
-  }
+      : sync(index, options, max_rows),
+        tasks_(clock, 1),
+        thread_(clock, StrCat("worker ", index), [this] {
+          while (auto task = tasks_.Pop()) (*task)();
+        }) {}
+  ~Worker() { tasks_.Close(); }
   void Post(std::function<void()> task) { CHECK(tasks_.Push(std::move(task))); }
 
   SyncWorker sync;
 
  private:
   Queue<std::function<void()>> tasks_;
-  std::thread thread_;
+  ClockedThread thread_;  // last: it ends before what it uses
 };
 
 struct DataParallel::Shared {
@@ -97,6 +92,11 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   exchange.workers = n;
   exchange.buckets = shared_->buckets;
   exchange.clock = shared_->clock;
+  if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
+  exchange.collect_wire = o.collect_wire;
+  exchange.distribute_wire = o.distribute_wire;
+  exchange.node_of = o.node_of;
+  exchange.make_link = o.make_link;
   shared_->group = ExchangeGroup::Make(exchange);
   for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
 }

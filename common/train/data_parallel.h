@@ -67,6 +67,13 @@ struct DataParallelOptions {
   double ema = 0;  // decay of the average of values that the model is saved with; 0: no average
   Topology topology = Topology::kLinear;
   int64_t bucket_bytes = 4 << 20;
+  int64_t chunk_elements = 0;  // of ExchangeOptions; 0: its default
+  Wire collect_wire = Wire::kF32, distribute_wire = Wire::kF32;
+  // False: collecting begins when backward is done, and the next step when all values are there.
+  bool overlap = true;
+  std::vector<int> node_of;  // worker -> node; empty: all on one
+  // As ExchangeOptions has it.
+  std::function<std::unique_ptr<Link>(const LinkEnds&)> make_link;
   Clock* clock = nullptr;  // null: the real clock
 };
 

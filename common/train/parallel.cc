@@ -17,11 +17,17 @@ void ParallelSpec::Describe(Fields* f) {
             "How parameters travel: the partitioned linear topology or a ring.");
   f->Bytes("bucket_bytes", &bucket_bytes, "Gradients are exchanged in pieces of at least this.",
            Rule().Min(4096));
+  f->Bool("overlap", &overlap,
+          "Exchange while computing: gradients during backward, values during the next forward; "
+          "false: between the two, as the seed did (to compare).");
 }
 
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                                                  const ParallelSpec& spec, Precision precision) {
-  if (choice == "cuda" || choice.rfind("emulated", 0) == 0) {
+  if (choice.rfind("emulated", 0) == 0) {
+    throw Fail(ExitCode::kUsage, "--device=", choice, ": is for train (without --check) alone");
+  }
+  if (choice == "cuda") {
     throw Fail(ExitCode::kUsage, "--device=", choice,
                ": this version computes on CPUs only; use --device=cpu or auto");
   }

@@ -19,6 +19,7 @@ struct ParallelSpec {
   int64_t threads = 0;
   TopologyChoice topology = TopologyChoice::kAuto;
   int64_t bucket_bytes = 4 << 20;
+  bool overlap = true;
   void Describe(Fields* f);
 };
 

@@ -203,8 +203,9 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
     phase_ = "backward";
     const bool last = i + 1 == parts.size();
     net_->Backward(context, batch.input, [this, last](int op) {
-      if (last) GradientsReady(op);
+      if (last && options_.overlap) GradientsReady(op);
     });
+    if (last && !options_.overlap) AllGradientsReady();
     timer.Add(&seconds.backward);
   }
 }
@@ -213,6 +214,10 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
 void SyncWorker::CollectWithoutSamples() {
   AwaitAll();
   options_.devices[static_cast<size_t>(index_)]->Fill(net_->grads(), 0, net_->arena_elements());
+  AllGradientsReady();
+}
+
+void SyncWorker::AllGradientsReady() {
   for (int op = static_cast<int>(op_buckets_.size()) - 1; op >= 0; --op) GradientsReady(op);
 }
 
@@ -280,6 +285,7 @@ void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t
     exchange_->Distribute(static_cast<int>(b));
     awaiting_values_[b] = true;
   }
+  if (!options_.overlap) AwaitAll();
 }
 
 void SyncWorker::ReadSlots(int k, Range range, float* arena) const {

@@ -58,6 +58,7 @@ class SyncWorker {
   void ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows, CommitValues* mine);
   void CollectWithoutSamples();
   void GradientsReady(int op);
+  void AllGradientsReady();
   void AwaitValues(int op);
   void AwaitBucket(int bucket);
   void AwaitAll();

@@ -39,7 +39,7 @@ void PrintExchange(const NetPlan& net, Topology topology, const std::string& why
   const std::vector<Range> whole{{0, net.arena_elements}};
   for (int from = 0; from < n; ++from) {
     for (int to = 0; to < n; ++to) {
-      const LinkBytes bytes = ExpectedTraffic(topology, n, whole, from, to);
+      const LinkBytes bytes = ExpectedTraffic({topology, n, {}}, whole, from, to);
       if (bytes.collect + bytes.distribute == 0) continue;
       std::printf("  worker %d -> %d: %.1f MB collect + %.1f MB distribute a step\n", from, to,
                   mega(bytes.collect), mega(bytes.distribute));

@@ -51,6 +51,7 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   o.optimizer = train.optimizer;
   o.topology = topology;
   o.bucket_bytes = parallel.bucket_bytes;
+  o.overlap = parallel.overlap;
   return o;
 }
 

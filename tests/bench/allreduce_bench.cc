@@ -82,7 +82,7 @@ void Run(const Case& c, int steps) {
   std::sort(seconds.begin(), seconds.end());
   int64_t busiest = 0;
   for (const LinkBytes& l : group->Traffic()) {
-    const LinkBytes one = ExpectedTraffic(c.topology, c.workers, options.buckets, l.from, l.to);
+    const LinkBytes one = ExpectedTraffic(options, options.buckets, l.from, l.to);
     busiest = std::max(busiest, one.collect + one.distribute);
   }
   const double median = seconds[steps / 2];

@@ -1,0 +1,163 @@
+#include "common/train/emulation.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+#include "common/base/error.h"
+#include "common/comm/emulated/emulated_link.h"
+#include "common/device/emulated/emulated_device.h"
+#include "common/train/uploaded_batches.h"
+
+namespace mariana {
+namespace {
+
+// The machine while it runs.
+class Emulator {
+ public:
+  explicit Emulator(const EmulationOptions& options)
+      : options_(options),
+        clock_(Clock::MakeVirtual()),
+        here_(clock_.get(), "main"),
+        fabric_(*options.machine, clock_.get(), &timeline_) {
+    const Machine& machine = *options.machine;
+    if (options.devices > machine.total_devices()) {
+      throw Fail(ExitCode::kUsage, "parallel.devices: ", options.devices, " workers, but ",
+                 machine.name, " has ", machine.total_devices(), " devices");
+    }
+    DataParallelOptions o = options.workers;
+    o.clock = clock_.get();
+    o.devices.clear();
+    o.node_of.clear();
+    for (int d = 0; d < options.devices; ++d) {
+      devices_.push_back(EmulatedDevice::Make(d, machine, &fabric_));
+      o.devices.push_back(devices_.back().get());
+      o.node_of.push_back(machine.node_of(d));
+    }
+    o.make_link = [this, collect = o.collect_wire,
+                   distribute = o.distribute_wire](const LinkEnds& ends) -> std::unique_ptr<Link> {
+      return std::make_unique<EmulatedLink>(ends, devices_[static_cast<size_t>(ends.from)].get(),
+                                            devices_[static_cast<size_t>(ends.to)].get(), collect,
+                                            distribute);
+    };
+    workers_ = std::make_unique<DataParallel>(o);
+  }
+
+  Emulation Run() {
+    const int64_t last = options_.warm_up + options_.steps;
+    UploadedBatches::Options upload;
+    upload.last_step = last;
+    upload.group = workers_->net(0)->group();
+    UploadedBatches source(workers_->options(), upload, [this] { return NextBatch(); });
+    RunOptions run;
+    run.last_step = last;
+    run.learning_rate = [](int64_t) { return 0.0; };
+    run.on_step = [this, last](const StepResult& r) {
+      if (r.step + 1 == options_.warm_up) Begin();
+      if (r.step + 1 == last) End();
+    };
+    workers_->Run(&source, run);
+    if (options_.trace) result_.chrome_trace = timeline_.ChromeTrace();
+    return result_;
+  }
+
+ private:
+  struct Counters {
+    int64_t now_ns;
+    std::vector<int64_t> busy_ns;  // by device
+    std::vector<int64_t> bytes;    // by edge
+  };
+
+  std::shared_ptr<HostBatch> NextBatch() {
+    auto batch = std::make_shared<HostBatch>();
+    batch->rows = options_.workers.batch_size;
+    batch->input = batch->labels = this;  // never read
+    return batch;
+  }
+
+  Counters Count() const {
+    Counters c{clock_->NowNs(), {}, {}};
+    for (const auto& device : devices_) c.busy_ns.push_back(device->busy_ns());
+    for (size_t e = 0; e < fabric_.routes().edges().size(); ++e) {
+      c.bytes.push_back(fabric_.EdgeBytes(static_cast<int>(e)));
+    }
+    return c;
+  }
+
+  void Begin() {
+    begin_ = Count();
+    timeline_.Record(options_.trace);
+  }
+
+  void End() {
+    timeline_.Record(false);
+    const Counters end = Count();
+    const auto steps = static_cast<double>(options_.steps);
+    const auto ns = static_cast<double>(end.now_ns - begin_.now_ns);
+    result_.devices = options_.devices;
+    result_.batch_size = options_.workers.batch_size;
+    result_.step_seconds = ns * 1e-9 / steps;
+    for (size_t d = 0; d < devices_.size(); ++d) {
+      const auto busy = static_cast<double>(end.busy_ns[d] - begin_.busy_ns[d]);
+      result_.compute_seconds = std::max(result_.compute_seconds, busy * 1e-9 / steps);
+      result_.memory_bytes = std::max(result_.memory_bytes, devices_[d]->peak_bytes());
+    }
+    for (size_t e = 0; e < end.bytes.size(); ++e) {
+      const auto bytes = static_cast<double>(end.bytes[e] - begin_.bytes[e]);
+      const Edge& edge = fabric_.routes().edges()[e];
+      if (bytes > 0) {
+        result_.links.push_back({edge.name, bytes / steps, bytes / (edge.bytes_per_ns * ns)});
+      }
+    }
+  }
+
+  const EmulationOptions& options_;
+  const std::unique_ptr<Clock> clock_;
+  const ClockThread here_;
+  Timeline timeline_;
+  Fabric fabric_;
+  std::vector<std::unique_ptr<EmulatedDevice>> devices_;
+  std::unique_ptr<DataParallel> workers_;
+  Counters begin_;
+  Emulation result_;
+};
+
+std::string Line(const char* format, double a, double b = 0, double c = 0) {
+  char text[200];
+  std::snprintf(text, sizeof text, format, a, b, c);
+  return text;
+}
+
+}  // namespace
+
+Emulation Emulate(const EmulationOptions& options) { return Emulator(options).Run(); }
+
+std::string FormatEmulation(const Machine& machine, const Emulation& all, const Emulation& one,
+                            const std::string& unit) {
+  std::string text = StrCat(machine.name, " (emulated): ", all.devices, " x ", machine.device.name,
+                            ", ", all.batch_size, " ", unit, " a step\n");
+  text += Line("throughput            %.0f ", all.samples_per_second()) + unit + " a second";
+  text += Line(", %.3f ms a step\n", all.step_seconds * 1e3);
+  if (all.devices > 1) {
+    text += Line("speed-up              %.2f over one device with as many ",
+                 all.samples_per_second() / one.samples_per_second()) +
+            StrCat(unit, " of its own (", one.batch_size, ")\n");
+  }
+  text += Line("exposed communication %.3f ms a step, %.1f %%\n", all.exposed_seconds() * 1e3,
+               100 * all.exposed_seconds() / all.step_seconds);
+  text += Line("memory of a device    %.2f GB of %.2f GB\n",
+               static_cast<double>(all.memory_bytes) * 1e-9,
+               static_cast<double>(machine.device.memory_bytes) * 1e-9);
+  std::vector<LinkUse> links = all.links;
+  std::stable_sort(links.begin(), links.end(),
+                   [](const LinkUse& a, const LinkUse& b) { return a.share > b.share; });
+  links.resize(std::min<size_t>(links.size(), 5));
+  for (const LinkUse& link : links) {
+    text +=
+        "link " + link.name +
+        Line(": %.1f MB a step, %.0f %% of what it carries\n", link.bytes * 1e-6, 100 * link.share);
+  }
+  return text;
+}
+
+}  // namespace mariana
