@@ -3,7 +3,9 @@
 //   PROGRAM [verb] --config=FILE [key.path=value ...] [flags]
 //
 // RunProgram parses it, sets up logs and signals, runs the verb and turns failures into exit
-// codes: the last line on stderr is `PROGRAM: error: what`. Call it once, from main.
+// codes: the last line on stderr is `PROGRAM: error: what`. Under mpirun it joins the ranks of the
+// job (ranks.h) first: one of them prints that line, and all end with that code. Call it once, from
+// main.
 #pragma once
 
 #include <functional>
@@ -13,6 +15,8 @@
 #include "common/train/progress.h"
 
 namespace mariana {
+
+class Ranks;
 
 struct CommandLine {
   std::string program;
@@ -29,6 +33,7 @@ struct CommandLine {
   int verbosity = 0;                   // --v, glog's
   std::vector<std::string> overrides;  // "key.path=value", in order
   std::vector<std::string> arguments;  // other words after the verb
+  Ranks* ranks = nullptr;              // of the job: set where the verb may have several
 };
 
 struct Verb {
@@ -38,6 +43,7 @@ struct Verb {
   bool needs_config = true;                    // --config must be given
   const char* arguments = "";                  // "MODEL OUT.ark" for --help; "": takes none
   bool saves = false;                          // a stop request saves a checkpoint first
+  bool ranks = false;                          // mpirun may start it several times, as one job
 };
 
 struct ProgramInfo {

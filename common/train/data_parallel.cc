@@ -65,8 +65,8 @@ struct DataParallel::Shared {
 DataParallel::DataParallel(const DataParallelOptions& options)
     : shared_(std::make_unique<Shared>(options)) {
   const DataParallelOptions& o = shared_->options;
-  const int n = static_cast<int>(o.devices.size());
-  CHECK_GE(n, 1);
+  const int n = o.total();
+  CHECK_GE(o.local(), 1);
   // Enough rows for the largest share's largest part, counted in whole groups of any size that
   // the net may choose: dealing out is monotone in the number of rows.
   NetOptions probe;
@@ -83,13 +83,18 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   CHECK(o.ema >= 0 && o.ema < 1);
   const int64_t share = DealOut(o.batch_size, group, n)[0].rows;
   const int64_t rows = DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
-  for (int w = 0; w < n; ++w) {
+  for (int w = o.first(); w < o.first() + o.local(); ++w) {
     workers_.push_back(std::make_unique<Worker>(w, o, rows, shared_->clock));
   }
   shared_->buckets = workers_[0]->sync.PlanBuckets();
   ExchangeOptions exchange;
   exchange.topology = o.topology;
   exchange.workers = n;
+  if (n > o.local()) {
+    exchange.world = o.ranks->world();
+    exchange.node_of = o.ranks->WorkerNodes(o.local());
+    for (int w = 0; w < n; ++w) exchange.rank_of.push_back(w / o.local());
+  }
   exchange.buckets = shared_->buckets;
   exchange.clock = shared_->clock;
   if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
@@ -108,8 +113,7 @@ DataParallel::~DataParallel() {
 }
 
 const DataParallelOptions& DataParallel::options() const { return shared_->options; }
-int DataParallel::workers() const { return static_cast<int>(workers_.size()); }
-Net* DataParallel::net(int worker) { return workers_[static_cast<size_t>(worker)]->sync.net(); }
+Net* DataParallel::net(int local) { return workers_[static_cast<size_t>(local)]->sync.net(); }
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
 std::vector<LinkBytes> DataParallel::Traffic() const { return shared_->group->Traffic(); }
@@ -121,7 +125,7 @@ PhaseSeconds DataParallel::TakePhaseSeconds() {
 
 void DataParallel::OnAll(const std::string& phase, const std::function<void(int)>& fn) {
   Shared& s = *shared_;
-  const int n = workers();
+  const int n = static_cast<int>(workers_.size());
   {
     std::unique_lock<std::mutex> lock(s.mutex);
     if (s.failure) throw *s.failure;
@@ -129,12 +133,14 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
   }
   // The first failure ends everybody: the exchange wakes whoever waits in it, with an error that
   // must not count as a failure of its own; so the failure is noted before.
-  auto fail = [&s, n](int w, const std::string& where, ExitCode code, const std::string& message) {
+  auto fail = [&s, this](int local, const std::string& where, ExitCode code,
+                         const std::string& message) {
+    const int w = s.options.first() + local;
     {
       std::unique_lock<std::mutex> lock(s.mutex);
       if (s.failure) return;
-      s.failure =
-          n == 1 ? Error(code, message) : Fail(code, "worker ", w, ", ", where, ": ", message);
+      s.failure = workers() == 1 ? Error(code, message)
+                                 : Fail(code, "worker ", w, ", ", where, ": ", message);
     }
     s.group->Abort(w, where, static_cast<int>(code), message);
   };
@@ -175,7 +181,8 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   for (size_t w = 0; w < n; ++w) {
     const std::string name = workers_[w]->sync.FirstNonFinite();
     if (name.empty()) continue;
-    message += StrCat("; the gradient of ", name, " is not finite on worker ", w);
+    message += StrCat("; the gradient of ", name, " is not finite on worker ",
+                      static_cast<size_t>(shared_->options.first()) + w);
     break;
   }
   throw Error(ExitCode::kDiverged,
@@ -217,7 +224,7 @@ std::vector<HostTensor> DataParallel::SaveModel() const {
   std::vector<HostTensor> values = SaveNetValues(workers_[0]->sync.net());
   if (shared_->options.ema == 0) return values;
   std::vector<HostTensor> averages;
-  SaveSlot(workers_[0]->sync.average_slot(), "", &averages);
+  SaveSlot(workers_[0]->sync.average_slot(), "", true, &averages);
   std::move(averages.begin(), averages.end(), values.begin());  // parameters come first
   return values;
 }
@@ -238,24 +245,58 @@ void DataParallel::WithAverages(const std::function<void()>& fn) {
   for (auto& worker : workers_) LoadNetValues(worker->sync.net(), values, "values");
 }
 
-void DataParallel::SaveSlot(int k, const std::string& suffix, std::vector<HostTensor>* out) const {
+// Each worker's slot goes over as it lies; PlanSlots tells where its elements belong.
+void DataParallel::GatherSlot(int k, bool on_all, std::vector<float>* arena) const {
+  const DataParallelOptions& o = shared_->options;
+  std::string mine;
+  for (const auto& w : workers_) {
+    const size_t begin = mine.size();
+    mine.resize(begin + static_cast<size_t>(w->sync.layout().elements()) * sizeof(float));
+    std::vector<float> elements(static_cast<size_t>(w->sync.layout().elements()));
+    w->sync.ReadSlot(k, elements.data());
+    std::memcpy(mine.data() + begin, elements.data(), mine.size() - begin);
+  }
+  std::vector<std::string> all;
+  if (workers() == o.local()) {
+    all.push_back(std::move(mine));
+  } else {
+    all = on_all ? o.ranks->Gather(mine) : o.ranks->GatherToFirst(mine);
+  }
   const Net& net = *workers_[0]->sync.net();
-  std::vector<float> slot;
+  arena->assign(static_cast<size_t>(net.arena_elements()), 0.0f);
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    const char* from = all[rank].data();
+    for (int i = 0; i < o.local(); ++i) {
+      const int w = static_cast<int>(rank) * o.local() + i;
+      for (const auto& list : PlanSlots(net, o.optimizer, shared_->buckets, w, workers()).buckets) {
+        for (const Segment& s : list) {
+          const size_t bytes = static_cast<size_t>(s.range.size()) * sizeof(float);
+          std::memcpy(arena->data() + s.range.begin, from, bytes);
+          from += bytes;
+        }
+      }
+    }
+  }
+}
+
+void DataParallel::SaveSlot(int k, const std::string& suffix, bool on_all,
+                            std::vector<HostTensor>* out) const {
+  std::vector<float> arena;
+  GatherSlot(k, on_all, &arena);
+  const Net& net = *workers_[0]->sync.net();
   for (size_t i = 0; i < net.params().size(); ++i) {
     const ParamInfo& p = net.params()[i];
-    slot.assign(static_cast<size_t>(p.elements), 0.0f);
-    for (const auto& w : workers_) {
-      w->sync.ReadSlots(k, {p.offset, p.offset + p.elements}, slot.data());
-    }
     out->push_back(EmptyF32(p.name + suffix, p.shape));
-    net.UnpackParam(static_cast<int>(i), slot.data(), out->back().f32());
+    net.UnpackParam(static_cast<int>(i), arena.data() + p.offset, out->back().f32());
   }
 }
 
 std::vector<HostTensor> DataParallel::SaveOptimizer() const {
   std::vector<HostTensor> out;
   const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
-  for (size_t k = 0; k < names.size(); ++k) SaveSlot(static_cast<int>(k), "." + names[k], &out);
+  for (size_t k = 0; k < names.size(); ++k) {
+    SaveSlot(static_cast<int>(k), "." + names[k], false, &out);
+  }
   if (shared_->options.ema == 0) return out;
   Net* net = workers_[0]->sync.net();
   std::vector<HostTensor> values = SaveNetValues(net);

@@ -1,4 +1,5 @@
-// DataParallel: N workers of one process train one model with synchronous SGD, one device each.
+// DataParallel: N workers train one model with synchronous SGD, one device each. Each rank of a job
+// (ranks.h) has as many of them; what follows does not depend on which worker is where.
 //
 // A step: every worker computes the gradients of its share of the global batch; buckets of
 // gradients are collected to their owners while backward goes on; one commit decides for all;
@@ -9,7 +10,8 @@
 // as the model, and evaluated within WithAverages; the values being trained are then part of the
 // optimizer's tensors ("<name>.value"). Owners keep the average of their slices.
 //
-// Threading: constructed and called by one thread; each worker runs on a thread of its own, whose
+// Threading: constructed and called by one thread, on all ranks in the same order unless a method
+// says otherwise; each worker runs on a thread of its own, whose
 // first exception ends every worker and surfaces from the call as an Error naming worker and
 // phase. After that only destruction is allowed.
 #pragma once
@@ -24,6 +26,7 @@
 #include "common/nn/net.h"
 #include "common/optim/optimizer.h"
 #include "common/train/net_values.h"
+#include "common/train/ranks.h"
 
 namespace mariana {
 
@@ -46,14 +49,15 @@ class BatchSource {
   virtual ~BatchSource() = default;
   // Samples in the global batch of `step`; waits until it is there.
   virtual int64_t Rows(int64_t step) = 0;
-  // Samples [begin, begin + rows) of that batch, rows > 0, in memory of `worker`'s device: valid
-  // until the worker's next Take. A worker takes all its samples of a step, in order, before any
-  // of the next.
+  // Samples [begin, begin + rows) of that batch, rows > 0, in memory of `worker`'s device (of all
+  // ranks' workers): valid until the worker's next Take. A worker takes all its samples of a step,
+  // in order, before any of the next.
   virtual DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) = 0;
 };
 
 struct DataParallelOptions {
-  std::vector<Device*> devices;  // one a worker
+  std::vector<Device*> devices;  // one a worker of this rank
+  Ranks* ranks = nullptr;        // each has as many devices; null: there is only this one
   const NetSpec* net = nullptr;
   Shape input;  // one sample
   int64_t outputs = 0;
@@ -75,6 +79,11 @@ struct DataParallelOptions {
   // As ExchangeOptions has it.
   std::function<std::unique_ptr<Link>(const LinkEnds&)> make_link;
   Clock* clock = nullptr;  // null: the real clock
+
+  int local() const { return static_cast<int>(devices.size()); }
+  // Workers of all ranks, and this rank's first among them.
+  int total() const { return local() * (ranks ? ranks->size() : 1); }
+  int first() const { return local() * (ranks ? ranks->rank() : 0); }
 };
 
 // What one step did, the same on all workers.
@@ -90,10 +99,10 @@ struct RunOptions {
   int64_t first_step = 0, last_step = 0;              // [first, last)
   std::function<double(int64_t step)> learning_rate;  // called on worker threads
   std::function<bool()> stop_requested;               // polled once a step
-  std::function<void(const StepResult&)> on_step;     // on worker 0's thread, in order
+  std::function<void(const StepResult&)> on_step;     // on a worker's thread, in order
 };
 
-// Wall seconds of worker 0's trainer thread by phase.
+// Wall seconds of the trainer thread of this rank's first worker, by phase.
 struct PhaseSeconds {
   double data = 0, forward = 0, backward = 0, collect = 0, commit = 0, update = 0;
 };
@@ -106,21 +115,22 @@ class DataParallel {
   DataParallel& operator=(const DataParallel&) = delete;
 
   const DataParallelOptions& options() const;
-  int workers() const;
-  Net* net(int worker);  // while no Run is under way
-  void Initialize();     // fresh values from the seed, zero optimizer state
+  int workers() const { return options().total(); }
+  // Of this rank's worker number `local`, from 0, while no Run is under way.
+  Net* net(int local);
+  void Initialize();  // fresh values from the seed, zero optimizer state
 
   // Trains steps [first, last); returns the number of steps done: fewer when a stop was
   // requested, which ends the run after a whole step. Throws Error(kDiverged) when loss or
   // gradients are not finite, before any value is touched.
   int64_t Run(BatchSource* source, const RunOptions& options);
 
-  // Runs fn(worker) on every worker's thread and waits.
-  void OnAll(const std::string& phase, const std::function<void(int worker)>& fn);
+  // Runs fn(local) on the thread of each worker of this rank and waits. Not of all ranks.
+  void OnAll(const std::string& phase, const std::function<void(int local)>& fn);
 
   // Parameters and running averages, plain layout, in net order.
   std::vector<HostTensor> SaveModel() const;
-  std::vector<HostTensor> SaveOptimizer() const;
+  std::vector<HostTensor> SaveOptimizer() const;  // complete on rank 0
   // Calls fn while the nets of all workers hold what SaveModel gives; no Run meanwhile.
   void WithAverages(const std::function<void()>& fn);
   // Throws Error(kBadData) naming `where` and the tensor when one is missing or of another shape.
@@ -129,7 +139,7 @@ class DataParallel {
   void LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where);
 
   PhaseSeconds TakePhaseSeconds();
-  // Per-op seconds of worker 0 since the last call, forward and backward (see Net).
+  // Per-op seconds of this rank's first worker since the last call, forward and backward (see Net).
   void EnableProfile(bool on);
   std::vector<std::pair<double, double>> TakeProfile();
   std::vector<LinkBytes> Traffic() const;
@@ -139,8 +149,9 @@ class DataParallel {
  private:
   class Worker;
   struct Shared;
-  // Slot k of all parameters, under the names of `suffix`.
-  void SaveSlot(int k, const std::string& suffix, std::vector<HostTensor>* out) const;
+  // Slot k of all parameters, under the names of `suffix`: on rank 0, or on all.
+  void SaveSlot(int k, const std::string& suffix, bool on_all, std::vector<HostTensor>* out) const;
+  void GatherSlot(int k, bool on_all, std::vector<float>* arena) const;
   std::unique_ptr<Shared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

@@ -7,14 +7,18 @@
 namespace mariana {
 
 void ParallelSpec::Describe(Fields* f) {
-  f->Int("devices", &devices, "Workers, one device each.", Rule().Min(1).Max(64));
+  f->Int("devices", &devices, "Workers, one device each, of each process that mpirun starts.",
+         Rule().Min(1).Max(64));
   f->Int("threads", &threads, "Threads of a CPU device; 0: cores / devices, at least 1.",
          Rule().Min(0).Max(1024));
-  f->Choice("topology", &topology,
-            {{"auto", TopologyChoice::kAuto},
-             {"linear", TopologyChoice::kLinear},
-             {"ring", TopologyChoice::kRing}},
-            "How parameters travel: the partitioned linear topology or a ring.");
+  f->Choice(
+      "topology", &topology,
+      {{"auto", TopologyChoice::kAuto},
+       {"linear", TopologyChoice::kLinear},
+       {"ring", TopologyChoice::kRing},
+       {"two_level", TopologyChoice::kTwoLevel}},
+      "How parameters travel: the partitioned linear topology, a ring, or a chain within each "
+      "machine and a ring between machines.");
   f->Bytes("bucket_bytes", &bucket_bytes, "Gradients are exchanged in pieces of at least this.",
            Rule().Min(4096));
   f->Bool("overlap", &overlap,
@@ -23,7 +27,8 @@ void ParallelSpec::Describe(Fields* f) {
 }
 
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
-                                                 const ParallelSpec& spec, Precision precision) {
+                                                 const ParallelSpec& spec, Precision precision,
+                                                 const Ranks* ranks) {
   if (choice.rfind("emulated", 0) == 0) {
     throw Fail(ExitCode::kUsage, "--device=", choice, ": is for train (without --check) alone");
   }
@@ -41,8 +46,9 @@ std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                "not; use fp32");
   }
   const int n = static_cast<int>(spec.devices);
+  const int sharers = n * (ranks ? ranks->local_size() : 1);
   const int threads =
-      spec.threads > 0 ? static_cast<int>(spec.threads) : std::max(1, AvailableCores() / n);
+      spec.threads > 0 ? static_cast<int>(spec.threads) : std::max(1, AvailableCores() / sharers);
   std::vector<std::unique_ptr<Device>> devices;
   for (int i = 0; i < n; ++i) devices.push_back(MakeCpuDevice(i, threads, -1));
   return devices;
@@ -54,17 +60,40 @@ std::unique_ptr<Device> InferenceDevice(const std::string& choice, const Paralle
   return std::move(MakeDevices(choice, one, Precision::kFp32)[0]);
 }
 
-Topology ChooseTopology(const ParallelSpec& spec, std::string* why) {
-  if (spec.topology == TopologyChoice::kRing) {
-    *why = "ring: the config says so";
-    return Topology::kRing;
+Topology ChooseTopology(const ParallelSpec& spec, const Ranks& ranks, std::string* why) {
+  const auto chosen = [&](Topology topology, const std::string& reason) {
+    *why = StrCat(Name(topology), ": ", reason);
+    return topology;
+  };
+  const int machines = ranks.machines();
+  const int64_t workers = spec.devices * ranks.size();
+  switch (spec.topology) {
+    case TopologyChoice::kLinear: return chosen(Topology::kLinear, "the config says so");
+    case TopologyChoice::kRing: return chosen(Topology::kRing, "the config says so");
+    case TopologyChoice::kTwoLevel:
+      if (!ranks.neighbours()) {
+        throw Fail(ExitCode::kUsage,
+                   "parallel.topology: two_level needs the ranks of a machine one after another "
+                   "(mpirun --map-by slot)");
+      }
+      return chosen(Topology::kTwoLevel, "the config says so");
+    case TopologyChoice::kAuto: break;
   }
-  *why = spec.topology == TopologyChoice::kLinear ? "linear: the config says so"
-         : spec.devices == 1                      ? "none: one worker exchanges nothing"
-         : spec.devices == 2
-             ? "linear: with two workers a ring is the same chain"
-             : "linear: the devices share one memory, where a ring's last link gains nothing";
-  return Topology::kLinear;
+  if (workers == 1) {
+    *why = "none: one worker exchanges nothing";
+    return Topology::kLinear;
+  }
+  if (workers == 2) return chosen(Topology::kLinear, "with two workers a ring is the same chain");
+  if (machines == 1) {
+    return chosen(Topology::kLinear,
+                  "the devices share one memory, where a ring's last link gains nothing");
+  }
+  if (machines < workers && ranks.neighbours()) {
+    return chosen(Topology::kTwoLevel, StrCat("several workers on each of ", machines,
+                                              " machines, whose links carry each sum once"));
+  }
+  return chosen(Topology::kRing,
+                StrCat("a worker on each of ", machines, " machines, whose links it uses alike"));
 }
 
 }  // namespace mariana

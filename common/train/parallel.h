@@ -9,10 +9,11 @@
 #include "common/comm/exchange.h"
 #include "common/config/fields.h"
 #include "common/device/device.h"
+#include "common/train/ranks.h"
 
 namespace mariana {
 
-enum class TopologyChoice { kAuto, kLinear, kRing };
+enum class TopologyChoice { kAuto, kLinear, kRing, kTwoLevel };
 
 struct ParallelSpec {
   int64_t devices = 1;
@@ -25,15 +26,18 @@ struct ParallelSpec {
 
 enum class Precision { kFp32, kBf16 };
 
-// One device a worker. `choice` is --device. Throws Error(kUsage) for a device that is not there,
-// and for bf16 on a CPU whose instruction set lacks it.
+// One device a worker of this rank; ranks on one machine share its cores. `choice` is --device.
+// Throws Error(kUsage) for a device that is not there, and for bf16 on a CPU whose instruction set
+// lacks it.
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
-                                                 const ParallelSpec& spec, Precision precision);
+                                                 const ParallelSpec& spec, Precision precision,
+                                                 const Ranks* ranks = nullptr);
 
 // The one device, with all its threads, that the verbs besides train compute on.
 std::unique_ptr<Device> InferenceDevice(const std::string& choice, const ParallelSpec& spec);
 
-// The topology to use and, in *why, one line that says why.
-Topology ChooseTopology(const ParallelSpec& spec, std::string* why);
+// The topology to use and, in *why, one line that says why. Throws Error(kUsage) where the ranks
+// cannot be joined as the config asks.
+Topology ChooseTopology(const ParallelSpec& spec, const Ranks& ranks, std::string* why);
 
 }  // namespace mariana

@@ -36,15 +36,20 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
     : index_(index),
       options_(options),
       max_rows_(max_rows),
-      clock_(options.clock ? options.clock : Clock::Real()) {
-  Device* device = options.devices[static_cast<size_t>(index)];
+      clock_(options.clock ? options.clock : Clock::Real()),
+      device_(options.devices[static_cast<size_t>(index - options.first())]) {
   NetOptions net;
-  net.device = device;
+  net.device = device_;
   net.max_rows = max_rows;
   net.input = options.input;
   net.outputs = options.outputs;
   net.compute = options.compute;
   net_ = Net::Build(*options.net, net);
+}
+
+void SyncWorker::SetPhase(const char* phase) {
+  phase_ = phase;
+  if (options_.ranks && index_ == options_.first()) options_.ranks->set_phase(phase);
 }
 
 std::vector<Range> SyncWorker::PlanBuckets() const {
@@ -56,54 +61,66 @@ std::vector<Range> SyncWorker::PlanBuckets() const {
   return MakeBuckets(boundaries, options_.bucket_bytes / 4);
 }
 
+int64_t SlotLayout::elements() const {
+  int64_t n = 0;
+  for (const auto& list : buckets) {
+    for (const Segment& s : list) n += s.range.size();
+  }
+  return n;
+}
+
+SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
+                     const std::vector<Range>& buckets, int worker, int workers) {
+  SlotLayout layout;
+  int64_t slot = 0;
+  for (const Range& bucket : buckets) {
+    const Range owned = SliceOf(bucket, worker, workers);
+    auto& list = layout.buckets.emplace_back();
+    for (const ParamInfo& p : net.params()) {
+      const Range mine = Intersect(SlotRange(p), owned);
+      if (mine.size() == 0) continue;
+      const Factors factors = FactorsOf(optimizer, p.name, p.decay);
+      if (!list.empty() && list.back().factors == factors && list.back().range.end == mine.begin) {
+        list.back().range.end = mine.end;
+      } else {
+        list.push_back({mine, slot, factors});
+      }
+      slot += mine.size();
+      if (!p.decay) layout.undecayed.push_back(mine);
+    }
+  }
+  return layout;
+}
+
 void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
-  Device* device = options_.devices[static_cast<size_t>(index_)];
-  exchange_ = group->Join(index_, device, net_->grads(), net_->values(), {});
+  exchange_ = group->Join(index_, device_, net_->grads(), net_->values(), {});
   buckets_ = buckets;
   const size_t n = buckets.size();
   op_buckets_.assign(net_->ops().size(), {});
   bucket_ops_.assign(n, 0);
   awaiting_values_.assign(n, false);
-  segments_.assign(n, {});
-  int64_t slot = 0;
   for (size_t b = 0; b < n; ++b) {
-    const Range owned = exchange_->Owned(static_cast<int>(b));
     int last_op = -1;
     for (const ParamInfo& p : net_->params()) {
-      if (Intersect(SlotRange(p), buckets[b]).size() == 0) continue;
-      if (p.op != last_op) {
-        op_buckets_[static_cast<size_t>(p.op)].push_back(static_cast<int>(b));
-        ++bucket_ops_[b];
-        last_op = p.op;
-      }
-      const Range mine = Intersect(SlotRange(p), owned);
-      if (mine.size() == 0) continue;
-      AddSegment(static_cast<int>(b), p, mine, slot);
-      slot += mine.size();
-      if (!p.decay) finite_probe_.push_back(mine);
+      if (Intersect(SlotRange(p), buckets[b]).size() == 0 || p.op == last_op) continue;
+      op_buckets_[static_cast<size_t>(p.op)].push_back(static_cast<int>(b));
+      ++bucket_ops_[b];
+      last_op = p.op;
     }
   }
+  layout_ = PlanSlots(*net_, options_.optimizer, buckets, index_, options_.total());
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
   const bool any_bias = std::any_of(net_->params().begin(), net_->params().end(),
                                     [](const ParamInfo& p) { return !p.decay; });
+  finite_probe_ = layout_.undecayed;
   if (!any_bias || options_.optimizer.clip_norm > 0) {
     finite_probe_.clear();
     for (size_t b = 0; b < n; ++b) finite_probe_.push_back(exchange_->Owned(static_cast<int>(b)));
   }
   const int slots = OptimizerSlots(options_.optimizer) + (options_.ema > 0 ? 1 : 0);
   for (int k = 0; k < slots; ++k) {
-    slots_.emplace_back(device, Dtype::kF32, Shape{std::max<int64_t>(slot, 1)});
-  }
-}
-
-void SyncWorker::AddSegment(int bucket, const ParamInfo& p, Range mine, int64_t slot) {
-  const Factors factors = FactorsOf(options_.optimizer, p.name, p.decay);
-  auto& list = segments_[static_cast<size_t>(bucket)];
-  if (!list.empty() && list.back().factors == factors && list.back().range.end == mine.begin) {
-    list.back().range.end = mine.end;
-  } else {
-    list.push_back({mine, slot, factors});
+    slots_.emplace_back(device_, Dtype::kF32, Shape{std::max<int64_t>(layout_.elements(), 1)});
   }
 }
 
@@ -116,7 +133,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
                                 int64_t* done, StepResult* result) {
   for (int64_t step = run.first_step; step < run.last_step; ++step) {
     PhaseTimer timer(clock_);
-    phase_ = "data";
+    SetPhase("data");
     const int64_t rows = source->Rows(step);
     timer.Add(&seconds.data);
 
@@ -124,10 +141,10 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     ForwardBackward(source, step, rows, &mine);
     timer = PhaseTimer(clock_);
 
-    phase_ = "collect";
+    SetPhase("collect");
     exchange_->FinishCollect();
     timer.Add(&seconds.collect);
-    phase_ = "commit";
+    SetPhase("commit");
     mine.squared_norm = GradientSquares();
     mine.stop = run.stop_requested && run.stop_requested();
     const CommitValues all = exchange_->Commit(mine);
@@ -141,7 +158,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     UpdateRunningAverages(rows);
     timer.Add(&seconds.commit);
 
-    phase_ = "update";
+    SetPhase("update");
     double scale = 1;
     if (clip && result->gradient_norm > options_.optimizer.clip_norm) {
       scale = options_.optimizer.clip_norm / result->gradient_norm;
@@ -163,7 +180,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
 void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows,
                                  CommitValues* mine) {
   const Share share =
-      DealOut(batch_rows, net_->group(), options_.devices.size())[static_cast<size_t>(index_)];
+      DealOut(batch_rows, net_->group(), options_.total())[static_cast<size_t>(index_)];
   pending_ops_ = bucket_ops_;
   batch_stats_.clear();
   std::vector<Share> parts = DealOut(share.rows, net_->group(), options_.accumulate);
@@ -172,7 +189,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
 
   for (size_t i = 0; i < parts.size(); ++i) {
     PhaseTimer timer(clock_);
-    phase_ = "data";
+    SetPhase("data");
     StepContext context;
     context.seed = options_.seed;
     context.rows = parts[i].rows;
@@ -184,7 +201,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
         source->Take(index_, step, share.begin + parts[i].begin, context.rows);
     timer.Add(&seconds.data);
 
-    phase_ = "forward";
+    SetPhase("forward");
     net_->Forward(context, batch.input, [this](int op) { AwaitValues(op); });
     const LossSums sums = net_->Loss(context, batch.labels);
     mine->loss += sums.loss;
@@ -194,13 +211,12 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
       const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
       const size_t old = batch_stats_.size();
       batch_stats_.resize(old + static_cast<size_t>(groups * net_->batch_stats_elements()));
-      options_.devices[static_cast<size_t>(index_)]->Download(
-          batch_stats_.data() + old, net_->batch_stats(),
-          groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
+      device_->Download(batch_stats_.data() + old, net_->batch_stats(),
+                        groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
     }
     timer.Add(&seconds.forward);
 
-    phase_ = "backward";
+    SetPhase("backward");
     const bool last = i + 1 == parts.size();
     net_->Backward(context, batch.input, [this, last](int op) {
       if (last && options_.overlap) GradientsReady(op);
@@ -213,7 +229,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
 // A worker whose share is empty still takes part with zero gradients.
 void SyncWorker::CollectWithoutSamples() {
   AwaitAll();
-  options_.devices[static_cast<size_t>(index_)]->Fill(net_->grads(), 0, net_->arena_elements());
+  device_->Fill(net_->grads(), 0, net_->arena_elements());
   AllGradientsReady();
 }
 
@@ -248,8 +264,7 @@ void SyncWorker::AwaitAll() {
 double SyncWorker::GradientSquares() const {
   double sum = 0;
   for (const Range& r : finite_probe_) {
-    sum += options_.devices[static_cast<size_t>(index_)]->SumOfSquares(net_->grads() + r.begin,
-                                                                       r.size());
+    sum += device_->SumOfSquares(net_->grads() + r.begin, r.size());
   }
   return sum;
 }
@@ -266,20 +281,19 @@ void SyncWorker::UpdateRunningAverages(int64_t batch_rows) {
 }
 
 void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t t) {
-  Device* device = options_.devices[static_cast<size_t>(index_)];
   for (size_t b = 0; b < buckets_.size(); ++b) {
-    for (const Segment& s : segments_[b]) {
+    for (const Segment& s : layout_.buckets[b]) {
       const OptimizerStep step =
           MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors);
       const int64_t i = s.range.begin;
       const int own = OptimizerSlots(options_.optimizer);
-      device->Update(step, net_->grads() + i, net_->values() + i,
-                     net_->values16() ? net_->values16() + i : nullptr,
-                     own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
-                     s.range.size());
+      device_->Update(step, net_->grads() + i, net_->values() + i,
+                      net_->values16() ? net_->values16() + i : nullptr,
+                      own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
+                      s.range.size());
       if (options_.ema > 0) {
-        device->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s),
-                       nullptr, nullptr, nullptr, s.range.size());
+        device_->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s),
+                        nullptr, nullptr, nullptr, s.range.size());
       }
     }
     exchange_->Distribute(static_cast<int>(b));
@@ -288,26 +302,18 @@ void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t
   if (!options_.overlap) AwaitAll();
 }
 
-void SyncWorker::ReadSlots(int k, Range range, float* arena) const {
-  for (const auto& list : segments_) {
-    for (const Segment& s : list) {
-      const Range r = Intersect(s.range, range);
-      if (r.size() == 0) continue;
-      options_.devices[static_cast<size_t>(index_)]->Download(
-          arena + (r.begin - range.begin), SlotAt(k, s) + (r.begin - s.range.begin),
-          r.size() * int64_t{sizeof(float)});
-    }
-  }
+void SyncWorker::ReadSlot(int k, float* elements) const {
+  device_->Download(elements, slots_[static_cast<size_t>(k)].f32(),
+                    layout_.elements() * int64_t{sizeof(float)});
 }
 
 void SyncWorker::WriteSlots(int k, Range range, const float* arena) {
-  for (const auto& list : segments_) {
+  for (const auto& list : layout_.buckets) {
     for (const Segment& s : list) {
       const Range r = Intersect(s.range, range);
       if (r.size() == 0) continue;
-      options_.devices[static_cast<size_t>(index_)]->Upload(
-          SlotAt(k, s) + (r.begin - s.range.begin), arena + (r.begin - range.begin),
-          r.size() * int64_t{sizeof(float)});
+      device_->Upload(SlotAt(k, s) + (r.begin - s.range.begin), arena + (r.begin - range.begin),
+                      r.size() * int64_t{sizeof(float)});
     }
   }
 }
@@ -318,19 +324,17 @@ void SyncWorker::ClearSlots() {
 
 void SyncWorker::StartAverage() {
   if (options_.ema == 0) return;
-  for (const auto& list : segments_) {
+  for (const auto& list : layout_.buckets) {
     for (const Segment& s : list) {
-      options_.devices[static_cast<size_t>(index_)]->Copy(SlotAt(average_slot(), s),
-                                                          net_->values() + s.range.begin,
-                                                          s.range.size() * int64_t{sizeof(float)});
+      device_->Copy(SlotAt(average_slot(), s), net_->values() + s.range.begin,
+                    s.range.size() * int64_t{sizeof(float)});
     }
   }
 }
 
 std::string SyncWorker::FirstNonFinite() const {
   for (const ParamInfo& p : net_->params()) {
-    if (!std::isfinite(options_.devices[static_cast<size_t>(index_)]->SumOfSquares(
-            net_->grads() + p.offset, p.elements))) {
+    if (!std::isfinite(device_->SumOfSquares(net_->grads() + p.offset, p.elements))) {
       return p.name;
     }
   }

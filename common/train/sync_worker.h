@@ -19,10 +19,21 @@ struct Segment {
   Factors factors;
 };
 
+// What one worker owns of the arenas, as its slots hold it one segment after another.
+struct SlotLayout {
+  std::vector<std::vector<Segment>> buckets;  // bucket -> what is owned of it
+  std::vector<Range> undecayed;               // owned elements of parameters without decay
+  int64_t elements() const;
+};
+// The same on all ranks, of any worker.
+SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
+                     const std::vector<Range>& buckets, int worker, int workers);
+
 enum class RunOutcome { kDone, kStopped, kDiverged };
 
 class SyncWorker {
  public:
+  // `index`: among the workers of all ranks.
   SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows);
 
   Net* net() { return net_.get(); }
@@ -43,9 +54,11 @@ class SyncWorker {
   // Sets the average of what this worker owns to the values.
   void StartAverage();
 
-  // Slot k of arena elements this worker owns, copied out of or into `arena`
-  // (host, arena layout, covers `range`).
-  void ReadSlots(int k, Range range, float* arena) const;
+  const SlotLayout& layout() const { return layout_; }
+  // Slot k as it lies: layout().elements() floats.
+  void ReadSlot(int k, float* elements) const;
+  // Slot k of the elements of `range` that this worker owns, from `arena` (host, arena layout,
+  // covers `range`).
   void WriteSlots(int k, Range range, const float* arena);
   void ClearSlots();
 
@@ -55,6 +68,7 @@ class SyncWorker {
   PhaseSeconds seconds;  // since last cleared
 
  private:
+  void SetPhase(const char* phase);
   void ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows, CommitValues* mine);
   void CollectWithoutSamples();
   void GradientsReady(int op);
@@ -62,7 +76,6 @@ class SyncWorker {
   void AwaitValues(int op);
   void AwaitBucket(int bucket);
   void AwaitAll();
-  void AddSegment(int bucket, const ParamInfo& p, Range mine, int64_t slot);
   float* SlotAt(int k, const Segment& s) const;
   double GradientSquares() const;
   void UpdateRunningAverages(int64_t batch_rows);
@@ -72,17 +85,18 @@ class SyncWorker {
   const DataParallelOptions& options_;
   const int64_t max_rows_;
   Clock* const clock_;
+  Device* const device_;
   std::unique_ptr<Net> net_;
   Exchange* exchange_ = nullptr;
   std::vector<Range> buckets_;
-  std::vector<std::vector<int>> op_buckets_;    // op -> buckets that hold its parameters
-  std::vector<int> bucket_ops_;                 // bucket -> number of ops with parameters in it
-  std::vector<int> pending_ops_;                // of those, not yet differentiated in this step
-  std::vector<bool> awaiting_values_;           // bucket -> values may be under way
-  std::vector<std::vector<Segment>> segments_;  // bucket -> what this worker owns of it
-  std::vector<Range> finite_probe_;             // owned elements that tell finite gradients
-  std::vector<Tensor> slots_;                   // the optimizer's, and the average if there is one
-  std::vector<float> batch_stats_;              // host: this worker's groups of the step
+  std::vector<std::vector<int>> op_buckets_;  // op -> buckets that hold its parameters
+  std::vector<int> bucket_ops_;               // bucket -> number of ops with parameters in it
+  std::vector<int> pending_ops_;              // of those, not yet differentiated in this step
+  std::vector<bool> awaiting_values_;         // bucket -> values may be under way
+  SlotLayout layout_;
+  std::vector<Range> finite_probe_;  // owned elements that tell finite gradients
+  std::vector<Tensor> slots_;        // the optimizer's, and the average if there is one
+  std::vector<float> batch_stats_;   // host: this worker's groups of the step
   const char* phase_ = "set-up";
 };
 

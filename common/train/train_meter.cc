@@ -68,6 +68,10 @@ void TrainMeter::CountTime() {
 
 void TrainMeter::WriteWindow() {
   if (window_.samples == 0) return;
+  if (!metrics_) {  // another rank writes
+    window_ = Window();
+    return;
+  }
   const auto samples = static_cast<double>(window_.samples);
   MetricsRow row{state_->step, state_->Epochs(), state_->samples, state_->seconds, {}};
   row.values.emplace_back("train/loss", window_.loss / window_.weight);
@@ -88,6 +92,7 @@ void TrainMeter::WriteWindow() {
 }
 
 void TrainMeter::WriteHeldOut(const std::vector<std::pair<std::string, double>>& values) {
+  if (!metrics_) return;
   MetricsRow row{state_->step, state_->Epochs(), state_->samples, state_->seconds, {}};
   for (const auto& [name, value] : values) row.values.emplace_back("valid/" + name, value);
   metrics_->Write(row);

@@ -147,7 +147,7 @@ class Emulated final : public EmulatedDevice {
     Touch("convert", n * (SizeOf(from) + SizeOf(to)));
   }
   void Dropout(const void*, void*, int64_t rows, int64_t cols, float, uint64_t, uint64_t, int64_t,
-               Dtype t) override {
+               const DropoutPart&, Dtype t) override {
     Pass("dropout", 2, rows * cols, t);
   }
   void CopyColumns(const void*, int64_t, int64_t, void*, int64_t, int64_t, int64_t rows,
