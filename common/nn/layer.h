@@ -31,11 +31,11 @@ struct TensorInfo {
 };
 
 // Half-open range of channels.
-struct Channels {
+struct ChannelRange {
   int64_t begin = 0, end = 0;
   int64_t size() const { return end - begin; }
   bool empty() const { return begin >= end; }
-  bool operator==(const Channels& o) const {
+  bool operator==(const ChannelRange& o) const {
     return (empty() && o.empty()) || (begin == o.begin && end == o.end);
   }
 };
@@ -65,7 +65,7 @@ inline Division Elementwise() {
 
 // What of a layer's work one worker keeps.
 struct LayerPart {
-  Channels in, out;  // of the first input, which is there so far; and of the output
+  ChannelRange in, out;  // of the first input, which is there so far; and of the output
   int64_t whole_in = 0, whole_out = 0;
 };
 

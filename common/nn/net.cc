@@ -9,6 +9,7 @@
 #include "common/nn/memory_plan.h"
 #include "common/nn/parameters.h"
 #include "common/nn/split_loss.h"
+#include "common/nn/split_plan.h"
 
 namespace mariana {
 namespace {
@@ -32,7 +33,7 @@ OpInfo DescribeOp(const Graph& graph, const MemoryPlan& memory, int op) {
 }
 
 NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable table,
-                    int64_t group) {
+                    const NetOptions& options, int64_t group) {
   NetPlan plan;
   for (int op = 0; op < static_cast<int>(graph.ops.size()); ++op) {
     plan.ops.push_back(DescribeOp(graph, memory, op));
@@ -41,7 +42,9 @@ NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable
   plan.params = std::move(table.params);
   plan.states = std::move(table.states);
   plan.output_shape = graph.tensors[graph.output].shape;
-  plan.group = plan.batch_stats_elements > 0 ? group : 0;
+  const bool grouped =
+      options.split ? options.split->batch_stats : plan.batch_stats_elements > 0;
+  plan.group = grouped ? group : 0;
   plan.arena_elements = table.elements;
   plan.activation_bytes = memory.bytes;
   return plan;
@@ -59,7 +62,7 @@ class CompiledNet : public Net {
         graph_(CompileNet(spec, options, group_)),
         parameters_(graph_, options),
         memory_plan_(PlanMemory(graph_, options.max_rows, options.train)),
-        plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), group_)),
+        plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), options, group_)),
         memory_(device_, Dtype::kU8, Shape{memory_plan_.bytes}) {
     const int64_t max_groups = (options.max_rows + group_ - 1) / group_;
     group_rows_.reserve(static_cast<size_t>(max_groups));
@@ -301,7 +304,13 @@ int64_t NetPlan::parameters() const {
 NetPlan PlanNet(const NetSpec& spec, const NetOptions& options) {
   const Graph graph = CompileNet(spec, options, GroupOf(spec));
   const MemoryPlan memory = PlanMemory(graph, options.max_rows, options.train);
-  return DescribeNet(graph, memory, LayOutParameters(graph), GroupOf(spec));
+  return DescribeNet(graph, memory, LayOutParameters(graph), options, GroupOf(spec));
+}
+
+std::shared_ptr<const SplitPlan> PlanSplitNet(const NetSpec& spec, const NetOptions& options,
+                                              const SplitSpec& split) {
+  Graph graph = CompileNet(spec, options, GroupOf(spec));
+  return std::make_shared<const SplitPlan>(PlanSplit(split, spec.loss, &graph));
 }
 
 std::unique_ptr<Net> Net::Build(const NetSpec& spec, const NetOptions& options) {

@@ -105,7 +105,7 @@ class WorkerGraph {
       inputs.push_back(x);
       if (x >= 0) shapes.push_back(graph_.tensors[x].shape);
     }
-    const Channels out = plan_.tensors[node.output].held[worker_];
+    const ChannelRange out = plan_.tensors[node.output].held[worker_];
     if (out.empty()) return;
 
     LayerPart part;
@@ -131,7 +131,7 @@ class WorkerGraph {
 
   // Of workers that do the same, the first.
   bool FirstOf(const Distribution& d) const {
-    const auto same = [&](const Channels& c) { return c == d.held[worker_]; };
+    const auto same = [&](const ChannelRange& c) { return c == d.held[worker_]; };
     return std::find_if(d.held.begin(), d.held.end(), same) - d.held.begin() == worker_;
   }
 

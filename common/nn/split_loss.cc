@@ -10,9 +10,9 @@ SplitLoss::SplitLoss(const NetOptions& options, float smoothing)
       worker_(static_cast<size_t>(options.worker)),
       transfers_(options.transfers),
       device_(options.device) {
-  const std::vector<Channels>& classes = options.split->classes;
+  const std::vector<ChannelRange>& classes = options.split->classes;
   SplitSoftmaxSpec spec;
-  for (const Channels& c : classes) {  // ascending, as workers are
+  for (const ChannelRange& c : classes) {  // ascending, as workers are
     part_of_.push_back(spec.parts);
     if (!c.empty()) ++spec.parts;
     spec.whole += c.size();

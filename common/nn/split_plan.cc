@@ -10,7 +10,7 @@ namespace mariana {
 namespace {
 
 bool Replicated(const Distribution& d) {
-  const auto as_first = [&](const Channels& c) { return c == d.held[0]; };
+  const auto as_first = [&](const ChannelRange& c) { return c == d.held[0]; };
   return !d.sum_value && std::all_of(d.held.begin(), d.held.end(), as_first);
 }
 
@@ -57,10 +57,10 @@ class Planner {
   int64_t ChannelsIn(TensorId t) const { return ChannelsOf(graph_.tensors[t].shape); }
 
   Distribution Whole(const TensorInfo& t) const {
-    return {std::vector<Channels>(workers(), {0, ChannelsOf(t.shape)})};
+    return {std::vector<ChannelRange>(workers(), {0, ChannelsOf(t.shape)})};
   }
   Distribution At(int place, const TensorInfo& t) const {
-    Distribution d{std::vector<Channels>(workers())};
+    Distribution d{std::vector<ChannelRange>(workers())};
     d.held[place] = {0, ChannelsOf(t.shape)};
     return d;
   }
@@ -140,9 +140,9 @@ class Planner {
     const OpNode& op = graph_.ops[i];
     const int64_t groups = op.layer->division().groups;
     const int64_t in = ChannelsIn(op.inputs[0]), out = ChannelsIn(op.output);
-    Distribution y{CutChannels(out, groups, workers())}, x{std::vector<Channels>(workers())};
+    Distribution y{CutChannels(out, groups, workers())}, x{std::vector<ChannelRange>(workers())};
     for (int w = 0; w < workers(); ++w) {
-      const Channels mine = y.held[w];
+      const ChannelRange mine = y.held[w];
       if (mine.empty()) continue;
       const int64_t group_out = out / groups, group_in = in / groups;
       x.held[w] = {mine.begin / group_out * group_in,
@@ -157,7 +157,7 @@ class Planner {
   bool Follow(int i) {
     const OpNode& op = graph_.ops[i];
     const Division can = op.layer->division();
-    std::vector<Channels> held;
+    std::vector<ChannelRange> held;
     for (TensorId t : op.inputs) {
       const Distribution& x = plan_.tensors[t];
       if (x.sum_value) held = CutChannels(ChannelsIn(t), 1, workers());
@@ -167,7 +167,7 @@ class Planner {
     if (held.empty() || !Disjoint(held)) return false;
     for (TensorId t : op.inputs) {
       Distribution x{held};
-      for (Channels& c : x.held) {
+      for (ChannelRange& c : x.held) {
         if (c.empty()) continue;
         c.begin = std::max<int64_t>(0, c.begin - can.halo);
         c.end = std::min(ChannelsIn(t), c.end + can.halo);
@@ -228,7 +228,7 @@ class Planner {
   // softmax of each does with its own, and they are joined in evaluation only.
   bool CanSplitLoss() const {
     const Distribution& y = plan_.tensors[graph_.output];
-    const auto has = [](const Channels& c) { return !c.empty(); };
+    const auto has = [](const ChannelRange& c) { return !c.empty(); };
     return !y.sum_value && Disjoint(y.held) &&
            std::count_if(y.held.begin(), y.held.end(), has) > 1 &&
            graph_.tensors[graph_.output].consumers.empty();
@@ -236,6 +236,7 @@ class Planner {
 
   void NumberParameters() {
     for (const OpNode& op : graph_.ops) {
+      plan_.batch_stats = plan_.batch_stats || op.decl.stats_columns > 0;
       for (const ParamDecl& p : op.decl.params) {
         const int index = static_cast<int>(plan_.parameters.size());
         plan_.parameters[op.name + "." + p.name] = index;

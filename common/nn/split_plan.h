@@ -40,7 +40,7 @@ struct SplitSpec {
 };
 
 struct Distribution {
-  std::vector<Channels> held;  // by worker
+  std::vector<ChannelRange> held;  // by worker
   bool sum_value = false;      // the value is the sum over workers
   bool sum_gradient = false;   // its gradient is, where several hold the same channels
   bool operator==(const Distribution& o) const {
@@ -54,14 +54,14 @@ struct TransferMessage {
   int transfer = 0;  // index into SplitPlan::transfers; -1: the loss
   bool backward = false;
   int from = 0, to = 0;
-  Channels channels;  // of the whole tensor
+  ChannelRange channels;  // of the whole tensor
   int64_t bytes = 0;  // of one sample
 };
 
 // Channels that a worker sends, or puts into what it has, in this order.
 struct TransferPiece {
   int message = -1;  // -1: its own
-  Channels channels;
+  ChannelRange channels;
   bool add = false;  // to those that an earlier piece put there
 };
 
@@ -82,7 +82,7 @@ struct OpSplit {
   int place = -1;
   bool follows = false;        // goes along with its input, if that is split
   std::vector<int> transfers;  // by input; -1: it reads what is there
-  std::vector<Channels> in;    // by worker, of the first input
+  std::vector<ChannelRange> in;    // by worker, of the first input
 };
 
 struct SplitPlan {
@@ -93,9 +93,10 @@ struct SplitPlan {
   std::vector<TransferMessage> messages;
   int output_transfer = -1;  // that brings the output to every worker; -1: it is there
   bool split_loss = false;   // softmax over split classes: every worker has its own
-  std::vector<Channels> classes;  // with split_loss: by worker
+  std::vector<ChannelRange> classes;  // with split_loss: by worker
   std::vector<std::vector<int>> loss_messages;  // with split_loss: [from][to]; -1: none
   std::map<std::string, int> parameters;  // the whole model's, by name: index
+  bool batch_stats = false;               // whether any worker has batch normalisation
 
   bool holds(int worker, TensorId t) const { return !tensors[t].held[worker].empty(); }
 };
@@ -103,6 +104,10 @@ struct SplitPlan {
 // Plans `whole`, a compiled and set up graph; leaves it as its workers' graphs start from (rows
 // split: activations on their own). Throws Error(kUsage) naming the layer where a choice cannot be.
 SplitPlan PlanSplit(const SplitSpec& spec, LossKind loss, Graph* whole);
+
+// Plans the net that PlanNet plans with these options.
+std::shared_ptr<const SplitPlan> PlanSplitNet(const NetSpec& spec, const NetOptions& options,
+                                              const SplitSpec& split);
 
 // Worker `worker`'s part of `whole`, a graph compiled like the planned one but not set up. The plan
 // outlives it.

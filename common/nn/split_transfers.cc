@@ -7,24 +7,24 @@
 namespace mariana {
 namespace {
 
-bool Covers(const Channels& a, const Channels& b) { return a.begin <= b.begin && b.end <= a.end; }
+bool Covers(const ChannelRange& a, const ChannelRange& b) { return a.begin <= b.begin && b.end <= a.end; }
 
-int HolderCount(const std::vector<Channels>& held) {
+int HolderCount(const std::vector<ChannelRange>& held) {
   return static_cast<int>(
-      std::count_if(held.begin(), held.end(), [](const Channels& c) { return !c.empty(); }));
+      std::count_if(held.begin(), held.end(), [](const ChannelRange& c) { return !c.empty(); }));
 }
 
 // A run of channels that the same workers hold.
 struct Run {
-  Channels channels;
+  ChannelRange channels;
   std::vector<int> holders;  // ascending
 };
 
 // [want) cut where what workers hold begins or ends; without `all`, one holder of each, itself if
 // it is one.
-std::vector<Run> Runs(const std::vector<Channels>& held, Channels want, int self, bool all) {
+std::vector<Run> Runs(const std::vector<ChannelRange>& held, ChannelRange want, int self, bool all) {
   std::vector<int64_t> cuts = {want.begin, want.end};
-  for (const Channels& c : held) {
+  for (const ChannelRange& c : held) {
     for (int64_t at : {c.begin, c.end}) {
       if (want.begin < at && at < want.end) cuts.push_back(at);
     }
@@ -61,7 +61,7 @@ class Router {
     pass_->in.resize(static_cast<size_t>(plan->workers));
   }
 
-  void Route(const std::vector<Channels>& held, const std::vector<Channels>& want, bool sum) {
+  void Route(const std::vector<ChannelRange>& held, const std::vector<ChannelRange>& want, bool sum) {
     for (int w = 0; w < plan_->workers; ++w) {
       if (want[w].empty()) continue;
       for (const Run& run : Runs(held, want[w], w, sum)) {
@@ -70,9 +70,9 @@ class Router {
     }
   }
   // Each worker keeps what it has of what it wants; with `once`, only the first that has it.
-  void KeepOwn(const std::vector<Channels>& held, const std::vector<Channels>& want, bool once) {
+  void KeepOwn(const std::vector<ChannelRange>& held, const std::vector<ChannelRange>& want, bool once) {
     for (int w = 0; w < plan_->workers; ++w) {
-      const Channels both{std::max(held[w].begin, want[w].begin),
+      const ChannelRange both{std::max(held[w].begin, want[w].begin),
                           std::min(held[w].end, want[w].end)};
       if (both.empty()) continue;
       Add(w, w, both, false);
@@ -81,7 +81,7 @@ class Router {
   }
 
  private:
-  void Add(int from, int to, Channels channels, bool add) {
+  void Add(int from, int to, ChannelRange channels, bool add) {
     TransferPiece piece{-1, channels, add};
     if (from != to) {
       piece.message = static_cast<int>(plan_->messages.size());
@@ -101,8 +101,8 @@ class Router {
 
 }  // namespace
 
-std::vector<Channels> CutChannels(int64_t n, int64_t groups, int workers) {
-  std::vector<Channels> held(static_cast<size_t>(workers));
+std::vector<ChannelRange> CutChannels(int64_t n, int64_t groups, int workers) {
+  std::vector<ChannelRange> held(static_cast<size_t>(workers));
   if (groups > workers) {  // whole groups
     const int64_t each = n / groups;
     for (int64_t w = 0; w < workers; ++w) {
@@ -126,13 +126,13 @@ std::vector<Channels> CutChannels(int64_t n, int64_t groups, int workers) {
   return held;
 }
 
-bool Disjoint(const std::vector<Channels>& held) {
-  std::vector<Channels> sorted;
-  for (const Channels& c : held) {
+bool Disjoint(const std::vector<ChannelRange>& held) {
+  std::vector<ChannelRange> sorted;
+  for (const ChannelRange& c : held) {
     if (!c.empty()) sorted.push_back(c);
   }
   std::sort(sorted.begin(), sorted.end(),
-            [](const Channels& a, const Channels& b) { return a.begin < b.begin; });
+            [](const ChannelRange& a, const ChannelRange& b) { return a.begin < b.begin; });
   for (size_t i = 1; i < sorted.size(); ++i) {
     if (sorted[i].begin < sorted[i - 1].end) return false;
   }
@@ -141,7 +141,7 @@ bool Disjoint(const std::vector<Channels>& held) {
 
 bool IsCut(const Distribution& d, int64_t n) {
   int64_t held = 0;
-  for (const Channels& c : d.held) held += std::max<int64_t>(c.size(), 0);
+  for (const ChannelRange& c : d.held) held += std::max<int64_t>(c.size(), 0);
   return !d.sum_value && Disjoint(d.held) && HolderCount(d.held) > 1 && held == n;
 }
 

@@ -11,9 +11,9 @@ namespace mariana {
 
 // Channels [0, n) cut for so many workers, at borders of groups; some may have none. Cuts are at
 // multiples of 16 or 8 where that leaves no worker without, as vectors of channels are.
-std::vector<Channels> CutChannels(int64_t n, int64_t groups, int workers);
+std::vector<ChannelRange> CutChannels(int64_t n, int64_t groups, int workers);
 
-bool Disjoint(const std::vector<Channels>& held);
+bool Disjoint(const std::vector<ChannelRange>& held);
 // Whether several workers hold parts of [0, n), each channel once.
 bool IsCut(const Distribution& d, int64_t n);
 // Whether an operation that needs `need` can read what is held as `from`. `gradient`: it also

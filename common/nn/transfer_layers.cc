@@ -29,7 +29,7 @@ class TransferEnd : public Layer {
   // Channels in memory: [rows * pixels, width], of which the first is number `begin`.
   struct Block {
     void* data;
-    Channels channels;
+    ChannelRange channels;
   };
 
   bool Runs(const StepContext& step) const { return !transfer_.evaluation || !step.train; }
@@ -98,14 +98,14 @@ class TransferEnd : public Layer {
   void Clear(const Block& to, int64_t lines) const {
     device_->PlaceColumns(to.data, to.data, to.channels.size(), 0, lines, 0, dtype_);
   }
-  void CopyPiece(const TransferRows& source, const Block& to, const Channels& c,
+  void CopyPiece(const TransferRows& source, const Block& to, const ChannelRange& c,
                  int64_t lines) const {
     device_->CopyColumns(source.data, source.stride, 0, At(to, c.begin, 0), to.channels.size(), 0,
                          lines, c.size(), dtype_);
   }
 
   // Device::Add takes consecutive elements: what is not goes through scratch, some lines at a time.
-  void AddPiece(const TransferRows& source, const Block& to, const Channels& c, int64_t lines,
+  void AddPiece(const TransferRows& source, const Block& to, const ChannelRange& c, int64_t lines,
                 void* scratch) const {
     const int64_t width = to.channels.size(), cols = c.size(), size = SizeOf(dtype_);
     const bool dense = cols == width, dense_source = source.stride == cols;

@@ -1,6 +1,12 @@
 // DataParallel: N workers train one model with synchronous SGD, one device each. Each rank of a job
 // (ranks.h) has as many of them; what follows does not depend on which worker is where.
 //
+// With split.workers = S > 1 a model is shared by S workers (nn/split_plan.h): workers g * S + s
+// are group g, which computes on one share of the batch, and each s is a partition: the same part
+// of the model in every group, kept equal by an exchange of its own. Models and optimizer state are
+// saved and loaded whole. What is replicated within a group is the same bits on all its workers,
+// as each computes it from the same bits; partition 0's is what is saved, and counts in norms.
+//
 // A step: every worker computes the gradients of its share of the global batch; buckets of
 // gradients are collected to their owners while backward goes on; one commit decides for all;
 // owners update their slices (optimizer state lives only there) and the values travel back while
@@ -24,6 +30,7 @@
 #include "common/base/clock.h"
 #include "common/comm/exchange.h"
 #include "common/nn/net.h"
+#include "common/nn/split_plan.h"
 #include "common/optim/optimizer.h"
 #include "common/train/net_values.h"
 #include "common/train/ranks.h"
@@ -58,6 +65,7 @@ class BatchSource {
 struct DataParallelOptions {
   std::vector<Device*> devices;  // one a worker of this rank
   Ranks* ranks = nullptr;        // each has as many devices; null: there is only this one
+  SplitSpec split;               // of a model between workers of one rank
   const NetSpec* net = nullptr;
   Shape input;  // one sample
   int64_t outputs = 0;
@@ -84,6 +92,10 @@ struct DataParallelOptions {
   // Workers of all ranks, and this rank's first among them.
   int total() const { return local() * (ranks ? ranks->size() : 1); }
   int first() const { return local() * (ranks ? ranks->rank() : 0); }
+  // Groups of workers that share a model, of all ranks; a worker's group and its part of the model.
+  int groups() const { return total() / split.workers; }
+  int group_of(int worker) const { return worker / split.workers; }
+  int part_of(int worker) const { return worker % split.workers; }
 };
 
 // What one step did, the same on all workers.
@@ -118,6 +130,9 @@ class DataParallel {
   int workers() const { return options().total(); }
   // Of this rank's worker number `local`, from 0, while no Run is under way.
   Net* net(int local);
+  const NetPlan& plan() const;  // of the whole model, for one sample
+  // How it is split; null: it is not.
+  const SplitPlan* split() const;
   void Initialize();  // fresh values from the seed, zero optimizer state
 
   // Trains steps [first, last); returns the number of steps done: fewer when a stop was
@@ -143,15 +158,19 @@ class DataParallel {
   void EnableProfile(bool on);
   std::vector<std::pair<double, double>> TakeProfile();
   std::vector<LinkBytes> Traffic() const;
+  // Taken of each of split()'s messages since the start, over the groups of this rank.
+  std::vector<int64_t> TransferredBytes() const;
   int64_t steps_done() const;  // since construction or load; Adam's t continues from it
   void set_steps_done(int64_t t);
 
  private:
   class Worker;
   struct Shared;
+  struct Partition;
+  std::vector<Net*> NetsOfModel() const;  // of the first group here: together a whole model
   // Slot k of all parameters, under the names of `suffix`: on rank 0, or on all.
   void SaveSlot(int k, const std::string& suffix, bool on_all, std::vector<HostTensor>* out) const;
-  void GatherSlot(int k, bool on_all, std::vector<float>* arena) const;
+  void GatherSlot(int part, int k, bool on_all, std::vector<float>* arena) const;
   std::unique_ptr<Shared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

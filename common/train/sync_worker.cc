@@ -32,9 +32,12 @@ class PhaseTimer {
 
 }  // namespace
 
-SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows)
+SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows,
+                       std::shared_ptr<const SplitPlan> split, TransferGroup* transfers)
     : index_(index),
+      group_(options.group_of(index)),
       options_(options),
+      transfers_(transfers),
       max_rows_(max_rows),
       clock_(options.clock ? options.clock : Clock::Real()),
       device_(options.devices[static_cast<size_t>(index - options.first())]) {
@@ -44,6 +47,11 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
   net.input = options.input;
   net.outputs = options.outputs;
   net.compute = options.compute;
+  if (split) {
+    net.split = std::move(split);
+    net.worker = options.part_of(index);
+    net.transfers = transfers->end(net.worker);
+  }
   net_ = Net::Build(*options.net, net);
 }
 
@@ -87,13 +95,19 @@ SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
       }
       slot += mine.size();
       if (!p.decay) layout.undecayed.push_back(mine);
+      auto& counted = layout.counted;
+      if (p.counts && !counted.empty() && counted.back().end == mine.begin) {
+        counted.back().end = mine.end;
+      } else if (p.counts) {
+        counted.push_back(mine);
+      }
     }
   }
   return layout;
 }
 
 void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
-  exchange_ = group->Join(index_, device_, net_->grads(), net_->values(), {});
+  exchange_ = group->Join(group_, device_, net_->grads(), net_->values(), {});
   buckets_ = buckets;
   const size_t n = buckets.size();
   op_buckets_.assign(net_->ops().size(), {});
@@ -108,16 +122,13 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
       last_op = p.op;
     }
   }
-  layout_ = PlanSlots(*net_, options_.optimizer, buckets, index_, options_.total());
+  layout_ = PlanSlots(*net_, options_.optimizer, buckets, group_, options_.groups());
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
   const bool any_bias = std::any_of(net_->params().begin(), net_->params().end(),
                                     [](const ParamInfo& p) { return !p.decay; });
-  finite_probe_ = layout_.undecayed;
-  if (!any_bias || options_.optimizer.clip_norm > 0) {
-    finite_probe_.clear();
-    for (size_t b = 0; b < n; ++b) finite_probe_.push_back(exchange_->Owned(static_cast<int>(b)));
-  }
+  finite_probe_ =
+      !any_bias || options_.optimizer.clip_norm > 0 ? layout_.counted : layout_.undecayed;
   const int slots = OptimizerSlots(options_.optimizer) + (options_.ema > 0 ? 1 : 0);
   for (int k = 0; k < slots; ++k) {
     slots_.emplace_back(device_, Dtype::kF32, Shape{std::max<int64_t>(layout_.elements(), 1)});
@@ -147,7 +158,8 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     SetPhase("commit");
     mine.squared_norm = GradientSquares();
     mine.stop = run.stop_requested && run.stop_requested();
-    const CommitValues all = exchange_->Commit(mine);
+    CommitValues all = exchange_->Commit(mine);
+    if (transfers_) all = transfers_->Commit(options_.part_of(index_), all);
     result->step = step;
     result->samples = all.samples;
     result->correct = all.correct;
@@ -180,7 +192,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
 void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows,
                                  CommitValues* mine) {
   const Share share =
-      DealOut(batch_rows, net_->group(), options_.total())[static_cast<size_t>(index_)];
+      DealOut(batch_rows, net_->group(), options_.groups())[static_cast<size_t>(group_)];
   pending_ops_ = bucket_ops_;
   batch_stats_.clear();
   std::vector<Share> parts = DealOut(share.rows, net_->group(), options_.accumulate);
@@ -206,7 +218,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
     const LossSums sums = net_->Loss(context, batch.labels);
     mine->loss += sums.loss;
     mine->correct += sums.correct;
-    mine->samples += context.rows;
+    if (options_.part_of(index_) == 0) mine->samples += context.rows;
     if (net_->batch_stats_elements() > 0) {
       const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
       const size_t old = batch_stats_.size();

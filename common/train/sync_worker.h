@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/comm/transfer_group.h"
 #include "common/train/data_parallel.h"
 
 namespace mariana {
@@ -22,7 +23,8 @@ struct Segment {
 // What one worker owns of the arenas, as its slots hold it one segment after another.
 struct SlotLayout {
   std::vector<std::vector<Segment>> buckets;  // bucket -> what is owned of it
-  std::vector<Range> undecayed;               // owned elements of parameters without decay
+  // Owned elements of parameters without decay; and of those that count in sums over workers.
+  std::vector<Range> undecayed, counted;
   int64_t elements() const;
 };
 // The same on all ranks, of any worker.
@@ -34,13 +36,15 @@ enum class RunOutcome { kDone, kStopped, kDiverged };
 class SyncWorker {
  public:
   // `index`: among the workers of all ranks.
-  SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows);
+  // `split`: how its group shares a model, with the group's transfers; null: it has its own.
+  SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows,
+             std::shared_ptr<const SplitPlan> split, TransferGroup* transfers);
 
   Net* net() { return net_.get(); }
   const Net& net() const { return *net_; }
-  // Buckets of the arena, the same for all workers of a job.
+  // Buckets of the arena, the same for all workers of a partition.
   std::vector<Range> PlanBuckets() const;
-  // Takes its end of the exchange over `buckets` and allocates the slices it owns.
+  // Takes its end of its partition's exchange over `buckets` and allocates the slices it owns.
   void Join(ExchangeGroup* group, const std::vector<Range>& buckets);
 
   // Steps [first, last) of `run`; *done counts whole steps. *result is the last step's.
@@ -81,8 +85,9 @@ class SyncWorker {
   void UpdateRunningAverages(int64_t batch_rows);
   void UpdateAndDistribute(double learning_rate, double scale, int64_t t);
 
-  const int index_;
+  const int index_, group_;  // the group of workers that it shares a model with
   const DataParallelOptions& options_;
+  TransferGroup* const transfers_;
   const int64_t max_rows_;
   Clock* const clock_;
   Device* const device_;
