@@ -42,10 +42,10 @@ int CheckJob(const CommandLine& cl) {
       spec.data.test.empty() ? OpenedImages() : job.Open(DataSet::kTest, &model.classes);
   MakeOneBatch(job, train);
 
-  const auto devices = MakeDevices(cl.device, spec.parallel, spec.train.precision);
-  const int n = static_cast<int>(devices.size());
+  const auto devices = MakeDevices(cl.device, spec.parallel, spec.train.precision, cl.ranks);
+  const int n = static_cast<int>(devices.size()) * cl.ranks->size();
   std::string why;
-  const Topology topology = ChooseTopology(spec.parallel, &why);
+  const Topology topology = ChooseTopology(spec.parallel, *cl.ranks, &why);
   NetOptions options;
   options.device = devices[0].get();
   options.max_rows = RowsAtATime(spec.train, n);
@@ -63,9 +63,10 @@ int CheckJob(const CommandLine& cl) {
               static_cast<long long>(model.num_outputs),
               static_cast<long long>((train.images->size() + batch - 1) / batch),
               static_cast<long long>(batch));
-  std::printf("devices: %d x %s\n\n", n, devices[0]->info().name.c_str());
+  PrintDevices(devices, *cl.ranks);
   PrintLayers(net, n);
-  PrintExchange(net, topology, why, n, spec.train.optimizer);
+  PrintExchange(net, WireUp(topology, static_cast<int>(devices.size()), *cl.ranks), why,
+                spec.train.optimizer);
   std::printf("ok\n");
   return 0;
 }

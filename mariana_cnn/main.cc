@@ -5,7 +5,7 @@ int main(int argc, char** argv) {
   const mariana::ProgramInfo info{
       "mariana_cnn",
       "Trains image models on one or several devices, and uses them.",
-      {{"train", "train the job of --config", mariana::TrainVerb, true, "", true},
+      {{"train", "train the job of --config", mariana::TrainVerb, true, "", true, true},
        {"evaluate", "score a model on a set of images", mariana::EvaluateVerb},
        {"predict", "write what a model says of each image", mariana::PredictVerb},
        {"features", "write a layer's activations for each image", mariana::FeaturesVerb},

@@ -15,10 +15,9 @@ int TrainVerb(const CommandLine& cl) {
     std::fputs(job.effective.yaml.c_str(), stdout);
     return 0;
   }
-  return RunInDirectory(cl, job.run_path(), job.effective,
-                        [&](const RunDirectory& run, Summary* summary) {
-                          return Trainer(&job, &run, summary).Run();
-                        });
+  return RunOnRanks(
+      cl, job.run_path(), job.effective,
+      [&](const RunDirectory* run, Summary* summary) { return Trainer(&job, run, summary).Run(); });
 }
 
 }  // namespace mariana

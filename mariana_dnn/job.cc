@@ -49,6 +49,7 @@ void JobSpec::Describe(Fields* f) {
              "loss: must be softmax_cross_entropy, as labels are classes");
   f->Section("train", &train, "How it learns.");
   f->Section("parallel", &parallel, "Devices and how they exchange parameters.");
+  RequireBlocks(f, train, parallel);
   f->Section("log", &log, "What is written while training.");
   f->Section("plan", &plan, "What `plan` tries.");
   f->Section("output", &output, "What `forward` and `features` write.");
@@ -63,6 +64,11 @@ struct TrainIdentity {
   void Describe(Fields* f) { train->DescribeIdentity(f); }
 };
 
+struct BlocksIdentity {
+  ParallelSpec* parallel;
+  void Describe(Fields* f) { parallel->DescribeBlocks(f); }
+};
+
 }  // namespace
 
 std::string JobIdentity(JobSpec* job) {
@@ -73,6 +79,10 @@ std::string JobIdentity(JobSpec* job) {
     f->Section("data", &data, "");
     f->Section("net", &job->net, "");
     f->Section("train", &train, "");
+    if (job->parallel.exchange == ExchangeChoice::kBlock) {
+      BlocksIdentity blocks{&job->parallel};
+      f->Section("parallel", &blocks, "");
+    }
   });
 }
 

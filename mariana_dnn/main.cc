@@ -5,7 +5,7 @@ int main(int argc, char** argv) {
   const mariana::ProgramInfo info{
       "mariana_dnn",
       "Trains speech acoustic models on one or several devices, and uses them.",
-      {{"train", "train the job of --config", mariana::TrainVerb, true, "", true},
+      {{"train", "train the job of --config", mariana::TrainVerb, true, "", true, true},
        {"evaluate", "score a model on held-out utterances", mariana::EvaluateVerb},
        {"forward", "write (scaled log) posteriors of utterances as a Kaldi archive",
         mariana::ForwardVerb},

@@ -59,7 +59,7 @@ class TransferGroup::End : public Transfers {
 
 TransferGroup::TransferGroup(int workers, std::vector<TransferRoute> routes, Clock* clock)
     : routes_(std::move(routes)),
-      meeting_(clock != nullptr ? clock : Clock::Real(), workers, &failure_),
+      meeting_(clock != nullptr ? clock : Clock::Real(), workers, 0, workers, nullptr, &failure_),
       messages_(routes_.size()) {
   for (int w = 0; w < workers; ++w) {
     changed_.push_back(std::make_unique<CondVar>(clock != nullptr ? clock : Clock::Real()));

@@ -80,7 +80,7 @@ struct ParamDecl {
   Shape shape;       // plain layout
   Init init{};
   bool decay = true;
-  Part part{};           // of the whole model's parameter; no shape: all of it
+  ParamPart part{};           // of the whole model's parameter; no shape: all of it
   int64_t elements = 0;  // of the device's layout; 0: the plain one
   // Between plain and device layout, host memory; empty where they are the same.
   std::function<void(const float* plain, float* packed)> pack{};
@@ -91,7 +91,7 @@ struct StateDecl {
   std::string name;  // "running_mean"
   Shape shape;
   float initial = 0;
-  Part part{};
+  ParamPart part{};
 };
 
 // What a layer keeps, and what its backward pass reads.

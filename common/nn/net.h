@@ -54,19 +54,19 @@ struct StepContext {
 
 // Where a parameter lies in that of the whole model: [begin, begin + its own extent) of dimension
 // `dim`, and all of the others.
-struct Part {
+struct ParamPart {
   Shape whole;  // plain layout
   int dim = 0;
   int64_t begin = 0;
 };
 // One parameter of shape `shape` out of the whole, and into it. Plain layout, host memory.
-void TakePart(const float* whole, const Part& part, const Shape& shape, float* own);
-void PlacePart(const float* own, const Part& part, const Shape& shape, float* whole);
+void TakePart(const float* whole, const ParamPart& part, const Shape& shape, float* own);
+void PlacePart(const float* own, const ParamPart& part, const Shape& shape, float* whole);
 
 struct ParamInfo {
   std::string name;      // "linear1.weight": the safetensors key
   Shape shape;           // plain layout, of what this net has of it
-  Part part;             // ... of the whole model's
+  ParamPart part;             // ... of the whole model's
   int64_t offset = 0;    // into the values and grads arenas, in elements
   int64_t elements = 0;  // of the arena slot: >= shape.elements(), device layout and padding
   bool decay = true;     // whether L1/L2/weight decay apply (not to biases and batch norm)
@@ -77,7 +77,7 @@ struct ParamInfo {
 struct StateInfo {   // batch-norm running averages
   std::string name;  // "batch_norm1.running_mean"
   Shape shape;
-  Part part;
+  ParamPart part;
   int64_t offset = 0, elements = 0;  // into the state arena
 };
 

@@ -10,8 +10,8 @@ namespace {
 
 int64_t PadSlot(int64_t elements) { return (elements + 15) / 16 * 16; }
 
-Part PartOf(const Part& declared, const Shape& shape) {
-  return declared.whole.rank() > 0 ? declared : Part{shape};
+ParamPart PartOf(const ParamPart& declared, const Shape& shape) {
+  return declared.whole.rank() > 0 ? declared : ParamPart{shape};
 }
 
 // Of the whole model's parameter.
@@ -35,7 +35,7 @@ namespace {
 
 // Runs of consecutive elements: copy(own, whole, n) for each.
 template <class Copy>
-void ForRuns(const Part& part, const Shape& shape, const Copy& copy) {
+void ForRuns(const ParamPart& part, const Shape& shape, const Copy& copy) {
   int64_t outer = 1, inner = 1;
   for (int d = 0; d < shape.rank(); ++d) (d < part.dim ? outer : inner) *= shape[d];
   const int64_t stride = inner / std::max<int64_t>(1, shape[part.dim]) * part.whole[part.dim];
@@ -45,11 +45,11 @@ void ForRuns(const Part& part, const Shape& shape, const Copy& copy) {
 
 }  // namespace
 
-void TakePart(const float* whole, const Part& part, const Shape& shape, float* own) {
+void TakePart(const float* whole, const ParamPart& part, const Shape& shape, float* own) {
   ForRuns(part, shape, [&](int64_t o, int64_t w, int64_t n) { std::copy_n(whole + w, n, own + o); });
 }
 
-void PlacePart(const float* own, const Part& part, const Shape& shape, float* whole) {
+void PlacePart(const float* own, const ParamPart& part, const Shape& shape, float* whole) {
   ForRuns(part, shape, [&](int64_t o, int64_t w, int64_t n) { std::copy_n(own + o, n, whole + w); });
 }
 

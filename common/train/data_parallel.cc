@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/train/parallel.h"
 #include "common/train/sync_worker.h"
 
 namespace mariana {
@@ -28,12 +29,18 @@ std::vector<Share> DealOut(int64_t rows, int64_t group, int workers) {
   return shares;
 }
 
+std::vector<std::string> DataParallelOptions::SlotNames() const {
+  if (block.steps == 0) return OptimizerSlotNames(optimizer);
+  return block.momentum > 0 ? std::vector<std::string>{"block_momentum"}
+                            : std::vector<std::string>{};
+}
+
 // A worker and the thread it runs on.
 class DataParallel::Worker {
  public:
-  Worker(int index, const DataParallelOptions& options, int64_t max_rows, Clock* clock,
-         std::shared_ptr<const SplitPlan> split, TransferGroup* transfers)
-      : sync(index, options, max_rows, std::move(split), transfers),
+  Worker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate,
+         Clock* clock, std::shared_ptr<const SplitPlan> split, TransferGroup* transfers)
+      : sync(index, options, max_rows, gate, std::move(split), transfers),
         tasks_(clock, 1),
         thread_(clock, StrCat("worker ", index), [this] {
           while (auto task = tasks_.Pop()) (*task)();
@@ -56,9 +63,10 @@ struct DataParallel::Partition {
 
 struct DataParallel::Shared {
   explicit Shared(const DataParallelOptions& o)
-      : options(o), clock(o.clock ? o.clock : Clock::Real()), idle(clock) {}
+      : options(o), clock(o.clock ? o.clock : Clock::Real()), gate(clock, o.local()), idle(clock) {}
   DataParallelOptions options;
   Clock* clock;
+  BlockGate gate;
   NetPlan plan;                            // of the whole model
   std::shared_ptr<const SplitPlan> split;  // null: each worker has a model
   std::vector<std::unique_ptr<TransferGroup>> transfers;  // by group of this rank
@@ -97,9 +105,11 @@ ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<R
   exchange.topology = o.topology;
   exchange.workers = o.groups();
   std::vector<int> nodes = o.node_of;
-  if (o.total() > o.local()) {
+  if (o.ranks && o.total() > o.local()) {
+    const Wiring wiring = WireUp(o.topology, o.local(), *o.ranks);
+    exchange.topology = wiring.topology;
+    nodes = wiring.node_of;
     exchange.world = o.ranks->world();
-    nodes = o.ranks->WorkerNodes(o.local());
     for (int g = 0; g < o.groups(); ++g) {
       exchange.rank_of.push_back((g * o.split.workers + part) / o.local());
     }
@@ -149,6 +159,7 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   for (const ParamInfo& p : s.plan.params) names.push_back(p.name);
   CheckGroups(o.optimizer, names);
   CHECK(o.ema >= 0 && o.ema < 1);
+  CHECK(o.block.steps == 0 || (o.ema == 0 && o.optimizer.type == OptimizerType::kSgd));
   const int parts = o.split.workers;
   if (parts > 1) {
     s.split = PlanSplitNet(*o.net, probe, o.split);
@@ -160,7 +171,7 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   for (int i = 0; i < o.local(); ++i) {
     TransferGroup* const transfers = parts > 1 ? s.transfers[i / parts].get() : nullptr;
     workers_.push_back(
-        std::make_unique<Worker>(o.first() + i, o, rows, s.clock, s.split, transfers));
+        std::make_unique<Worker>(o.first() + i, o, rows, &s.gate, s.clock, s.split, transfers));
   }
   for (int part = 0; part < parts; ++part) {
     Partition p;
@@ -241,6 +252,7 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
       s.failure = workers() == 1 ? Error(code, message)
                                  : Fail(code, "worker ", w, ", ", where, ": ", message);
     }
+    s.gate.Open();
     for (const Partition& p : s.partitions) {
       p.group->Abort(s.options.group_of(w), where, static_cast<int>(code), message);
     }
@@ -271,6 +283,7 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   std::vector<RunOutcome> outcomes(n);
   std::vector<int64_t> done(n, 0);
   std::vector<StepResult> results(n);
+  shared_->gate.Reset(options.first_step);
   OnAll("", [&](int w) {
     const size_t i = static_cast<size_t>(w);
     outcomes[i] =
@@ -279,7 +292,8 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   shared_->steps_done += done[0];
   if (outcomes[0] != RunOutcome::kDiverged) return done[0];
 
-  std::string message = StrCat("step ", results[0].step + 1, " diverged: loss ", results[0].loss);
+  std::string message = StrCat(shared_->options.block.steps > 0 ? "the block that ends with " : "",
+                               "step ", results[0].step + 1, " diverged: loss ", results[0].loss);
   for (size_t w = 0; w < n; ++w) {
     const std::string name = workers_[w]->sync.FirstNonFinite();
     if (name.empty()) continue;
@@ -289,7 +303,7 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   }
   throw Error(ExitCode::kDiverged,
               message +
-                  "; the values are still those of the step before; try a lower "
+                  "; the values are still those of before it; try a lower "
                   "train.schedule.learning_rate, warm-up or train.optimizer.clip_norm");
 }
 
@@ -405,7 +419,7 @@ void DataParallel::SaveSlot(int k, const std::string& suffix, bool on_all,
 
 std::vector<HostTensor> DataParallel::SaveOptimizer() const {
   std::vector<HostTensor> out;
-  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
+  const std::vector<std::string> names = shared_->options.SlotNames();
   for (size_t k = 0; k < names.size(); ++k) {
     SaveSlot(static_cast<int>(k), "." + names[k], false, &out);
   }
@@ -421,7 +435,7 @@ std::vector<HostTensor> DataParallel::SaveOptimizer() const {
 
 void DataParallel::LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where) {
   const NamedTensors map(tensors, where);
-  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
+  const std::vector<std::string> names = shared_->options.SlotNames();
   const int parts = options().split.workers;
   std::vector<float> slot;
   for (int part = 0; part < parts; ++part) {

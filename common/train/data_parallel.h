@@ -62,6 +62,17 @@ class BatchSource {
   virtual DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) = 0;
 };
 
+// Exchange once in so many steps instead of each (0): every worker goes on by itself, its share of
+// each batch being its batch, and its optimizer starts afresh; then what they moved by is averaged,
+// by samples, and filtered by `momentum`. Without momentum that is local SGD (Stich 2019); with it
+// blockwise model-update filtering (Chen and Huo 2016), usually at 1 - 1 / workers. Blocks end at
+// multiples of `steps`, and where a run pauses. A stop request waits for the end of a block.
+struct BlockSpec {
+  int64_t steps = 0;
+  double momentum = 0;
+  bool nesterov = false;
+};
+
 struct DataParallelOptions {
   std::vector<Device*> devices;  // one a worker of this rank
   Ranks* ranks = nullptr;        // each has as many devices; null: there is only this one
@@ -76,7 +87,8 @@ struct DataParallelOptions {
   int64_t accumulate = 1;  // parts a worker computes its share in, one after another
   uint64_t seed = 0;
   OptimizerSpec optimizer;
-  double ema = 0;  // decay of the average of values that the model is saved with; 0: no average
+  BlockSpec block;  // with SGD and no average
+  double ema = 0;   // decay of the average of values that the model is saved with; 0: no average
   Topology topology = Topology::kLinear;
   int64_t bucket_bytes = 4 << 20;
   int64_t chunk_elements = 0;  // of ExchangeOptions; 0: its default
@@ -89,6 +101,8 @@ struct DataParallelOptions {
   Clock* clock = nullptr;  // null: the real clock
 
   int local() const { return static_cast<int>(devices.size()); }
+  // What owners keep of each element: "momentum", ...
+  std::vector<std::string> SlotNames() const;
   // Workers of all ranks, and this rank's first among them.
   int total() const { return local() * (ranks ? ranks->size() : 1); }
   int first() const { return local() * (ranks ? ranks->rank() : 0); }
@@ -100,9 +114,10 @@ struct DataParallelOptions {
 
 // What one step did, the same on all workers.
 struct StepResult {
-  int64_t step = 0;  // index from 0
+  int64_t step = 0;   // index from 0
+  int64_t steps = 1;  // that end with it: a block's
   int64_t samples = 0, correct = 0;
-  double loss = 0;           // mean over the batch
+  double loss = 0;           // mean over the samples
   double gradient_norm = 0;  // before clipping; 0 unless clipping asks for it
   double learning_rate = 0;
 };

@@ -14,7 +14,9 @@ constexpr char kEmulated[] = "emulated:";
 
 Topology TopologyOf(const Machine& machine, const ParallelSpec& parallel, std::string* why) {
   const int n = static_cast<int>(parallel.devices);
-  if (parallel.topology != TopologyChoice::kAuto) return ChooseTopology(parallel, why);
+  if (parallel.topology != TopologyChoice::kAuto) {
+    return ChooseTopology(parallel, Ranks(MakeLocalWorld()), why);
+  }
   return FastestTopology(machine, n, why);
 }
 

@@ -24,6 +24,20 @@ void ParallelSpec::Describe(Fields* f) {
   f->Bool("overlap", &overlap,
           "Exchange while computing: gradients during backward, values during the next forward; "
           "false: between the two, as the seed did (to compare).");
+  DescribeBlocks(f);
+}
+
+void ParallelSpec::DescribeBlocks(Fields* f) {
+  f->Choice("exchange", &exchange,
+            {{"every_step", ExchangeChoice::kEveryStep}, {"block", ExchangeChoice::kBlock}},
+            "Workers are one in every step, or each goes on by itself for a block of steps, after "
+            "which they are averaged: for slow links.");
+  f->Int("block_steps", &block_steps, "Of exchange: block.", Rule().Min(1).Max(1000000));
+  f->Real("block_momentum", &block_momentum,
+          "Of exchange: block; 0: local SGD, else blockwise model-update filtering, where 1 - 1 / "
+          "workers is usual.",
+          Rule().Min(0).Max(0.99));
+  f->Bool("block_nesterov", &block_nesterov, "Of exchange: block: Nesterov's form of it.");
 }
 
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
@@ -94,6 +108,14 @@ Topology ChooseTopology(const ParallelSpec& spec, const Ranks& ranks, std::strin
   }
   return chosen(Topology::kRing,
                 StrCat("a worker on each of ", machines, " machines, whose links it uses alike"));
+}
+
+Wiring WireUp(Topology topology, int devices, const Ranks& ranks) {
+  Wiring wiring;
+  wiring.topology = topology;
+  wiring.workers = devices * ranks.size();
+  wiring.node_of = ranks.WorkerNodes(devices);
+  return wiring;
 }
 
 }  // namespace mariana

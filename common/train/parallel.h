@@ -15,13 +15,21 @@ namespace mariana {
 
 enum class TopologyChoice { kAuto, kLinear, kRing, kTwoLevel };
 
+enum class ExchangeChoice { kEveryStep, kBlock };
+
 struct ParallelSpec {
   int64_t devices = 1;
   int64_t threads = 0;
   TopologyChoice topology = TopologyChoice::kAuto;
   int64_t bucket_bytes = 4 << 20;
   bool overlap = true;
+  ExchangeChoice exchange = ExchangeChoice::kEveryStep;
+  int64_t block_steps = 16;
+  double block_momentum = 0;
+  bool block_nesterov = false;
   void Describe(Fields* f);
+  // The part of it that changes what is learned, and that --resume must find unchanged.
+  void DescribeBlocks(Fields* f);
 };
 
 enum class Precision { kFp32, kBf16 };
@@ -39,5 +47,8 @@ std::unique_ptr<Device> InferenceDevice(const std::string& choice, const Paralle
 // The topology to use and, in *why, one line that says why. Throws Error(kUsage) where the ranks
 // cannot be joined as the config asks.
 Topology ChooseTopology(const ParallelSpec& spec, const Ranks& ranks, std::string* why);
+
+// Of workers on `devices` devices of each rank.
+Wiring WireUp(Topology topology, int devices, const Ranks& ranks);
 
 }  // namespace mariana

@@ -198,6 +198,11 @@ Ranks::Ending Ranks::Settle(const Error& mine) {
   return {failure.ToError(), first() || told};
 }
 
+Error Ranks::CauseOf(const Error& mine) const {
+  const auto failure = lifeline_ ? lifeline_->failure() : std::nullopt;
+  return failure ? failure->ToError() : mine;
+}
+
 // On the lifeline's thread: the trainer's is stuck in something that the failure cannot end.
 void Ranks::EndNow(const RankFailure& failure) {
   const Error error = failure.ToError();

@@ -74,6 +74,8 @@ class Ranks {
     bool speak = true;
   };
   Ending Settle(const Error& mine);
+  // What a failure of this rank comes from: another rank's, if that is known.
+  Error CauseOf(const Error& mine) const;
 
  private:
   void Compare(const std::string& program);

@@ -15,32 +15,19 @@ Range Intersect(Range a, Range b) {
 
 Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; }
 
-// Adds the seconds since the last mark to one phase after another.
-class PhaseTimer {
- public:
-  explicit PhaseTimer(Clock* clock) : clock_(clock), last_(clock->NowNs()) {}
-  void Add(double* seconds) {
-    const int64_t now = clock_->NowNs();
-    *seconds += static_cast<double>(now - last_) * 1e-9;
-    last_ = now;
-  }
-
- private:
-  Clock* clock_;
-  int64_t last_;
-};
-
 }  // namespace
 
 SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows,
-                       std::shared_ptr<const SplitPlan> split, TransferGroup* transfers)
+                       BlockGate* gate, std::shared_ptr<const SplitPlan> split,
+                       TransferGroup* transfers)
     : index_(index),
       group_(options.group_of(index)),
       options_(options),
       transfers_(transfers),
       max_rows_(max_rows),
       clock_(options.clock ? options.clock : Clock::Real()),
-      device_(options.devices[static_cast<size_t>(index - options.first())]) {
+      device_(options.devices[static_cast<size_t>(index - options.first())]),
+      gate_(gate) {
   NetOptions net;
   net.device = device_;
   net.max_rows = max_rows;
@@ -127,12 +114,13 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
   // what a step without clipping checks. A net with no such parameter is checked whole.
   const bool any_bias = std::any_of(net_->params().begin(), net_->params().end(),
                                     [](const ParamInfo& p) { return !p.decay; });
-  finite_probe_ =
-      !any_bias || options_.optimizer.clip_norm > 0 ? layout_.counted : layout_.undecayed;
-  const int slots = OptimizerSlots(options_.optimizer) + (options_.ema > 0 ? 1 : 0);
-  for (int k = 0; k < slots; ++k) {
+  const bool whole = !any_bias || options_.optimizer.clip_norm > 0 || in_blocks();
+  finite_probe_ = whole ? layout_.counted : layout_.undecayed;
+  const size_t slots = options_.SlotNames().size() + (options_.ema > 0 ? 1 : 0);
+  for (size_t k = 0; k < slots; ++k) {
     slots_.emplace_back(device_, Dtype::kF32, Shape{std::max<int64_t>(layout_.elements(), 1)});
   }
+  if (in_blocks()) MakeLocalOptimizer();
 }
 
 float* SyncWorker::SlotAt(int k, const Segment& s) const {
@@ -142,6 +130,7 @@ float* SyncWorker::SlotAt(int k, const Segment& s) const {
 
 RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int64_t adam_t,
                                 int64_t* done, StepResult* result) {
+  if (in_blocks()) return RunBlocks(source, run, done, result);
   for (int64_t step = run.first_step; step < run.last_step; ++step) {
     PhaseTimer timer(clock_);
     SetPhase("data");
@@ -149,7 +138,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     timer.Add(&seconds.data);
 
     CommitValues mine;
-    ForwardBackward(source, step, rows, &mine);
+    ForwardBackward(source, step, ShareOf(rows), rows, &mine);
     timer = PhaseTimer(clock_);
 
     SetPhase("collect");
@@ -189,10 +178,12 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
   return RunOutcome::kDone;
 }
 
-void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows,
-                                 CommitValues* mine) {
-  const Share share =
-      DealOut(batch_rows, net_->group(), options_.groups())[static_cast<size_t>(group_)];
+Share SyncWorker::ShareOf(int64_t batch_rows) const {
+  return DealOut(batch_rows, net_->group(), options_.groups())[static_cast<size_t>(group_)];
+}
+
+void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share& share,
+                                 int64_t mean_rows, CommitValues* mine) {
   pending_ops_ = bucket_ops_;
   batch_stats_.clear();
   std::vector<Share> parts = DealOut(share.rows, net_->group(), options_.accumulate);
@@ -206,7 +197,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
     context.seed = options_.seed;
     context.rows = parts[i].rows;
     context.first_sample = step * options_.batch_size + share.begin + parts[i].begin;
-    context.batch_rows = batch_rows;
+    context.batch_rows = mean_rows;
     context.accumulate = i > 0;
     CHECK_LE(context.rows, max_rows_);
     const DeviceBatch batch =
@@ -240,6 +231,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, int64_t batc
 
 // A worker whose share is empty still takes part with zero gradients.
 void SyncWorker::CollectWithoutSamples() {
+  if (in_blocks()) return;
   AwaitAll();
   device_->Fill(net_->grads(), 0, net_->arena_elements());
   AllGradientsReady();
@@ -250,6 +242,7 @@ void SyncWorker::AllGradientsReady() {
 }
 
 void SyncWorker::GradientsReady(int op) {
+  if (in_blocks()) return;
   for (int b : op_buckets_[static_cast<size_t>(op)]) {
     if (--pending_ops_[static_cast<size_t>(b)] == 0) exchange_->Collect(b);
   }
@@ -285,11 +278,15 @@ void SyncWorker::UpdateRunningAverages(int64_t batch_rows) {
   if (net_->batch_stats_elements() == 0) return;
   std::vector<float> all;
   exchange_->GatherHost(batch_stats_.data(), static_cast<int64_t>(batch_stats_.size()), &all);
-  std::vector<int32_t> group_rows;
-  for (int64_t done = 0; done < batch_rows; done += net_->group()) {
-    group_rows.push_back(static_cast<int32_t>(std::min(net_->group(), batch_rows - done)));
+  net_->UpdateRunning(all.data(), GroupRows(batch_rows));
+}
+
+std::vector<int32_t> SyncWorker::GroupRows(int64_t rows) const {
+  std::vector<int32_t> groups;
+  for (int64_t done = 0; done < rows; done += net_->group()) {
+    groups.push_back(static_cast<int32_t>(std::min(net_->group(), rows - done)));
   }
-  net_->UpdateRunning(all.data(), group_rows);
+  return groups;
 }
 
 void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t t) {

@@ -3,7 +3,9 @@
 // thread at a time.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,13 +33,45 @@ struct SlotLayout {
 SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
                      const std::vector<Range>& buckets, int worker, int workers);
 
+// Where the workers of a rank that exchange seldom wait for each other, so that none is more than
+// a step ahead: they share a stream of batches. Thread-safe.
+class BlockGate {
+ public:
+  BlockGate(Clock* clock, int workers);
+  void Reset(int64_t first_step);      // nobody is within Pass
+  void Pass(int local, int64_t step);  // before each step
+  void Open();                         // a worker has failed: nobody waits any more
+
+ private:
+  std::mutex mutex_;
+  CondVar moved_;
+  std::vector<int64_t> at_;
+  bool open_ = false;
+};
+
+// Adds the seconds since the last mark to one phase after another.
+class PhaseTimer {
+ public:
+  explicit PhaseTimer(Clock* clock) : clock_(clock), last_(clock->NowNs()) {}
+  void Add(double* seconds) {
+    const int64_t now = clock_->NowNs();
+    *seconds += static_cast<double>(now - last_) * 1e-9;
+    last_ = now;
+  }
+
+ private:
+  Clock* clock_;
+  int64_t last_;
+};
+
 enum class RunOutcome { kDone, kStopped, kDiverged };
 
 class SyncWorker {
  public:
   // `index`: among the workers of all ranks.
-  // `split`: how its group shares a model, with the group's transfers; null: it has its own.
-  SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows,
+  // `split`: how its group shares a model, with the group's transfers; null: it has its own. `gate`
+  // outlives it; used in blocks only.
+  SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate,
              std::shared_ptr<const SplitPlan> split, TransferGroup* transfers);
 
   Net* net() { return net_.get(); }
@@ -73,7 +107,10 @@ class SyncWorker {
 
  private:
   void SetPhase(const char* phase);
-  void ForwardBackward(BatchSource* source, int64_t step, int64_t batch_rows, CommitValues* mine);
+  Share ShareOf(int64_t batch_rows) const;
+  // Gradients of the mean over `mean_rows` samples, of which this worker has `share`.
+  void ForwardBackward(BatchSource* source, int64_t step, const Share& share, int64_t mean_rows,
+                       CommitValues* mine);
   void CollectWithoutSamples();
   void GradientsReady(int op);
   void AllGradientsReady();
@@ -82,8 +119,18 @@ class SyncWorker {
   void AwaitAll();
   float* SlotAt(int k, const Segment& s) const;
   double GradientSquares() const;
+  std::vector<int32_t> GroupRows(int64_t rows) const;
   void UpdateRunningAverages(int64_t batch_rows);
   void UpdateAndDistribute(double learning_rate, double scale, int64_t t);
+  // In blocks.
+  bool in_blocks() const { return options_.block.steps > 0; }
+  void MakeLocalOptimizer();
+  RunOutcome RunBlocks(BatchSource* source, const RunOptions& run, int64_t* done,
+                       StepResult* result);
+  int64_t LocalStep(BatchSource* source, const RunOptions& run, int64_t step, int64_t t,
+                    CommitValues* mine);
+  RunOutcome JoinBlock(int64_t rows, const CommitValues& sums, StepResult* result);
+  void JoinRunningAverages(double weight);
 
   const int index_, group_;  // the group of workers that it shares a model with
   const DataParallelOptions& options_;
@@ -91,6 +138,7 @@ class SyncWorker {
   const int64_t max_rows_;
   Clock* const clock_;
   Device* const device_;
+  BlockGate* const gate_;
   std::unique_ptr<Net> net_;
   Exchange* exchange_ = nullptr;
   std::vector<Range> buckets_;
@@ -102,6 +150,10 @@ class SyncWorker {
   std::vector<Range> finite_probe_;  // owned elements that tell finite gradients
   std::vector<Tensor> slots_;        // the optimizer's, and the average if there is one
   std::vector<float> batch_stats_;   // host: this worker's groups of the step
+  // In blocks: an optimizer over the whole arena, and the values that the block began with.
+  SlotLayout local_layout_;
+  std::vector<Tensor> local_slots_;
+  Tensor start_;
   const char* phase_ = "set-up";
 };
 

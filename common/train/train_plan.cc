@@ -5,6 +5,15 @@
 
 namespace mariana {
 
+void PrintDevices(const std::vector<std::unique_ptr<Device>>& devices, const Ranks& ranks) {
+  if (ranks.size() > 1) {
+    std::printf("ranks: %d on %d machine%s\n", ranks.size(), ranks.machines(),
+                ranks.machines() == 1 ? "" : "s");
+  }
+  std::printf("devices: %zu x %s%s\n\n", devices.size(), devices[0]->info().name.c_str(),
+              ranks.size() > 1 ? " on each rank" : "");
+}
+
 void PrintLayers(const NetPlan& net, int workers) {
   std::printf("%-28s %-22s %-14s %12s %12s %12s\n", "layer", "type", "output", "parameters",
               "MFLOP", "memory MB");
@@ -26,8 +35,9 @@ void PrintLayers(const NetPlan& net, int workers) {
       workers, workers == 1 ? "" : "s");
 }
 
-void PrintExchange(const NetPlan& net, Topology topology, const std::string& why, int n,
+void PrintExchange(const NetPlan& net, const Wiring& wiring, const std::string& why,
                    const OptimizerSpec& optimizer) {
+  const int n = wiring.workers;
   const auto mega = [](int64_t bytes) { return static_cast<double>(bytes) / 1e6; };
   const int64_t arena = net.arena_elements * int64_t{sizeof(float)};
   std::printf(
@@ -39,7 +49,7 @@ void PrintExchange(const NetPlan& net, Topology topology, const std::string& why
   const std::vector<Range> whole{{0, net.arena_elements}};
   for (int from = 0; from < n; ++from) {
     for (int to = 0; to < n; ++to) {
-      const LinkBytes bytes = ExpectedTraffic({topology, n, {}}, whole, from, to);
+      const LinkBytes bytes = ExpectedTraffic(wiring, whole, from, to);
       if (bytes.collect + bytes.distribute == 0) continue;
       std::printf("  worker %d -> %d: %.1f MB collect + %.1f MB distribute a step\n", from, to,
                   mega(bytes.collect), mega(bytes.distribute));

@@ -59,7 +59,11 @@ int RunOnRanks(const CommandLine& cl, const std::string& path, const EffectiveCo
     ranks->set_last_words([path = run.summary_path(), empty = EmptySummary(cl, config)](
                               const Error& error) { TellLastWords(path, empty, error); });
     ranks->Barrier();
-    return train(&run, summary);
+    try {
+      return train(&run, summary);
+    } catch (const Error& e) {
+      throw ranks->CauseOf(e);
+    }
   });
 }
 

@@ -35,6 +35,16 @@ void TrainSpec::DescribeIdentity(Fields* f) {
   f->Section("schedule", &schedule, "");
 }
 
+void RequireBlocks(Fields* f, const TrainSpec& train, const ParallelSpec& parallel, double ema) {
+  if (parallel.exchange != ExchangeChoice::kBlock) return;
+  f->Require(train.optimizer.type == OptimizerType::kSgd, "parallel",
+             "exchange: block needs train.optimizer.type: sgd, whose state starts afresh in every "
+             "block");
+  f->Require(ema == 0, "parallel", "exchange: block has no average of values: remove train.ema");
+  f->Require(train.checkpoint.every_steps % parallel.block_steps == 0, "parallel",
+             "block_steps: train.checkpoint.every_steps must be a multiple of it");
+}
+
 void LogSpec::Describe(Fields* f) {
   f->Int("every_steps", &every_steps, "A line of metrics every so many steps.", Rule().Min(1));
   f->Bool("profile", &profile, "Time every layer, for the report (costs about a percent).");
@@ -52,6 +62,9 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   o.topology = topology;
   o.bucket_bytes = parallel.bucket_bytes;
   o.overlap = parallel.overlap;
+  if (parallel.exchange == ExchangeChoice::kBlock) {
+    o.block = {parallel.block_steps, parallel.block_momentum, parallel.block_nesterov};
+  }
   return o;
 }
 

@@ -36,6 +36,9 @@ struct TrainSpec {
   Dtype compute() const { return precision == Precision::kBf16 ? Dtype::kBF16 : Dtype::kF32; }
 };
 
+// What `parallel.exchange: block` asks of the rest of a job.
+void RequireBlocks(Fields* f, const TrainSpec& train, const ParallelSpec& parallel, double ema = 0);
+
 // `log:`
 struct LogSpec {
   int64_t every_steps = 50;

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/train/command_line.h"
 #include "common/train/progress.h"
 #include "common/train/train_checkpoint.h"
 #include "common/train/train_meter.h"
@@ -44,7 +45,7 @@ class TrainingRun {
 
   Ranks* ranks() const { return ranks_; }
   Clock* clock() const { return clock_; }
-  TrainState& state() { return state_; }
+  const TrainState& state() const { return state_; }
   TrainMeter& meter() { return meter_; }
   Progress& progress() { return progress_; }
   // For the user and for the run's log.

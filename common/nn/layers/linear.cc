@@ -94,8 +94,8 @@ class Linear : public AffineLayer {
     ParamDecl weight =
         WeightOf(op, Shape{spec.out, spec.in}, options_.init.ForFans(whole[1], whole[0]));
     weight.part = part_.out.size() < part_.whole_out
-                      ? Part{whole, 0, part_.out.begin}
-                      : Part{whole, 1, part_.in.begin * pixels};
+                      ? ParamPart{whole, 0, part_.out.begin}
+                      : ParamPart{whole, 1, part_.in.begin * pixels};
     const ColumnOrder order(in);
     if (order.same()) return weight;
     weight.pack = [op, order, rows = spec.out](const float* plain, float* packed) {

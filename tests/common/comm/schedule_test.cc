@@ -162,7 +162,8 @@ std::string ExpectedSum(const Wiring& wiring, int owner) {
       if (w == owner) home = static_cast<int>(node);
     }
     const int place = owner - spans[home].first;
-    for (const auto& [first, size] : spans) sums.push_back(ChainSum(first, size, first + place % size));
+    for (const auto& [first, size] : spans)
+      sums.push_back(ChainSum(first, size, first + place % size));
   }
   const int k = static_cast<int>(sums.size());
   std::string sum = sums[(home + 1) % k];
@@ -211,13 +212,15 @@ TEST_CASE("a chain's links carry M bytes each way over the two phases, a ring's 
   const int64_t m = 9600 * 4;
   for (int n = 2; n <= 6; ++n) {
     for (const LinkBytes& link : LinksOf(WiringOf(Topology::kLinear, n))) {
-      const LinkBytes b = ExpectedTraffic(WiringOf(Topology::kLinear, n), buckets, link.from, link.to);
+      const LinkBytes b =
+          ExpectedTraffic(WiringOf(Topology::kLinear, n), buckets, link.from, link.to);
       CHECK(b.collect + b.distribute == m);
       const int hops = link.to > link.from ? n - 1 - link.from : link.from;
       CHECK(b.collect == m / n * hops);
     }
     for (const LinkBytes& link : LinksOf(WiringOf(Topology::kRing, n))) {
-      const LinkBytes b = ExpectedTraffic(WiringOf(Topology::kRing, n), buckets, link.from, link.to);
+      const LinkBytes b =
+          ExpectedTraffic(WiringOf(Topology::kRing, n), buckets, link.from, link.to);
       CHECK(b.collect == m / n * (n - 1));
       CHECK(b.distribute == m / n * (n - 1));
     }
@@ -260,8 +263,8 @@ TEST_CASE("topologies have their links and names") {
   CHECK(links(Topology::kRing, 2) == "01 10 ");
   CHECK(links(Topology::kRing, 3) == "01 12 20 ");
   CHECK(links(Topology::kTwoLevel, 1) == "");
-  CHECK(links(Topology::kTwoLevel, 3) == "01 10 12 21 ");         // one node: its chain
-  CHECK(links(Topology::kTwoLevel, 3, 3) == "01 12 20 ");         // one worker a node: the ring
+  CHECK(links(Topology::kTwoLevel, 3) == "01 10 12 21 ");  // one node: its chain
+  CHECK(links(Topology::kTwoLevel, 3, 3) == "01 12 20 ");  // one worker a node: the ring
   CHECK(links(Topology::kTwoLevel, 4, 2) == "01 02 10 13 20 23 31 32 ");
   CHECK(Name(Topology::kTwoLevel) == std::string("two_level"));
   CHECK(Name(Topology::kLinear) == std::string("linear"));
