@@ -9,13 +9,17 @@ class TransferGroup::End : public Transfers {
   End(int worker, TransferGroup* group) : worker_(worker), group_(group) {}
 
   void Offer(int message, const TransferRows& rows) override {
-    const std::unique_lock<std::mutex> lock(group_->mutex_);
-    group_->failure_.ThrowIfSet();
-    Message& m = Sent(message);
-    CHECK_EQ(m.offered, m.taken) << "message " << message << " is offered again before it is taken";
-    m.rows = rows;
-    ++m.offered;
-    group_->changed_[group_->routes_[message].to]->NotifyAll();
+    {
+      const std::unique_lock<std::mutex> lock(group_->mutex_);
+      group_->failure_.ThrowIfSet();
+      Message& m = Sent(message);
+      CHECK_EQ(m.offered, m.taken) << "message " << message << " is offered before it is taken";
+      m.rows = rows;
+      ++m.offered;
+    }
+    if (!group_->carry_) return group_->Arrived(message);
+    group_->carry_(group_->routes_[message], BytesOf(rows),
+                   [group = group_, message] { group->Arrived(message); });
   }
 
   void AwaitTaken(int message) override {
@@ -25,7 +29,7 @@ class TransferGroup::End : public Transfers {
 
   TransferRows Receive(int message) override {
     const Message& m = Received(message);
-    Wait([&] { return m.offered > m.taken; });
+    Wait([&] { return m.arrived > m.taken; });
     return m.rows;  // stays until it is taken
   }
 
@@ -33,11 +37,12 @@ class TransferGroup::End : public Transfers {
     const std::unique_lock<std::mutex> lock(group_->mutex_);
     Message& m = Received(message);
     ++m.taken;
-    m.bytes.fetch_add(m.rows.rows * m.rows.cols * SizeOf(m.rows.dtype), std::memory_order_relaxed);
+    m.bytes.fetch_add(BytesOf(m.rows), std::memory_order_relaxed);
     group_->changed_[group_->routes_[message].from]->NotifyAll();
   }
 
  private:
+  static int64_t BytesOf(const TransferRows& r) { return r.rows * r.cols * SizeOf(r.dtype); }
   Message& Sent(int message) {
     CHECK_EQ(group_->routes_[message].from, worker_) << "message " << message;
     return group_->messages_[message];
@@ -57,8 +62,10 @@ class TransferGroup::End : public Transfers {
   TransferGroup* const group_;
 };
 
-TransferGroup::TransferGroup(int workers, std::vector<TransferRoute> routes, Clock* clock)
+TransferGroup::TransferGroup(int workers, std::vector<TransferRoute> routes, Clock* clock,
+                             Carry carry)
     : routes_(std::move(routes)),
+      carry_(std::move(carry)),
       meeting_(clock != nullptr ? clock : Clock::Real(), workers, 0, workers, nullptr, &failure_),
       messages_(routes_.size()) {
   for (int w = 0; w < workers; ++w) {
@@ -68,6 +75,12 @@ TransferGroup::TransferGroup(int workers, std::vector<TransferRoute> routes, Clo
 }
 
 TransferGroup::~TransferGroup() = default;
+
+void TransferGroup::Arrived(int message) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ++messages_[message].arrived;
+  changed_[routes_[message].to]->NotifyAll();
+}
 
 Transfers* TransferGroup::end(int worker) { return ends_[worker].get(); }
 

@@ -1,6 +1,7 @@
 // TransferGroup: the workers of one process that share a model. A message is a place where the
 // sender leaves the address of rows in its device's memory and the receiver reads them: nothing is
-// copied on the way, nobody waits to send.
+// copied on the way, nobody waits to send. Between devices whose links take time (an emulated
+// machine) rows arrive when the group's Carry says so.
 //
 // Threading: Join before the first use; then each end is used by its worker's trainer thread.
 // Abort and bytes() may come from any thread.
@@ -8,6 +9,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,8 +29,12 @@ struct TransferRoute {
 
 class TransferGroup {
  public:
-  // `routes` by message number. `clock` null: the real clock.
-  TransferGroup(int workers, std::vector<TransferRoute> routes, Clock* clock);
+  // Brings so many bytes from one worker to another, and calls `arrived`, from any thread, once.
+  using Carry = std::function<void(const TransferRoute& route, int64_t bytes,
+                                   std::function<void()> arrived)>;
+  // `routes` by message number. `clock` null: the real clock. `carry` empty: what is offered is
+  // there.
+  TransferGroup(int workers, std::vector<TransferRoute> routes, Clock* clock, Carry carry = {});
   ~TransferGroup();
 
   // Worker w's end; the group owns it.
@@ -44,11 +50,14 @@ class TransferGroup {
   class End;
   struct Message {
     TransferRows rows;
-    int64_t offered = 0, taken = 0;  // times
+    int64_t offered = 0, arrived = 0, taken = 0;  // times
     std::atomic<int64_t> bytes{0};
   };
 
+  void Arrived(int message);
+
   const std::vector<TransferRoute> routes_;
+  const Carry carry_;
   Failure failure_;
   Meeting meeting_;
   std::mutex mutex_;  // of all messages but their bytes

@@ -96,9 +96,6 @@ Graph NetBuilder::TakeGraph(TensorId output) {
   return std::move(graph_);
 }
 
-namespace {
-
-// Of all workers together, not set up.
 Graph CompileWhole(const NetSpec& spec, const NetOptions& options) {
   CHECK_GT(options.max_rows, 0);
   CHECK_GT(options.input.elements(), 0);
@@ -125,8 +122,6 @@ Graph CompileWhole(const NetSpec& spec, const NetOptions& options) {
   graph.loss = graph.output;
   return graph;
 }
-
-}  // namespace
 
 Graph CompileNet(const NetSpec& spec, const NetOptions& options, int64_t group) {
   Graph graph = CompileWhole(spec, options);

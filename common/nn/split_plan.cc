@@ -29,19 +29,14 @@ class Planner {
 
   SplitPlan Plan(LossKind loss) {
     Choose();
-    for (size_t i = 0; i < graph_.ops.size(); ++i) {
-      if (plan_.ops[i].kind != SplitKind::kRows) continue;
-      const size_t before = graph_.ops.size();
-      SplitOffActivation(static_cast<int>(i), &graph_);
-      if (graph_.ops.size() == before) continue;
-      OpSplit activation;
-      activation.follows = true;
-      plan_.ops.insert(plan_.ops.begin() + static_cast<std::ptrdiff_t>(i) + 1, activation);
-    }
-    plan_.tensors.assign(graph_.tensors.size(), {});
-    needs_.resize(graph_.ops.size());
+    plan_.tensors.resize(graph_.tensors.size());
     plan_.tensors[0] = Whole(graph_.tensors[0]);
-    for (size_t i = 0; i < graph_.ops.size(); ++i) Distribute(static_cast<int>(i));
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {  // which become more on the way
+      if (plan_.ops[i].kind == SplitKind::kAuto) plan_.ops[i].kind = Cheapest(graph_.ops[i]);
+      if (plan_.ops[i].kind == SplitKind::kRows) SplitOff(i);
+      needs_.resize(i + 1);
+      Distribute(static_cast<int>(i));
+    }
     for (int i = static_cast<int>(graph_.ops.size()) - 1; i >= 0; --i) LeaveSums(i);
     for (size_t i = 0; i < graph_.ops.size(); ++i) AddTransfers(static_cast<int>(i));
     plan_.split_loss = loss == LossKind::kSoftmaxCrossEntropy && CanSplitLoss();
@@ -65,7 +60,30 @@ class Planner {
     return d;
   }
 
-  // What the job says, else outputs where they can be split.
+  // The outputs where they can be split; or the inputs, if they are there in parts and it is less
+  // to sum up outputs than to gather inputs.
+  SplitKind Cheapest(const OpNode& op) const {
+    const Division can = op.layer->division();
+    if (!can.outputs) return SplitKind::kNone;
+    const Distribution& x = plan_.tensors[op.inputs[0]];
+    const int64_t in = graph_.tensors[op.inputs[0]].shape.elements();
+    const int64_t out = graph_.tensors[op.output].shape.elements();
+    const bool rows = can.inputs && IsCut(x, ChannelsIn(op.inputs[0])) && in > out;
+    return rows ? SplitKind::kRows : SplitKind::kOutputs;
+  }
+
+  void SplitOff(size_t i) {
+    const size_t before = graph_.ops.size();
+    SplitOffActivation(static_cast<int>(i), &graph_);
+    if (graph_.ops.size() == before) return;
+    plan_.tensors.resize(graph_.tensors.size());
+    OpSplit activation;
+    activation.kind = SplitKind::kNone;
+    activation.follows = true;
+    plan_.ops.insert(plan_.ops.begin() + static_cast<std::ptrdiff_t>(i) + 1, activation);
+  }
+
+  // What the job says.
   void Choose() {
     plan_.ops.assign(graph_.ops.size(), {});
     std::vector<const SplitChoice*> choice(graph_.ops.size(), nullptr);
@@ -94,8 +112,7 @@ class Planner {
     const bool block = choice && choice->layer != op.name;  // named as part of a block
     split->place = choice ? static_cast<int>(choice->place) : -1;
     split->kind = wanted;
-    if (wanted == SplitKind::kAuto) split->kind = can.outputs ? SplitKind::kOutputs : SplitKind::kNone;
-    const bool fits = split->kind == SplitKind::kNone ||
+    const bool fits = split->kind == SplitKind::kNone || split->kind == SplitKind::kAuto ||
                       (split->kind == SplitKind::kOutputs && can.outputs) ||
                       (split->kind == SplitKind::kRows && can.inputs);
     if (!fits) {
@@ -104,7 +121,7 @@ class Planner {
                    " cannot be split by ", Name(split->kind),
                    can.follows ? ": it follows its input" : "");
       }
-      split->kind = can.outputs ? SplitKind::kOutputs : SplitKind::kNone;
+      split->kind = SplitKind::kAuto;
     }
     // Layers without work of their own go along with their input, unless told not to.
     split->follows = can.follows && wanted != SplitKind::kNone && split->place < 0;

@@ -78,7 +78,7 @@ struct Transfer {
 };
 
 struct OpSplit {
-  SplitKind kind = SplitKind::kNone;  // never kAuto
+  SplitKind kind = SplitKind::kAuto;  // not kAuto in a plan
   int place = -1;
   bool follows = false;        // goes along with its input, if that is split
   std::vector<int> transfers;  // by input; -1: it reads what is there

@@ -2,7 +2,6 @@
 // PlanSplit that know no layers. Pure functions.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "common/nn/split_plan.h"
@@ -26,12 +25,5 @@ const char* KindOf(const Transfer& transfer);
 void RouteTransfer(const TensorInfo& tensor, bool gradient, Transfer transfer, SplitPlan* plan);
 // The messages of a softmax whose classes are split so.
 void RouteLoss(const Distribution& classes, SplitPlan* plan);
-
-// One line a message: where, from whom to whom, how much. `rows`: samples of a group's batch.
-std::vector<std::string> DescribeTransfers(const SplitPlan& plan, int64_t rows);
-// Runs the schedule of one step, forward and backward, as the workers' lists of operations do:
-// every worker goes on until it waits for a message that is not there. Throws Error(kInternal)
-// naming workers and messages when all wait: a deadlock. `whole` as of PlanSplit.
-void CheckTransfers(const SplitPlan& plan, const Graph& whole);
 
 }  // namespace mariana

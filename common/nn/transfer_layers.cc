@@ -25,7 +25,23 @@ class TransferEnd : public Layer {
     LOG(FATAL) << a.name << ": a part of a net has no graph of its own";
   }
 
+  virtual void AddEvents(bool backward, std::vector<TransferEvent>* events) const = 0;
+
  protected:
+  void AddOffers(const Transfer::Pass& pass, std::vector<TransferEvent>* events) const {
+    for (const TransferPiece& p : pass.out[worker_]) {
+      events->push_back({TransferEvent::kOffer, p.message});
+    }
+  }
+  void AddReceives(const Transfer::Pass& pass, std::vector<TransferEvent>* events) const {
+    for (const TransferPiece& p : pass.in[worker_]) {
+      if (p.message >= 0) events->push_back({TransferEvent::kReceive, p.message});
+    }
+    for (const TransferPiece& p : pass.out[worker_]) {
+      events->push_back({TransferEvent::kAwaitTaken, p.message});
+    }
+  }
+
   // Channels in memory: [rows * pixels, width], of which the first is number `begin`.
   struct Block {
     void* data;
@@ -142,6 +158,10 @@ class Send : public TransferEnd {
  public:
   using TransferEnd::TransferEnd;
   const char* type() const override { return "send"; }
+  void AddEvents(bool backward, std::vector<TransferEvent>* events) const override {
+    if (transfer_.evaluation) return;
+    backward ? AddReceives(transfer_.backward, events) : AddOffers(transfer_.forward, events);
+  }
 
   LayerDecl Setup(const SetupArgs& args) override {
     LayerDecl decl = DeclareScratch(args);
@@ -165,6 +185,10 @@ class Receive : public TransferEnd {
  public:
   using TransferEnd::TransferEnd;
   const char* type() const override { return "receive"; }
+  void AddEvents(bool backward, std::vector<TransferEvent>* events) const override {
+    if (transfer_.evaluation) return;
+    backward ? AddOffers(transfer_.backward, events) : AddReceives(transfer_.forward, events);
+  }
 
   LayerDecl Setup(const SetupArgs& args) override {
     LayerDecl decl = DeclareScratch(args);
@@ -194,6 +218,30 @@ std::unique_ptr<Layer> MakeSendLayer(const Transfer& transfer, const TensorInfo&
 std::unique_ptr<Layer> MakeReceiveLayer(const Transfer& transfer, const TensorInfo& tensor,
                                         int worker, Transfers* transfers) {
   return std::make_unique<Receive>(transfer, tensor, worker, transfers);
+}
+
+std::vector<TransferEvent> EventsOf(const SplitPlan& plan, int worker, const Graph& graph) {
+  std::vector<TransferEvent> events;
+  const auto add = [&](const OpNode& op, bool backward) {
+    const auto* end = dynamic_cast<const TransferEnd*>(op.layer.get());
+    if (end != nullptr) end->AddEvents(backward, &events);
+  };
+  for (const OpNode& op : graph.ops) add(op, false);
+  const auto w = static_cast<size_t>(worker);
+  const auto on_loss = [&](TransferEvent::What what) {
+    for (size_t other = 0; other < plan.loss_messages.size(); ++other) {
+      const auto& messages = plan.loss_messages;
+      const int m = what == TransferEvent::kReceive ? messages[other][w] : messages[w][other];
+      if (m >= 0) events.push_back({what, m});
+    }
+  };
+  on_loss(TransferEvent::kOffer);
+  on_loss(TransferEvent::kReceive);
+  on_loss(TransferEvent::kAwaitTaken);
+  for (int op = static_cast<int>(graph.ops.size()) - 1; op >= 0; --op) {
+    if (graph.RunsBackward(op)) add(graph.ops[op], true);
+  }
+  return events;
 }
 
 }  // namespace mariana

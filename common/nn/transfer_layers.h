@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "common/nn/split_plan.h"
 
@@ -20,5 +21,13 @@ std::unique_ptr<Layer> MakeSendLayer(const Transfer& transfer, const TensorInfo&
                                      Transfers* transfers);
 std::unique_ptr<Layer> MakeReceiveLayer(const Transfer& transfer, const TensorInfo& tensor,
                                         int worker, Transfers* transfers);
+
+// What a worker does with its messages, in order.
+struct TransferEvent {
+  enum What { kOffer, kReceive, kAwaitTaken } what;
+  int message;
+};
+// Of a step in training: a worker's graph forward, the loss, and back.
+std::vector<TransferEvent> EventsOf(const SplitPlan& plan, int worker, const Graph& graph);
 
 }  // namespace mariana

@@ -123,7 +123,11 @@ ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<R
   if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
   exchange.collect_wire = o.collect_wire;
   exchange.distribute_wire = o.distribute_wire;
-  exchange.make_link = o.make_link;
+  if (o.make_link) {
+    exchange.make_link = [&o, part](const LinkEnds& ends) {
+      return o.make_link(ends.from * o.split.workers + part, ends.to * o.split.workers + part, ends);
+    };
+  }
   return exchange;
 }
 
@@ -131,6 +135,15 @@ std::vector<TransferRoute> RoutesOf(const SplitPlan& plan) {
   std::vector<TransferRoute> routes;
   for (const TransferMessage& m : plan.messages) routes.push_back({m.from, m.to});
   return routes;
+}
+
+// Between the workers of group `group`.
+TransferGroup::Carry CarryOf(const DataParallelOptions& o, int group) {
+  if (!o.carry) return {};
+  return [&o, first = group * o.split.workers](const TransferRoute& route, int64_t bytes,
+                                               std::function<void()> arrived) {
+    o.carry({first + route.from, first + route.to}, bytes, std::move(arrived));
+  };
 }
 
 void CheckSplit(const DataParallelOptions& o) {
@@ -164,7 +177,8 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   if (parts > 1) {
     s.split = PlanSplitNet(*o.net, probe, o.split);
     for (int g = 0; g < o.local() / parts; ++g) {
-      s.transfers.push_back(std::make_unique<TransferGroup>(parts, RoutesOf(*s.split), s.clock));
+      s.transfers.push_back(std::make_unique<TransferGroup>(parts, RoutesOf(*s.split), s.clock,
+                                                            CarryOf(o, g)));
     }
   }
   const int64_t rows = MostRows(o, s.plan.group);

@@ -29,6 +29,7 @@
 
 #include "common/base/clock.h"
 #include "common/comm/exchange.h"
+#include "common/comm/transfer_group.h"
 #include "common/nn/net.h"
 #include "common/nn/split_plan.h"
 #include "common/optim/optimizer.h"
@@ -96,8 +97,11 @@ struct DataParallelOptions {
   // False: collecting begins when backward is done, and the next step when all values are there.
   bool overlap = true;
   std::vector<int> node_of;  // worker -> node; empty: all on one
-  // As ExchangeOptions has it.
-  std::function<std::unique_ptr<Link>(const LinkEnds&)> make_link;
+  // As ExchangeOptions has it, between workers `from` and `to` of all (the ends are numbered among
+  // those with the same part of the model). Empty: memory that all can read.
+  std::function<std::unique_ptr<Link>(int from, int to, const LinkEnds& ends)> make_link;
+  // As TransferGroup has it, between workers of all.
+  TransferGroup::Carry carry;
   Clock* clock = nullptr;  // null: the real clock
 
   int local() const { return static_cast<int>(devices.size()); }
