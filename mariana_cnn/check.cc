@@ -78,7 +78,7 @@ int CheckJob(const CommandLine& cl) {
   }
   if (spec.parallel.split == 1) {
     PrintExchange(net, WireUp(topology, static_cast<int>(devices.size()), *cl.ranks), why,
-                  spec.train.optimizer);
+                  spec.parallel, cl.ranks->world(), spec.train.optimizer);
   }
   std::printf("ok\n");
   return 0;

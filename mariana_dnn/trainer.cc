@@ -40,8 +40,10 @@ int Trainer::Run() {
 int Trainer::RunToEnd() {
   run_.meter().Time("set_up", [this] {
     const JobSpec& spec = job_->spec;
-    devices_ =
-        MakeDevices(job_->command_line.device, spec.parallel, spec.train.precision, run_.ranks());
+    std::string no_gpu;
+    devices_ = MakeDevices(job_->command_line.device, spec.parallel, spec.train.precision,
+                           run_.ranks(), &no_gpu);
+    if (!no_gpu.empty()) run_.Say(no_gpu);
     OpenData();
     MakeWorkers();
     run_.StartOrResume([this] { StartValues(); });

@@ -108,7 +108,8 @@ struct LayerDecl {
   int64_t stats_columns = 0;
   std::function<void(const float* stats, int32_t rows, const std::vector<float*>& states)>
       update_states;
-  double flops = 0;  // forward, one sample
+  double flops = 0;    // forward, one sample
+  bool draws = false;  // random numbers that depend on the sample (LayerArgs::first_sample)
 };
 
 struct SetupArgs {
@@ -132,6 +133,7 @@ struct LayerArgs {
   void* saved = nullptr;
   const int32_t* group_rows = nullptr;  // host: samples in each batch-norm group of this step
   int groups = 0;
+  const int64_t* first_sample = nullptr;  // device: that of the step
 };
 
 class Layer {

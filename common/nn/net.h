@@ -149,6 +149,8 @@ class Net {
   // mean over step.batch_rows kept for Backward when step.train. Sums, not means; of workers that
   // share a net the first has them, the others none.
   virtual LossSums Loss(const StepContext& step, const Tensor& labels) = 0;
+  // The same without waiting: the sums are added to *sums, device memory.
+  virtual void AddLoss(const StepContext& step, const Tensor& labels, LossSums* sums) = 0;
   // What Backward starts from, fp32 [rows, outputs]: the gradient of the loss by the outputs, which
   // Loss writes, or the caller between Forward and Backward. Backward uses it up. Empty where
   // nothing lies behind that needs a gradient. Not of a net for evaluation.
@@ -172,6 +174,13 @@ class Net {
   // Writes what the net computes in evaluation, with its present values, over the value `input`
   // ([N, columns], images [N, channels, height, width]); returns the name of its outputs.
   virtual std::string Export(const std::string& input, GraphWriter* graph) = 0;
+
+  // The ops that Forward's before_op and Backward's after_op are called at; all that have
+  // parameters until this is called. What lies between two calls is a piece that the device may
+  // record (Device::MakePieces): the fewer calls, the longer the pieces.
+  virtual void CallAt(std::vector<bool> before, std::vector<bool> after) = 0;
+  // Why pieces are not replayed (Pieces::unrecorded).
+  virtual std::string unrecorded() const = 0;
 
   // Per-op wall seconds since the last call, forward and backward; empty unless enabled.
   virtual void EnableProfile(bool on) = 0;

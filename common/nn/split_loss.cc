@@ -26,8 +26,8 @@ SplitLoss::SplitLoss(const NetOptions& options, float smoothing)
   all_ = Tensor(device_, Dtype::kF32, Shape{options.max_rows, spec.parts, kSummary});
 }
 
-LossSums SplitLoss::Loss(const float* logits, const int32_t* labels, float* gradient, float scale,
-                         int64_t rows) {
+void SplitLoss::Loss(const float* logits, const int32_t* labels, float* gradient, float scale,
+                     int64_t rows, LossSums* sums) {
   op_->Summarize(logits, labels, own_.f32(), rows);
   const TransferRows mine{own_.data(), kSummary, rows, kSummary, Dtype::kF32};
   for (int message : messages_[worker_]) {
@@ -44,7 +44,7 @@ LossSums SplitLoss::Loss(const float* logits, const int32_t* labels, float* grad
   for (int message : messages_[worker_]) {
     if (message >= 0) transfers_->AwaitTaken(message);
   }
-  return op_->Loss(logits, labels, all_.f32(), gradient, scale, rows);
+  op_->Loss(logits, labels, all_.f32(), gradient, scale, rows, sums);
 }
 
 }  // namespace mariana

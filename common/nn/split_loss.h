@@ -16,8 +16,8 @@ class SplitLoss {
   // Of a worker that has classes. options.split outlives it.
   SplitLoss(const NetOptions& options, float smoothing);
   // As SplitSoftmaxOp::Loss.
-  LossSums Loss(const float* logits, const int32_t* labels, float* gradient, float scale,
-                int64_t rows);
+  void Loss(const float* logits, const int32_t* labels, float* gradient, float scale, int64_t rows,
+            LossSums* sums);
 
  private:
   const std::vector<std::vector<int>>& messages_;  // [from][to]

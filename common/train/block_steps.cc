@@ -132,7 +132,7 @@ RunOutcome SyncWorker::JoinBlock(int64_t rows, const CommitValues& sums, StepRes
 
   SetPhase("commit");
   CommitValues mine = sums;
-  mine.squared_norm = GradientSquares();
+  TakeSums(&mine);
   const CommitValues all = exchange_->Commit(mine);
   result->samples = all.samples;
   result->correct = all.correct;

@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/comm/device_link.h"
+#include "common/comm/link_speed.h"
 #include "common/train/parallel.h"
 #include "common/train/sync_worker.h"
 
@@ -30,7 +32,11 @@ std::vector<Share> DealOut(int64_t rows, int64_t group, int workers) {
 }
 
 std::vector<std::string> DataParallelOptions::SlotNames() const {
-  if (block.steps == 0) return OptimizerSlotNames(optimizer);
+  if (block.steps == 0) {
+    std::vector<std::string> names = OptimizerSlotNames(optimizer);
+    if (masters()) names.push_back("master");
+    return names;
+  }
   return block.momentum > 0 ? std::vector<std::string>{"block_momentum"}
                             : std::vector<std::string>{};
 }
@@ -123,12 +129,30 @@ ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<R
   if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
   exchange.collect_wire = o.collect_wire;
   exchange.distribute_wire = o.distribute_wire;
+  if (o.devices[0]->info().queued && !o.make_link) {
+    CHECK_EQ(o.total(), o.local()) << "links between processes need memory that the host can read";
+    if (o.collect_wire != Wire::kF32 || o.distribute_wire != Wire::kF32) {
+      throw Fail(ExitCode::kUsage, "parallel.wire: between GPUs fp32 travels; use fp32");
+    }
+    exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
+      return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
+                                          devices[static_cast<size_t>(ends.to)]);
+    };
+  }
   if (o.make_link) {
     exchange.make_link = [&o, part](const LinkEnds& ends) {
       return o.make_link(ends.from * o.split.workers + part, ends.to * o.split.workers + part, ends);
     };
   }
   return exchange;
+}
+
+// Of the buckets of what `net` has of the model.
+int64_t BucketBytesOf(const DataParallelOptions& o, const Net* net) {
+  std::string why;
+  World* const world = o.ranks && o.total() > o.local() ? o.ranks->world() : nullptr;
+  return BucketBytes(o.bucket_bytes, net->arena_elements() * int64_t{sizeof(float)}, o.groups(),
+                     world, &why);
 }
 
 std::vector<TransferRoute> RoutesOf(const SplitPlan& plan) {
@@ -151,6 +175,10 @@ void CheckSplit(const DataParallelOptions& o) {
   if (o.total() > o.local()) {
     throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
                ": a model is split between the devices of one process; start it without mpirun");
+  }
+  if (o.devices[0]->info().queued) {
+    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
+               ": this version splits a model between CPUs, or emulated devices, but not GPUs");
   }
   if (o.local() % o.split.workers != 0) {
     throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers, " does not divide the ",
@@ -189,7 +217,7 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   }
   for (int part = 0; part < parts; ++part) {
     Partition p;
-    p.buckets = workers_[part]->sync.PlanBuckets();
+    p.buckets = workers_[part]->sync.PlanBuckets(BucketBytesOf(o, workers_[part]->sync.net()));
     p.group = ExchangeGroup::Make(ExchangeOf(o, part, p.buckets));
     s.partitions.push_back(std::move(p));
   }
@@ -201,6 +229,7 @@ DataParallel::DataParallel(const DataParallelOptions& options)
 
 // The exchange reads the workers' arenas until it is gone.
 DataParallel::~DataParallel() {
+  for (auto& w : workers_) w->sync.Leave();
   shared_->partitions.clear();
   workers_.clear();
 }
@@ -224,6 +253,8 @@ std::vector<LinkBytes> DataParallel::Traffic() const {
   }
   return all;
 }
+
+const std::vector<Range>& DataParallel::buckets() const { return shared_->partitions[0].buckets; }
 
 std::vector<int64_t> DataParallel::TransferredBytes() const {
   std::vector<int64_t> sum(shared_->split ? shared_->split->messages.size() : 0);
@@ -326,7 +357,7 @@ void DataParallel::Initialize() {
     SyncWorker& worker = workers_[static_cast<size_t>(w)]->sync;
     worker.net()->Initialize(shared_->options.seed);
     worker.ClearSlots();
-    worker.StartAverage();
+    worker.StartFromValues();
   });
   shared_->steps_done = 0;
 }
@@ -362,7 +393,7 @@ std::vector<HostTensor> DataParallel::SaveModel() const {
 void DataParallel::LoadModel(const std::vector<HostTensor>& tensors, const std::string& where) {
   for (auto& worker : workers_) {
     LoadNetValues(worker->sync.net(), tensors, where);
-    worker->sync.StartAverage();
+    worker->sync.StartFromValues();
   }
 }
 

@@ -91,7 +91,7 @@ struct DataParallelOptions {
   BlockSpec block;  // with SGD and no average
   double ema = 0;   // decay of the average of values that the model is saved with; 0: no average
   Topology topology = Topology::kLinear;
-  int64_t bucket_bytes = 4 << 20;
+  int64_t bucket_bytes = 0;    // 0: by the speed of the links (comm/link_speed.h)
   int64_t chunk_elements = 0;  // of ExchangeOptions; 0: its default
   Wire collect_wire = Wire::kF32, distribute_wire = Wire::kF32;
   // False: collecting begins when backward is done, and the next step when all values are there.
@@ -105,7 +105,9 @@ struct DataParallelOptions {
   Clock* clock = nullptr;  // null: the real clock
 
   int local() const { return static_cast<int>(devices.size()); }
-  // What owners keep of each element: "momentum", ...
+  // Whether owners keep values that are not rounded for the wire.
+  bool masters() const { return distribute_wire != Wire::kF32; }
+  // What owners keep of each element: "momentum", ..., "master".
   std::vector<std::string> SlotNames() const;
   // Workers of all ranks, and this rank's first among them.
   int total() const { return local() * (ranks ? ranks->size() : 1); }
@@ -177,6 +179,7 @@ class DataParallel {
   void EnableProfile(bool on);
   std::vector<std::pair<double, double>> TakeProfile();
   std::vector<LinkBytes> Traffic() const;
+  const std::vector<Range>& buckets() const;  // of the first worker's arenas, in their order
   // Taken of each of split()'s messages since the start, over the groups of this rank.
   std::vector<int64_t> TransferredBytes() const;
   int64_t steps_done() const;  // since construction or load; Adam's t continues from it

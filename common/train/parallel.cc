@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/error.h"
+#include "common/device/plugin/plugin.h"
 
 namespace mariana {
 
@@ -20,12 +21,15 @@ void ParallelSpec::Describe(Fields* f) {
        {"two_level", TopologyChoice::kTwoLevel}},
       "How parameters travel: the partitioned linear topology, a ring, or a chain within each "
       "machine and a ring between machines.");
-  f->Bytes("bucket_bytes", &bucket_bytes, "Gradients are exchanged in pieces of at least this.",
-           Rule().Min(4096));
+  f->Bytes(
+      "bucket_bytes", &bucket_bytes,
+      "Gradients are exchanged in pieces of at least this; 0: by the speed of the links, which "
+      "--check tells.",
+      Rule().Min(0));
   f->Bool("overlap", &overlap,
           "Exchange while computing: gradients during backward, values during the next forward; "
           "false: between the two, as the seed did (to compare).");
-  DescribeBlocks(f);
+  DescribeLearning(f);
 }
 
 void ParallelSpec::DescribeSplit(Fields* f) {
@@ -42,7 +46,10 @@ void ParallelSpec::DescribeSplit(Fields* f) {
              "must be groups * split (or not be given)");
 }
 
-void ParallelSpec::DescribeBlocks(Fields* f) {
+void ParallelSpec::DescribeLearning(Fields* f) {
+  f->Choice("wire", &wire, {{"fp32", Wire::kF32}, {"bf16", Wire::kBf16}, {"fp16", Wire::kF16}},
+            "What gradients and values travel as between workers: fp32, or half the bytes. Sums "
+            "are added in fp32, owners keep fp32 values, all compute with the rounded ones.");
   f->Choice("exchange", &exchange,
             {{"every_step", ExchangeChoice::kEveryStep}, {"block", ExchangeChoice::kBlock}},
             "Workers are one in every step, or each goes on by itself for a block of steps, after "
@@ -55,19 +62,41 @@ void ParallelSpec::DescribeBlocks(Fields* f) {
   f->Bool("block_nesterov", &block_nesterov, "Of exchange: block: Nesterov's form of it.");
 }
 
+namespace {
+
+// Workers beyond the number of GPUs share them. None, and why, where GPUs cannot do it.
+std::vector<std::unique_ptr<Device>> MakeCudaDevices(const ParallelSpec& spec, Precision precision,
+                                                     const Ranks* ranks, std::string* why) {
+  std::vector<std::unique_ptr<Device>> devices;
+  if (ranks && ranks->size() > 1) {
+    *why = "GPUs of several processes do not exchange: start one process with parallel.devices";
+    return devices;
+  }
+  const int gpus = UsableCudaDevices(why);
+  for (int i = 0; gpus > 0 && i < spec.devices; ++i) {
+    devices.push_back(OpenCudaDevice(i % gpus, precision == Precision::kFp32Strict));
+  }
+  return devices;
+}
+
+}  // namespace
+
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                                                  const ParallelSpec& spec, Precision precision,
-                                                 const Ranks* ranks) {
+                                                 const Ranks* ranks, std::string* why) {
   if (choice.rfind("emulated", 0) == 0) {
     throw Fail(ExitCode::kUsage, "--device=", choice, ": is for train (without --check) alone");
   }
-  if (choice == "cuda") {
-    throw Fail(ExitCode::kUsage, "--device=", choice,
-               ": this version computes on CPUs only; use --device=cpu or auto");
-  }
-  if (choice != "cpu" && choice != "auto") {
+  if (choice != "cpu" && choice != "auto" && choice != "cuda") {
     throw Fail(ExitCode::kUsage, "--device=", choice,
                ": not one of auto, cpu, cuda, emulated:FILE");
+  }
+  if (choice != "cpu") {
+    std::string reason;
+    std::vector<std::unique_ptr<Device>> gpus = MakeCudaDevices(spec, precision, ranks, &reason);
+    if (!gpus.empty()) return gpus;
+    if (choice == "cuda") throw Fail(ExitCode::kUsage, "--device=cuda: ", reason);
+    if (why != nullptr) *why = "no GPU: " + reason;
   }
   if (precision == Precision::kBf16 && !CpuHasNativeBf16()) {
     throw Fail(ExitCode::kUsage,

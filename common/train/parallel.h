@@ -25,7 +25,8 @@ struct ParallelSpec {
   int64_t device_memory = 0;
   int64_t threads = 0;
   TopologyChoice topology = TopologyChoice::kAuto;
-  int64_t bucket_bytes = 4 << 20;
+  int64_t bucket_bytes = 0;
+  Wire wire = Wire::kF32;
   bool overlap = true;
   ExchangeChoice exchange = ExchangeChoice::kEveryStep;
   int64_t block_steps = 16;
@@ -35,17 +36,20 @@ struct ParallelSpec {
   void DescribeSplit(Fields* f);
   SplitSpec split_spec() const { return {static_cast<int>(split), layers}; }
   // The part of it that changes what is learned, and that --resume must find unchanged.
-  void DescribeBlocks(Fields* f);
+  void DescribeLearning(Fields* f);
 };
 
-enum class Precision { kFp32, kBf16 };
+// kFp32: products on GPUs in TF32, as is usual there; kFp32Strict: in full precision.
+enum class Precision { kFp32, kFp32Strict, kBf16 };
 
-// One device a worker of this rank; ranks on one machine share its cores. `choice` is --device.
-// Throws Error(kUsage) for a device that is not there, and for bf16 on a CPU whose instruction set
-// lacks it.
+// One device a worker of this rank; ranks on one machine share its cores. `choice` is --device;
+// auto takes GPUs where there are some, dealt out in turn, else CPUs, and says in *why, one line,
+// why not GPUs. Throws Error(kUsage) for a device that is not there, and for bf16 on a CPU whose
+// instruction set lacks it.
 std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                                                  const ParallelSpec& spec, Precision precision,
-                                                 const Ranks* ranks = nullptr);
+                                                 const Ranks* ranks = nullptr,
+                                                 std::string* why = nullptr);
 
 // The one device, with all its threads, that the verbs besides train compute on.
 std::unique_ptr<Device> InferenceDevice(const std::string& choice, const ParallelSpec& spec);

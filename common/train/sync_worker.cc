@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/comm/queued_exchange.h"
+
 namespace mariana {
 namespace {
 
@@ -12,6 +14,12 @@ Range Intersect(Range a, Range b) {
   const int64_t begin = std::max(a.begin, b.begin);
   return {begin, std::max(begin, std::min(a.end, b.end))};
 }
+
+// What is added up in device memory, to be read once a step.
+struct StepSums {
+  LossSums loss;
+  double squares;  // of owned gradients
+};
 
 Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; }
 
@@ -39,6 +47,7 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
     net.worker = options.part_of(index);
     net.transfers = transfers->end(net.worker);
   }
+  net.clock = clock_;
   net_ = Net::Build(*options.net, net);
 }
 
@@ -47,13 +56,13 @@ void SyncWorker::SetPhase(const char* phase) {
   if (options_.ranks && index_ == options_.first()) options_.ranks->set_phase(phase);
 }
 
-std::vector<Range> SyncWorker::PlanBuckets() const {
+std::vector<Range> SyncWorker::PlanBuckets(int64_t bytes) const {
   std::vector<int64_t> boundaries{0};
   for (const ParamInfo& p : net_->params()) {
     if (p.offset > boundaries.back()) boundaries.push_back(p.offset);
   }
   boundaries.push_back(net_->arena_elements());
-  return MakeBuckets(boundaries, options_.bucket_bytes / 4);
+  return MakeBuckets(boundaries, bytes / int64_t{sizeof(float)});
 }
 
 int64_t SlotLayout::elements() const {
@@ -95,20 +104,21 @@ SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
 
 void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
   exchange_ = group->Join(group_, device_, net_->grads(), net_->values(), {});
+  if (device_->info().queued && exchange_->workers() > 1) {
+    queued_exchange_ = MakeQueuedExchange(exchange_, device_, clock_);
+    exchange_ = queued_exchange_.get();
+  }
   buckets_ = buckets;
   const size_t n = buckets.size();
-  op_buckets_.assign(net_->ops().size(), {});
-  bucket_ops_.assign(n, 0);
+  std::vector<std::vector<int>> bucket_ops(n);
   awaiting_values_.assign(n, false);
   for (size_t b = 0; b < n; ++b) {
-    int last_op = -1;
     for (const ParamInfo& p : net_->params()) {
-      if (Intersect(SlotRange(p), buckets[b]).size() == 0 || p.op == last_op) continue;
-      op_buckets_[static_cast<size_t>(p.op)].push_back(static_cast<int>(b));
-      ++bucket_ops_[b];
-      last_op = p.op;
+      if (Intersect(SlotRange(p), buckets[b]).size() > 0) bucket_ops[b].push_back(p.op);
     }
   }
+  PlanCalls(bucket_ops);
+  sums_ = Tensor(device_, Dtype::kF32, Shape{sizeof(StepSums) / sizeof(float)});
   layout_ = PlanSlots(*net_, options_.optimizer, buckets, group_, options_.groups());
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
@@ -121,6 +131,26 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
     slots_.emplace_back(device_, Dtype::kF32, Shape{std::max<int64_t>(layout_.elements(), 1)});
   }
   if (in_blocks()) MakeLocalOptimizer();
+}
+
+// A single worker has nobody to overlap with: all of its buckets go at once.
+void SyncWorker::PlanCalls(const std::vector<std::vector<int>>& bucket_ops) {
+  const size_t ops = net_->ops().size();
+  first_read_.assign(ops, {});
+  completed_.assign(ops, {});
+  int lowest = static_cast<int>(ops);
+  for (const auto& of_bucket : bucket_ops) {
+    for (int op : of_bucket) lowest = std::min(lowest, op);
+  }
+  for (size_t b = 0; b < bucket_ops.size(); ++b) {
+    if (bucket_ops[b].empty()) continue;
+    const int first = exchange_->workers() == 1 ? lowest : bucket_ops[b].front();
+    first_read_[static_cast<size_t>(first)].push_back(static_cast<int>(b));
+    completed_[static_cast<size_t>(first)].push_back(static_cast<int>(b));
+  }
+  std::vector<bool> calls;
+  for (const auto& buckets : first_read_) calls.push_back(!buckets.empty());
+  net_->CallAt(calls, calls);
 }
 
 float* SyncWorker::SlotAt(int k, const Segment& s) const {
@@ -145,7 +175,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     exchange_->FinishCollect();
     timer.Add(&seconds.collect);
     SetPhase("commit");
-    mine.squared_norm = GradientSquares();
+    TakeSums(&mine);
     mine.stop = run.stop_requested && run.stop_requested();
     CommitValues all = exchange_->Commit(mine);
     if (transfers_) all = transfers_->Commit(options_.part_of(index_), all);
@@ -168,7 +198,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     UpdateAndDistribute(result->learning_rate, scale, adam_t + *done + 1);
     timer.Add(&seconds.update);
     ++*done;
-    if (index_ == 0 && run.on_step) run.on_step(*result);
+    if (index_ == options_.first() && run.on_step) run.on_step(*result);
     if (all.stop) {
       AwaitAll();
       return RunOutcome::kStopped;
@@ -184,7 +214,6 @@ Share SyncWorker::ShareOf(int64_t batch_rows) const {
 
 void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share& share,
                                  int64_t mean_rows, CommitValues* mine) {
-  pending_ops_ = bucket_ops_;
   batch_stats_.clear();
   std::vector<Share> parts = DealOut(share.rows, net_->group(), options_.accumulate);
   while (!parts.empty() && parts.back().rows == 0) parts.pop_back();
@@ -206,17 +235,8 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
 
     SetPhase("forward");
     net_->Forward(context, batch.input, [this](int op) { AwaitValues(op); });
-    const LossSums sums = net_->Loss(context, batch.labels);
-    mine->loss += sums.loss;
-    mine->correct += sums.correct;
+    net_->AddLoss(context, batch.labels, &static_cast<StepSums*>(sums_.data())->loss);
     if (options_.part_of(index_) == 0) mine->samples += context.rows;
-    if (net_->batch_stats_elements() > 0) {
-      const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
-      const size_t old = batch_stats_.size();
-      batch_stats_.resize(old + static_cast<size_t>(groups * net_->batch_stats_elements()));
-      device_->Download(batch_stats_.data() + old, net_->batch_stats(),
-                        groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
-    }
     timer.Add(&seconds.forward);
 
     SetPhase("backward");
@@ -225,6 +245,13 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
       if (last && options_.overlap) GradientsReady(op);
     });
     if (last && !options_.overlap) AllGradientsReady();
+    if (net_->batch_stats_elements() > 0) {
+      const int64_t groups = (context.rows + net_->group() - 1) / net_->group();
+      const size_t old = batch_stats_.size();
+      batch_stats_.resize(old + static_cast<size_t>(groups * net_->batch_stats_elements()));
+      device_->Download(batch_stats_.data() + old, net_->batch_stats(),
+                        groups * net_->batch_stats_elements() * int64_t{sizeof(float)});
+    }
     timer.Add(&seconds.backward);
   }
 }
@@ -238,26 +265,26 @@ void SyncWorker::CollectWithoutSamples() {
 }
 
 void SyncWorker::AllGradientsReady() {
-  for (int op = static_cast<int>(op_buckets_.size()) - 1; op >= 0; --op) GradientsReady(op);
+  for (int op = static_cast<int>(completed_.size()) - 1; op >= 0; --op) GradientsReady(op);
 }
 
 void SyncWorker::GradientsReady(int op) {
   if (in_blocks()) return;
-  for (int b : op_buckets_[static_cast<size_t>(op)]) {
-    if (--pending_ops_[static_cast<size_t>(b)] == 0) exchange_->Collect(b);
-  }
+  for (int b : completed_[static_cast<size_t>(op)]) exchange_->Collect(b);
 }
 
 void SyncWorker::AwaitValues(int op) {
-  for (int b : op_buckets_[static_cast<size_t>(op)]) AwaitBucket(b);
+  for (int b : first_read_[static_cast<size_t>(op)]) AwaitBucket(b);
 }
 
 void SyncWorker::AwaitBucket(int b) {
   if (!awaiting_values_[static_cast<size_t>(b)]) return;
   awaiting_values_[static_cast<size_t>(b)] = false;
   exchange_->WaitValues(b);
-  // The update wrote the shadow of what this worker owns; the rest came from others.
+  // The update wrote the shadow of what this worker owns, unless that was rounded afterwards; the
+  // rest came from others.
   const Range bucket = buckets_[static_cast<size_t>(b)], owned = exchange_->Owned(b);
+  if (options_.masters()) return net_->RefreshShadow(bucket.begin, bucket.size());
   net_->RefreshShadow(bucket.begin, owned.begin - bucket.begin);
   net_->RefreshShadow(owned.end, bucket.end - owned.end);
 }
@@ -266,12 +293,17 @@ void SyncWorker::AwaitAll() {
   for (size_t b = 0; b < buckets_.size(); ++b) AwaitBucket(static_cast<int>(b));
 }
 
-double SyncWorker::GradientSquares() const {
-  double sum = 0;
+void SyncWorker::TakeSums(CommitValues* mine) {
   for (const Range& r : finite_probe_) {
-    sum += device_->SumOfSquares(net_->grads() + r.begin, r.size());
+    device_->AddSumOfSquares(net_->grads() + r.begin, r.size(),
+                             &static_cast<StepSums*>(sums_.data())->squares);
   }
-  return sum;
+  StepSums sums{};
+  sums_.Download(&sums);
+  device_->Fill(sums_.f32(), 0, sums_.elements());
+  mine->loss = sums.loss.loss;
+  mine->correct = sums.loss.correct;
+  mine->squared_norm = sums.squares;
 }
 
 void SyncWorker::UpdateRunningAverages(int64_t batch_rows) {
@@ -296,13 +328,17 @@ void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t
           MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors);
       const int64_t i = s.range.begin;
       const int own = OptimizerSlots(options_.optimizer);
-      device_->Update(step, net_->grads() + i, net_->values() + i,
-                      net_->values16() ? net_->values16() + i : nullptr,
+      float* const values = options_.masters() ? SlotAt(master_slot(), s) : net_->values() + i;
+      device_->Update(step, net_->grads() + i, values,
+                      net_->values16() && !options_.masters() ? net_->values16() + i : nullptr,
                       own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
                       s.range.size());
       if (options_.ema > 0) {
-        device_->Update(MakeAverageStep(options_.ema, t), net_->values() + i, SlotAt(own, s),
+        device_->Update(MakeAverageStep(options_.ema, t), values, SlotAt(average_slot(), s),
                         nullptr, nullptr, nullptr, s.range.size());
+      }
+      if (options_.masters()) {  // the exchange rounds them
+        device_->Copy(net_->values() + i, values, s.range.size() * int64_t{sizeof(float)});
       }
     }
     exchange_->Distribute(static_cast<int>(b));
@@ -331,14 +367,17 @@ void SyncWorker::ClearSlots() {
   for (Tensor& slot : slots_) slot.device()->Fill(slot.f32(), 0, slot.elements());
 }
 
-void SyncWorker::StartAverage() {
-  if (options_.ema == 0) return;
-  for (const auto& list : layout_.buckets) {
-    for (const Segment& s : list) {
-      device_->Copy(SlotAt(average_slot(), s), net_->values() + s.range.begin,
-                    s.range.size() * int64_t{sizeof(float)});
+void SyncWorker::StartFromValues() {
+  const auto start = [this](int slot) {
+    for (const auto& list : layout_.buckets) {
+      for (const Segment& s : list) {
+        device_->Copy(SlotAt(slot, s), net_->values() + s.range.begin,
+                      s.range.size() * int64_t{sizeof(float)});
+      }
     }
-  }
+  };
+  if (options_.masters()) start(master_slot());
+  if (options_.ema > 0) start(average_slot());
 }
 
 std::string SyncWorker::FirstNonFinite() const {

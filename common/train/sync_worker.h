@@ -76,10 +76,12 @@ class SyncWorker {
 
   Net* net() { return net_.get(); }
   const Net& net() const { return *net_; }
-  // Buckets of the arena, the same for all workers of a partition.
-  std::vector<Range> PlanBuckets() const;
+  // Buckets of the arena of at least so many bytes, the same for all workers of a partition.
+  std::vector<Range> PlanBuckets(int64_t bytes) const;
   // Takes its end of its partition's exchange over `buckets` and allocates the slices it owns.
   void Join(ExchangeGroup* group, const std::vector<Range>& buckets);
+  // Makes no more calls of the exchange; before the group goes.
+  void Leave() { queued_exchange_.reset(); }
 
   // Steps [first, last) of `run`; *done counts whole steps. *result is the last step's.
   RunOutcome RunSteps(BatchSource* source, const RunOptions& run, int64_t adam_t, int64_t* done,
@@ -87,10 +89,12 @@ class SyncWorker {
   // What the thread is doing, for error messages.
   const char* phase() const { return phase_; }
 
-  // The slot that holds the average of values, after the optimizer's own.
-  int average_slot() const { return OptimizerSlots(options_.optimizer); }
-  // Sets the average of what this worker owns to the values.
-  void StartAverage();
+  // The slots behind the optimizer's own: unrounded values where there are any, the average of
+  // values if there is one.
+  int master_slot() const { return OptimizerSlots(options_.optimizer); }
+  int average_slot() const { return master_slot() + (options_.masters() ? 1 : 0); }
+  // Sets both, for what this worker owns, to the values.
+  void StartFromValues();
 
   const SlotLayout& layout() const { return layout_; }
   // Slot k as it lies: layout().elements() floats.
@@ -112,13 +116,18 @@ class SyncWorker {
   void ForwardBackward(BatchSource* source, int64_t step, const Share& share, int64_t mean_rows,
                        CommitValues* mine);
   void CollectWithoutSamples();
+  // Where forward waits for which buckets, and where backward completes them. bucket_ops[b]: the
+  // ops with parameters in bucket b, ascending.
+  void PlanCalls(const std::vector<std::vector<int>>& bucket_ops);
   void GradientsReady(int op);
   void AllGradientsReady();
   void AwaitValues(int op);
   void AwaitBucket(int bucket);
   void AwaitAll();
   float* SlotAt(int k, const Segment& s) const;
-  double GradientSquares() const;
+  // Adds up the squares of the owned gradients, and reads and clears all sums since the last time:
+  // where the work is queued, this waits for it.
+  void TakeSums(CommitValues* mine);
   std::vector<int32_t> GroupRows(int64_t rows) const;
   void UpdateRunningAverages(int64_t batch_rows);
   void UpdateAndDistribute(double learning_rate, double scale, int64_t t);
@@ -141,11 +150,12 @@ class SyncWorker {
   BlockGate* const gate_;
   std::unique_ptr<Net> net_;
   Exchange* exchange_ = nullptr;
+  std::unique_ptr<Exchange> queued_exchange_;  // before the group's, where work is queued
   std::vector<Range> buckets_;
-  std::vector<std::vector<int>> op_buckets_;  // op -> buckets that hold its parameters
-  std::vector<int> bucket_ops_;               // bucket -> number of ops with parameters in it
-  std::vector<int> pending_ops_;              // of those, not yet differentiated in this step
+  std::vector<std::vector<int>> first_read_;  // op -> buckets that no op before it reads
+  std::vector<std::vector<int>> completed_;   // op -> buckets complete after its backward pass
   std::vector<bool> awaiting_values_;         // bucket -> values may be under way
+  Tensor sums_;                               // one StepSums
   SlotLayout layout_;
   std::vector<Range> finite_probe_;  // owned elements that tell finite gradients
   std::vector<Tensor> slots_;        // the optimizer's, and the average if there is one

@@ -17,8 +17,9 @@ void TrainSpec::Describe(Fields* f) {
   f->Int("accumulate", &accumulate,
          "Parts that each device computes its share in, to need less memory; the step is the same.",
          Rule().Min(1).Max(4096));
-  f->Choice("precision", &precision, {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}},
-            "Of activations and matrix products; parameters and gradients are fp32.");
+  DescribePrecision(f,
+                    "Of activations and matrix products; parameters and gradients are fp32. On "
+                    "GPUs fp32 multiplies in TF32, fp32_strict does not.");
   f->Section("optimizer", &optimizer, "How values follow gradients.");
   f->Section("schedule", &schedule, "The learning rate over time.");
   f->Section("checkpoint", &checkpoint, "When to save.");
@@ -28,9 +29,17 @@ void TrainSpec::Describe(Fields* f) {
           "Model (run directory, checkpoint or .safetensors) whose values a new run starts with.");
 }
 
+void TrainSpec::DescribePrecision(Fields* f, const char* text) {
+  f->Choice("precision", &precision,
+            {{"fp32", Precision::kFp32},
+             {"fp32_strict", Precision::kFp32Strict},
+             {"bf16", Precision::kBf16}},
+            text);
+}
+
 void TrainSpec::DescribeIdentity(Fields* f) {
   f->Int("batch_size", &batch_size, "");
-  f->Choice("precision", &precision, {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}}, "");
+  DescribePrecision(f, "");
   f->Section("optimizer", &optimizer, "");
   f->Section("schedule", &schedule, "");
 }
@@ -64,7 +73,9 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   o.topology = topology;
   o.bucket_bytes = parallel.bucket_bytes;
   o.overlap = parallel.overlap;
+  o.collect_wire = o.distribute_wire = parallel.wire;
   if (parallel.exchange == ExchangeChoice::kBlock) {
+    o.distribute_wire = Wire::kF32;  // a block starts from the values themselves
     o.block = {parallel.block_steps, parallel.block_momentum, parallel.block_nesterov};
   }
   return o;

@@ -33,6 +33,7 @@ struct TrainSpec {
   void Describe(Fields* f);
   // The part of it that --resume must find unchanged.
   void DescribeIdentity(Fields* f);
+  void DescribePrecision(Fields* f, const char* text);
   Dtype compute() const { return precision == Precision::kBf16 ? Dtype::kBF16 : Dtype::kF32; }
 };
 

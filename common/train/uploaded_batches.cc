@@ -18,6 +18,10 @@ const char* RowAt(const void* rows, int64_t i, const Shape& sample, Dtype type) 
   return static_cast<const char*>(rows) + i * sample.elements() * SizeOf(type);
 }
 
+void UploadRows(const Tensor& to, const char* from) {
+  to.device()->UploadAside(to.data(), from, to.bytes());
+}
+
 }  // namespace
 
 UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Options& options,
@@ -71,24 +75,27 @@ Share UploadedBatches::ShareOf(int local, int64_t rows) const {
 void UploadedBatches::Upload(int local, StageMeter* meter) {
   Lane& lane = *lanes_[static_cast<size_t>(local)];
   for (int64_t step = options_.first_step; step < options_.last_step; ++step) {
+    std::function<void()> used;
     {
       std::unique_lock<std::mutex> lock(lane.mutex);
       meter->Time(StageMeter::kWaitOutput, [&] {
         lane.changed.Wait(&lock, [&] { return lane.stopping || step < lane.current + 2; });
       });
       if (lane.stopping) return;
+      used = lane.used;
     }
     std::exception_ptr error;
     try {
+      if (used) meter->Time(StageMeter::kWaitOutput, used);
       const auto batch = meter->Time(StageMeter::kWaitInput, [&] { return batches_.Get(step); });
       meter->Time(StageMeter::kBusy, [&] {
         const Share share = ShareOf(local, batch->rows);
         const int64_t at = share.begin - batch->first;
         const DeviceBatch& to = lane.buffers[step % 2];
-        to.input.Rows(0, share.rows)
-            .Upload(RowAt(batch->input, at, workers_.input, workers_.compute));
-        to.labels.Rows(0, share.rows)
-            .Upload(RowAt(batch->labels, at, workers_.label, workers_.label_dtype));
+        UploadRows(to.input.Rows(0, share.rows),
+                   RowAt(batch->input, at, workers_.input, workers_.compute));
+        UploadRows(to.labels.Rows(0, share.rows),
+                   RowAt(batch->labels, at, workers_.label, workers_.label_dtype));
       });
     } catch (...) {  // for the worker to rethrow: it knows where it happened
       error = std::current_exception();
@@ -143,6 +150,7 @@ DeviceBatch UploadedBatches::Take(int worker, int64_t step, int64_t begin, int64
     Lane& lane = *lanes_[w];
     std::unique_lock<std::mutex> lock(lane.mutex);
     if (step != lane.current) {
+      lane.used = workers_.devices[w]->Mark();
       lane.current = step;
       lane.changed.NotifyAll();
     }

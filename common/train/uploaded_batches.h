@@ -57,9 +57,10 @@ class UploadedBatches : public BatchSource {
     explicit Lane(Clock* clock) : changed(clock) {}
     std::mutex mutex;  // of the steps and `error`
     CondVar changed;
-    DeviceBatch buffers[2];  // step s is in s % 2
-    int64_t uploaded = 0;    // steps before this one have been uploaded
-    int64_t current = 0;     // the step that the worker is at
+    DeviceBatch buffers[2];      // step s is in s % 2
+    int64_t uploaded = 0;        // steps before this one have been uploaded
+    int64_t current = 0;         // the step that the worker is at
+    std::function<void()> used;  // waits for the work that was queued before it
     bool stopping = false;
     std::exception_ptr error;
   };

@@ -146,8 +146,8 @@ class Emulated final : public EmulatedDevice {
   void Convert(const void*, Dtype from, void*, Dtype to, int64_t n) override {
     Touch("convert", n * (SizeOf(from) + SizeOf(to)));
   }
-  void Dropout(const void*, void*, int64_t rows, int64_t cols, float, uint64_t, uint64_t, int64_t,
-               const DropoutPart&, Dtype t) override {
+  void Dropout(const void*, void*, int64_t rows, int64_t cols, float, uint64_t, uint64_t,
+               const int64_t*, const DropoutPart&, Dtype t) override {
     Pass("dropout", 2, rows * cols, t);
   }
   void CopyColumns(const void*, int64_t, int64_t, void*, int64_t, int64_t, int64_t rows,
@@ -181,17 +181,20 @@ class Emulated final : public EmulatedDevice {
     Pass("batch norm", residual ? 3 : 2, rows * a.pixels * a.cols, t);
   }
 
-  LossSums SoftmaxCrossEntropy(const float*, const int32_t*, float* gradient, float, int64_t rows,
-                               int64_t cols, float) override {
-    return Loss("softmax cross-entropy", gradient, rows * cols);
+  void SoftmaxCrossEntropy(const float*, const int32_t*, float* gradient, float, int64_t rows,
+                           int64_t cols, float, LossSums*) override {
+    Loss("softmax cross-entropy", gradient, rows * cols);
   }
-  LossSums SquaredError(const float*, const float*, float* gradient, float, int64_t rows,
-                        int64_t cols) override {
-    return Loss("squared error", gradient, rows * cols);
+  std::unique_ptr<SplitSoftmaxOp> MakeSplitSoftmax(const SplitSoftmaxSpec& spec) override {
+    return std::make_unique<SplitSoftmax>(spec.classes, this);
   }
-  LossSums Logistic(const float*, const float*, float* gradient, float, int64_t rows,
-                    int64_t cols) override {
-    return Loss("logistic", gradient, rows * cols);
+  void SquaredError(const float*, const float*, float* gradient, float, int64_t rows, int64_t cols,
+                    LossSums*) override {
+    Loss("squared error", gradient, rows * cols);
+  }
+  void Logistic(const float*, const float*, float* gradient, float, int64_t rows, int64_t cols,
+                LossSums*) override {
+    Loss("logistic", gradient, rows * cols);
   }
   void LogSoftmax(const float*, float*, int64_t rows, int64_t cols) override {
     Pass("log softmax", 2, rows * cols, Dtype::kF32);
@@ -211,9 +214,12 @@ class Emulated final : public EmulatedDevice {
     Touch("update", n * (floats * int64_t{sizeof(float)} + (w16 ? 2 : 0)));
   }
   double SumOfSquares(const float*, int64_t n) override {
-    Pass("sum of squares", 1, n, Dtype::kF32);
+    AddSumOfSquares(nullptr, n, nullptr);
     streams_.HostWaits();
     return 1;
+  }
+  void AddSumOfSquares(const float*, int64_t n, double*) override {
+    Pass("sum of squares", 1, n, Dtype::kF32);
   }
 
  private:
@@ -225,10 +231,23 @@ class Emulated final : public EmulatedDevice {
   void Touch(const char* what, int64_t bytes) { streams_.Run(what, {0, bytes}); }
   // Reads or writes n elements `times` times.
   void Pass(const char* what, int times, int64_t n, Dtype t) { Touch(what, times * n * SizeOf(t)); }
-  LossSums Loss(const char* what, const float* gradient, int64_t n) {
+  class SplitSoftmax : public SplitSoftmaxOp {
+   public:
+    SplitSoftmax(int64_t classes, Emulated* device) : classes_(classes), device_(device) {}
+    void Summarize(const float*, const int32_t*, float*, int64_t rows) override {
+      device_->Pass("softmax of a part", 1, rows * classes_, Dtype::kF32);
+    }
+    void Loss(const float*, const int32_t*, const float*, float* gradient, float, int64_t rows,
+              LossSums*) override {
+      device_->Loss("softmax cross-entropy", gradient, rows * classes_);
+    }
+
+   private:
+    const int64_t classes_;
+    Emulated* const device_;
+  };
+  void Loss(const char* what, const float* gradient, int64_t n) {
     Pass(what, gradient ? 2 : 1, n, Dtype::kF32);
-    streams_.HostWaits();
-    return {};
   }
 
   const int index_;

@@ -25,24 +25,25 @@ class Dropout : public Layer {
     dtype_ = args.in[0]->dtype;
     LayerDecl decl;
     decl.gradient_in_place = true;
+    decl.draws = true;
     return decl;
   }
   void Forward(const StepContext& step, const LayerArgs& a) override {
     if (step.train) {
-      Apply(step, a.x[0], a.y);
+      Apply(step, a, a.x[0], a.y);
     } else {
       device_->Copy(a.y, a.x[0], step.rows * columns_ * SizeOf(dtype_));
     }
   }
   void Backward(const StepContext& step, const LayerArgs& a) override {
-    Apply(step, a.dy, a.dx[0]);
+    Apply(step, a, a.dy, a.dx[0]);
   }
   std::string Export(const ExportArgs& a, GraphWriter*) const override { return a.x[0]; }
 
  private:
-  void Apply(const StepContext& step, const void* x, void* y) {
-    device_->Dropout(x, y, step.rows, columns_, rate_, step.seed, stream_, step.first_sample,
-                     part_, dtype_);
+  void Apply(const StepContext& step, const LayerArgs& a, const void* x, void* y) {
+    device_->Dropout(x, y, step.rows, columns_, rate_, step.seed, stream_, a.first_sample, part_,
+                     dtype_);
   }
 
   const float rate_;
