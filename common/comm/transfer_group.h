@@ -30,8 +30,8 @@ struct TransferRoute {
 class TransferGroup {
  public:
   // Brings so many bytes from one worker to another, and calls `arrived`, from any thread, once.
-  using Carry = std::function<void(const TransferRoute& route, int64_t bytes,
-                                   std::function<void()> arrived)>;
+  using Carry =
+      std::function<void(const TransferRoute& route, int64_t bytes, std::function<void()> arrived)>;
   // `routes` by message number. `clock` null: the real clock. `carry` empty: what is offered is
   // there.
   TransferGroup(int workers, std::vector<TransferRoute> routes, Clock* clock, Carry carry = {});
@@ -60,7 +60,7 @@ class TransferGroup {
   const Carry carry_;
   Failure failure_;
   Meeting meeting_;
-  std::mutex mutex_;  // of all messages but their bytes
+  std::mutex mutex_;                               // of all messages but their bytes
   std::vector<std::unique_ptr<CondVar>> changed_;  // by worker: what it may wait for
   std::vector<Message> messages_;
   std::vector<std::unique_ptr<End>> ends_;

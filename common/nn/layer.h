@@ -80,7 +80,7 @@ struct ParamDecl {
   Shape shape;       // plain layout
   Init init{};
   bool decay = true;
-  ParamPart part{};           // of the whole model's parameter; no shape: all of it
+  ParamPart part{};      // of the whole model's parameter; no shape: all of it
   int64_t elements = 0;  // of the device's layout; 0: the plain one
   // Between plain and device layout, host memory; empty where they are the same.
   std::function<void(const float* plain, float* packed)> pack{};
@@ -102,7 +102,7 @@ struct LayerDecl {
   bool backward_reads_output = false;
   size_t gradient_inputs = SIZE_MAX;  // Backward writes gradients of the first so many inputs
   bool gradient_in_place = false;     // the gradient of one input, any, may take the place of dy
-  int64_t saved_bytes = 0;         // written by Forward, read by Backward
+  int64_t saved_bytes = 0;            // written by Forward, read by Backward
   // Batch normalisation: saved memory holds so many floats of statistics for each group, and
   // update_states applies those of one group of `rows` samples to the states (host memory).
   int64_t stats_columns = 0;

@@ -42,8 +42,7 @@ NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable
   plan.params = std::move(table.params);
   plan.states = std::move(table.states);
   plan.output_shape = graph.tensors[graph.output].shape;
-  const bool grouped =
-      options.split ? options.split->batch_stats : plan.batch_stats_elements > 0;
+  const bool grouped = options.split ? options.split->batch_stats : plan.batch_stats_elements > 0;
   plan.group = grouped ? group : 0;
   plan.arena_elements = table.elements;
   plan.activation_bytes = memory.bytes;

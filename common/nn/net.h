@@ -66,7 +66,7 @@ void PlacePart(const float* own, const ParamPart& part, const Shape& shape, floa
 struct ParamInfo {
   std::string name;      // "linear1.weight": the safetensors key
   Shape shape;           // plain layout, of what this net has of it
-  ParamPart part;             // ... of the whole model's
+  ParamPart part;        // ... of the whole model's
   int64_t offset = 0;    // into the values and grads arenas, in elements
   int64_t elements = 0;  // of the arena slot: >= shape.elements(), device layout and padding
   bool decay = true;     // whether L1/L2/weight decay apply (not to biases and batch norm)

@@ -46,11 +46,13 @@ void ForRuns(const ParamPart& part, const Shape& shape, const Copy& copy) {
 }  // namespace
 
 void TakePart(const float* whole, const ParamPart& part, const Shape& shape, float* own) {
-  ForRuns(part, shape, [&](int64_t o, int64_t w, int64_t n) { std::copy_n(whole + w, n, own + o); });
+  ForRuns(part, shape,
+          [&](int64_t o, int64_t w, int64_t n) { std::copy_n(whole + w, n, own + o); });
 }
 
 void PlacePart(const float* own, const ParamPart& part, const Shape& shape, float* whole) {
-  ForRuns(part, shape, [&](int64_t o, int64_t w, int64_t n) { std::copy_n(own + o, n, whole + w); });
+  ForRuns(part, shape,
+          [&](int64_t o, int64_t w, int64_t n) { std::copy_n(own + o, n, whole + w); });
 }
 
 ParameterTable LayOutParameters(const Graph& graph) {
@@ -67,8 +69,8 @@ ParameterTable LayOutParameters(const Graph& graph) {
     }
     for (const StateDecl& d : node.decl.states) {
       const int64_t slot = PadSlot(d.shape.elements());
-      t.states.push_back({node.name + "." + d.name, d.shape, PartOf(d.part, d.shape),
-                          t.state_elements, slot});
+      t.states.push_back(
+          {node.name + "." + d.name, d.shape, PartOf(d.part, d.shape), t.state_elements, slot});
       t.state_elements += slot;
     }
   }

@@ -139,8 +139,8 @@ class WorkerGraph {
   const int worker_;
   Transfers* const transfers_;
   Graph whole_, graph_;
-  std::vector<TensorId> own_;                // by tensor of the whole graph; -1: not here
-  std::vector<TensorId> gates_, received_;   // by transfer
+  std::vector<TensorId> own_;               // by tensor of the whole graph; -1: not here
+  std::vector<TensorId> gates_, received_;  // by transfer
 };
 
 }  // namespace

@@ -37,8 +37,9 @@ void SplitLoss::Loss(const float* logits, const int32_t* labels, float* gradient
     const int message = messages_[from][worker_];
     if (message < 0 && from != worker_) continue;
     const TransferRows source = from == worker_ ? mine : transfers_->Receive(message);
-    device_->CopyColumns(source.data, source.stride, 0, all_.data(), all_.elements() / all_.shape()[0],
-                         part_of_[from] * kSummary, rows, kSummary, Dtype::kF32);
+    device_->CopyColumns(source.data, source.stride, 0, all_.data(),
+                         all_.elements() / all_.shape()[0], part_of_[from] * kSummary, rows,
+                         kSummary, Dtype::kF32);
     if (from != worker_) transfers_->Take(message);
   }
   for (int message : messages_[worker_]) {

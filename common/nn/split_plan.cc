@@ -103,7 +103,8 @@ class Planner {
                    ", but parallel.split is ", workers(), ": workers are 0 to ", workers() - 1);
       }
     }
-    for (size_t i = 0; i < graph_.ops.size(); ++i) ChooseOp(graph_.ops[i], choice[i], &plan_.ops[i]);
+    for (size_t i = 0; i < graph_.ops.size(); ++i)
+      ChooseOp(graph_.ops[i], choice[i], &plan_.ops[i]);
   }
 
   void ChooseOp(const OpNode& op, const SplitChoice* choice, OpSplit* split) const {
@@ -162,8 +163,7 @@ class Planner {
       const ChannelRange mine = y.held[w];
       if (mine.empty()) continue;
       const int64_t group_out = out / groups, group_in = in / groups;
-      x.held[w] = {mine.begin / group_out * group_in,
-                   ((mine.end - 1) / group_out + 1) * group_in};
+      x.held[w] = {mine.begin / group_out * group_in, ((mine.end - 1) / group_out + 1) * group_in};
     }
     x.sum_gradient = !Disjoint(x.held);
     needs_[i].push_back(std::move(x));
@@ -228,7 +228,8 @@ class Planner {
     const bool gradient = tensor.gradient && !evaluation;
     if (IsSame(plan_.tensors[t], need, gradient)) return -1;
     for (size_t i = 0; i < plan_.transfers.size(); ++i) {
-      if (plan_.transfers[i].tensor == t && plan_.transfers[i].to == need) return static_cast<int>(i);
+      if (plan_.transfers[i].tensor == t && plan_.transfers[i].to == need)
+        return static_cast<int>(i);
     }
     Transfer transfer;
     transfer.tensor = t;

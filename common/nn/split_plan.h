@@ -41,8 +41,8 @@ struct SplitSpec {
 
 struct Distribution {
   std::vector<ChannelRange> held;  // by worker
-  bool sum_value = false;      // the value is the sum over workers
-  bool sum_gradient = false;   // its gradient is, where several hold the same channels
+  bool sum_value = false;          // the value is the sum over workers
+  bool sum_gradient = false;       // its gradient is, where several hold the same channels
   bool operator==(const Distribution& o) const {
     return held == o.held && sum_value == o.sum_value && sum_gradient == o.sum_gradient;
   }
@@ -55,7 +55,7 @@ struct TransferMessage {
   bool backward = false;
   int from = 0, to = 0;
   ChannelRange channels;  // of the whole tensor
-  int64_t bytes = 0;  // of one sample
+  int64_t bytes = 0;      // of one sample
 };
 
 // Channels that a worker sends, or puts into what it has, in this order.
@@ -80,9 +80,9 @@ struct Transfer {
 struct OpSplit {
   SplitKind kind = SplitKind::kAuto;  // not kAuto in a plan
   int place = -1;
-  bool follows = false;        // goes along with its input, if that is split
-  std::vector<int> transfers;  // by input; -1: it reads what is there
-  std::vector<ChannelRange> in;    // by worker, of the first input
+  bool follows = false;          // goes along with its input, if that is split
+  std::vector<int> transfers;    // by input; -1: it reads what is there
+  std::vector<ChannelRange> in;  // by worker, of the first input
 };
 
 struct SplitPlan {
@@ -91,12 +91,12 @@ struct SplitPlan {
   std::vector<Distribution> tensors;  // as their producers leave them
   std::vector<Transfer> transfers;
   std::vector<TransferMessage> messages;
-  int output_transfer = -1;  // that brings the output to every worker; -1: it is there
-  bool split_loss = false;   // softmax over split classes: every worker has its own
+  int output_transfer = -1;           // that brings the output to every worker; -1: it is there
+  bool split_loss = false;            // softmax over split classes: every worker has its own
   std::vector<ChannelRange> classes;  // with split_loss: by worker
   std::vector<std::vector<int>> loss_messages;  // with split_loss: [from][to]; -1: none
-  std::map<std::string, int> parameters;  // the whole model's, by name: index
-  bool batch_stats = false;               // whether any worker has batch normalisation
+  std::map<std::string, int> parameters;        // the whole model's, by name: index
+  bool batch_stats = false;                     // whether any worker has batch normalisation
 
   bool holds(int worker, TensorId t) const { return !tensors[t].held[worker].empty(); }
 };

@@ -7,7 +7,9 @@
 namespace mariana {
 namespace {
 
-bool Covers(const ChannelRange& a, const ChannelRange& b) { return a.begin <= b.begin && b.end <= a.end; }
+bool Covers(const ChannelRange& a, const ChannelRange& b) {
+  return a.begin <= b.begin && b.end <= a.end;
+}
 
 int HolderCount(const std::vector<ChannelRange>& held) {
   return static_cast<int>(
@@ -22,7 +24,8 @@ struct Run {
 
 // [want) cut where what workers hold begins or ends; without `all`, one holder of each, itself if
 // it is one.
-std::vector<Run> Runs(const std::vector<ChannelRange>& held, ChannelRange want, int self, bool all) {
+std::vector<Run> Runs(const std::vector<ChannelRange>& held, ChannelRange want, int self,
+                      bool all) {
   std::vector<int64_t> cuts = {want.begin, want.end};
   for (const ChannelRange& c : held) {
     for (int64_t at : {c.begin, c.end}) {
@@ -61,7 +64,8 @@ class Router {
     pass_->in.resize(static_cast<size_t>(plan->workers));
   }
 
-  void Route(const std::vector<ChannelRange>& held, const std::vector<ChannelRange>& want, bool sum) {
+  void Route(const std::vector<ChannelRange>& held, const std::vector<ChannelRange>& want,
+             bool sum) {
     for (int w = 0; w < plan_->workers; ++w) {
       if (want[w].empty()) continue;
       for (const Run& run : Runs(held, want[w], w, sum)) {
@@ -70,10 +74,11 @@ class Router {
     }
   }
   // Each worker keeps what it has of what it wants; with `once`, only the first that has it.
-  void KeepOwn(const std::vector<ChannelRange>& held, const std::vector<ChannelRange>& want, bool once) {
+  void KeepOwn(const std::vector<ChannelRange>& held, const std::vector<ChannelRange>& want,
+               bool once) {
     for (int w = 0; w < plan_->workers; ++w) {
       const ChannelRange both{std::max(held[w].begin, want[w].begin),
-                          std::min(held[w].end, want[w].end)};
+                              std::min(held[w].end, want[w].end)};
       if (both.empty()) continue;
       Add(w, w, both, false);
       if (once) return;
@@ -160,7 +165,14 @@ const char* KindOf(const Transfer& t) {
   if (t.from.sum_value) return to_apart && to > 1 ? "reduce_scatter" : "reduce";
   if (!from_apart) return to_apart ? "slice" : "share";
   if (HolderCount(t.from.held) == 1) return to_apart && to > 1 ? "scatter" : "copy";
-  return to_apart && to > 1 ? "exchange" : "gather";
+  if (to_apart && to > 1) return "exchange";
+  const ChannelRange* first = nullptr;
+  for (const ChannelRange& c : t.to.held) {
+    if (c.empty()) continue;
+    if (first != nullptr && !(c == *first)) return "halo";
+    first = &c;
+  }
+  return "gather";
 }
 
 void RouteTransfer(const TensorInfo& tensor, bool gradient, Transfer transfer, SplitPlan* plan) {
@@ -185,8 +197,8 @@ void RouteLoss(const Distribution& classes, SplitPlan* plan) {
     for (int to = 0; to < plan->workers; ++to) {
       if (from == to || classes.held[from].empty() || classes.held[to].empty()) continue;
       plan->loss_messages[from][to] = static_cast<int>(plan->messages.size());
-      plan->messages.push_back({-1, false, from, to, {},
-                                SplitSoftmaxOp::kSummary * int64_t{sizeof(float)}});
+      plan->messages.push_back(
+          {-1, false, from, to, {}, SplitSoftmaxOp::kSummary * int64_t{sizeof(float)}});
     }
   }
 }

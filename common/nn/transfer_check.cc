@@ -28,8 +28,8 @@ std::string Holders(const Distribution& d) {
 std::vector<TransferLine> DescribeTransfers(const SplitPlan& plan) {
   std::vector<TransferLine> lines;
   for (const Transfer& t : plan.transfers) {
-    lines.push_back({t.evaluation ? t.name + " (in evaluation)" : t.name, Holders(t.from),
-                     Holders(t.to)});
+    lines.push_back(
+        {t.evaluation ? t.name + " (in evaluation)" : t.name, Holders(t.from), Holders(t.to)});
   }
   TransferLine loss{"loss", "all", "all"};
   for (const TransferMessage& m : plan.messages) {
@@ -66,7 +66,8 @@ void CheckTransfers(const SplitPlan& plan, const std::vector<std::vector<Transfe
   if (!waiting.empty()) throw Fail(ExitCode::kInternal, "transfers: deadlock", waiting);
   for (size_t m = 0; m < offered.size(); ++m) {
     if (offered[m] != taken[m]) {
-      throw Fail(ExitCode::kInternal, "transfers: nobody takes ", NameOf(plan, static_cast<int>(m)));
+      throw Fail(ExitCode::kInternal, "transfers: nobody takes ",
+                 NameOf(plan, static_cast<int>(m)));
     }
   }
 }

@@ -106,8 +106,8 @@ class TransferEnd : public Layer {
     return static_cast<char*>(b.data) + i * SizeOf(dtype_);
   }
   int64_t Widest() const {
-    return std::max<int64_t>(1, std::max(transfer_.from.held[worker_].size(),
-                                         transfer_.to.held[worker_].size()));
+    return std::max<int64_t>(
+        1, std::max(transfer_.from.held[worker_].size(), transfer_.to.held[worker_].size()));
   }
   int64_t ScratchBytes() const { return std::max(kScratchBytes, 4 * Widest()); }
 

@@ -73,8 +73,8 @@ struct DataParallel::Shared {
   DataParallelOptions options;
   Clock* clock;
   BlockGate gate;
-  NetPlan plan;                            // of the whole model
-  std::shared_ptr<const SplitPlan> split;  // null: each worker has a model
+  NetPlan plan;                                           // of the whole model
+  std::shared_ptr<const SplitPlan> split;                 // null: each worker has a model
   std::vector<std::unique_ptr<TransferGroup>> transfers;  // by group of this rank
   std::vector<Partition> partitions;
   int64_t steps_done = 0;
@@ -141,7 +141,8 @@ ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<R
   }
   if (o.make_link) {
     exchange.make_link = [&o, part](const LinkEnds& ends) {
-      return o.make_link(ends.from * o.split.workers + part, ends.to * o.split.workers + part, ends);
+      return o.make_link(ends.from * o.split.workers + part, ends.to * o.split.workers + part,
+                         ends);
     };
   }
   return exchange;
@@ -205,8 +206,8 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   if (parts > 1) {
     s.split = PlanSplitNet(*o.net, probe, o.split);
     for (int g = 0; g < o.local() / parts; ++g) {
-      s.transfers.push_back(std::make_unique<TransferGroup>(parts, RoutesOf(*s.split), s.clock,
-                                                            CarryOf(o, g)));
+      s.transfers.push_back(
+          std::make_unique<TransferGroup>(parts, RoutesOf(*s.split), s.clock, CarryOf(o, g)));
     }
   }
   const int64_t rows = MostRows(o, s.plan.group);

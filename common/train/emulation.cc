@@ -37,8 +37,8 @@ class Emulator {
       o.devices.push_back(devices_.back().get());
       o.node_of.push_back(machine.node_of(d));
     }
-    o.make_link = [this, collect = o.collect_wire,
-                   distribute = o.distribute_wire](int from, int to, const LinkEnds& ends) {
+    o.make_link = [this, collect = o.collect_wire, distribute = o.distribute_wire](
+                      int from, int to, const LinkEnds& ends) {
       return std::make_unique<EmulatedLink>(ends, devices_[static_cast<size_t>(from)].get(),
                                             devices_[static_cast<size_t>(to)].get(), collect,
                                             distribute);
@@ -86,8 +86,8 @@ class Emulator {
       const std::lock_guard<std::mutex> lock(routes_mutex_);
       auto& known = routes_[{route.from, route.to}];
       if (!known) {
-        known = std::make_unique<Route>(
-            fabric_.routes().BetweenDevices(from->index(), to->index()));
+        known =
+            std::make_unique<Route>(fabric_.routes().BetweenDevices(from->index(), to->index()));
       }
       way = known.get();
     }

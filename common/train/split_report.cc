@@ -87,11 +87,11 @@ void PrintOps(const SplitPlan& plan, const Graph& whole) {
   for (size_t i = 0; i < whole.ops.size(); ++i) {
     const OpSplit& op = plan.ops[i];
     const Distribution& y = plan.tensors[whole.ops[i].output];
-    const std::string how = op.place >= 0 ? StrCat("place ", op.place)
-                            : op.kind == SplitKind::kRows       ? "rows"
-                            : !Disjoint(y.held)                 ? "none"
-                            : op.kind == SplitKind::kOutputs    ? "channels"
-                                                                : "follows";
+    const std::string how = op.place >= 0                    ? StrCat("place ", op.place)
+                            : op.kind == SplitKind::kRows    ? "rows"
+                            : !Disjoint(y.held)              ? "none"
+                            : op.kind == SplitKind::kOutputs ? "channels"
+                                                             : "follows";
     std::string channels;
     for (const ChannelRange& c : y.held) {
       channels += c.empty() ? " -" : StrCat(" ", c.begin, "-", c.end);
@@ -109,9 +109,10 @@ void PrintTransfers(const SplitPlan& plan, int64_t rows) {
                 Mega(t.forward_bytes * rows), Mega(t.backward_bytes * rows));
     sum += Mega((t.forward_bytes + t.backward_bytes) * rows);
   }
-  std::printf("(between the %d workers of a group, a step of %lld samples: %.3f MB, %zu messages; "
-              "no deadlock)\n",
-              plan.workers, static_cast<long long>(rows), sum, plan.messages.size());
+  std::printf(
+      "(between the %d workers of a group, a step of %lld samples: %.3f MB, %zu messages; "
+      "no deadlock)\n",
+      plan.workers, static_cast<long long>(rows), sum, plan.messages.size());
 }
 
 }  // namespace

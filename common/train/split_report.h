@@ -24,7 +24,8 @@ std::vector<WorkerNeeds> NeedsOf(const DataParallelOptions& o);
 void CheckDeviceMemory(const DataParallelOptions& o, int64_t limit);
 
 // The split of every layer, every worker's needs, the transfers of a step, and what other splits
-// would need. Throws Error(kInternal) if the transfers could wait for each other for ever. To stdout.
+// would need. Throws Error(kInternal) if the transfers could wait for each other for ever. To
+// stdout.
 void PrintSplit(const DataParallelOptions& o);
 
 }  // namespace mariana

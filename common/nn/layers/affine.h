@@ -22,9 +22,7 @@ class AffineLayer : public Layer {
     activation_ = a;
     return true;
   }
-  Activation ReleaseActivation() override {
-    return std::exchange(activation_, Activation::kNone);
-  }
+  Activation ReleaseActivation() override { return std::exchange(activation_, Activation::kNone); }
   void Forward(const StepContext& step, const LayerArgs& a) override {
     op_->Forward(a.x[0], a.w[0], a.w16[0], bias_ ? a.w[1] : nullptr, a.y, step.rows);
   }

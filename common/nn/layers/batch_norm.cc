@@ -103,7 +103,7 @@ class BatchNorm : public Layer {
 
   const BatchNormOptions options_;
   Device* device_ = nullptr;
-  ParamPart part_;              // of the whole layer's parameters
+  ParamPart part_;         // of the whole layer's parameters
   bool residual_ = false;  // the second input is added
   Activation activation_ = Activation::kNone;
   int64_t columns_ = 0, pixels_ = 1;

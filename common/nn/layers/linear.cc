@@ -93,9 +93,8 @@ class Linear : public AffineLayer {
     const Shape whole{part_.whole_out, part_.whole_in * pixels};
     ParamDecl weight =
         WeightOf(op, Shape{spec.out, spec.in}, options_.init.ForFans(whole[1], whole[0]));
-    weight.part = part_.out.size() < part_.whole_out
-                      ? ParamPart{whole, 0, part_.out.begin}
-                      : ParamPart{whole, 1, part_.in.begin * pixels};
+    weight.part = part_.out.size() < part_.whole_out ? ParamPart{whole, 0, part_.out.begin}
+                                                     : ParamPart{whole, 1, part_.in.begin * pixels};
     const ColumnOrder order(in);
     if (order.same()) return weight;
     weight.pack = [op, order, rows = spec.out](const float* plain, float* packed) {

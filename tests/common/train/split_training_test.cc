@@ -7,8 +7,9 @@
 #include "common/base/error.h"
 #include "common/base/random.h"
 #include "common/config/config.h"
-#include "common/nn/split_transfers.h"
+#include "common/nn/transfer_check.h"
 #include "common/train/data_parallel.h"
+#include "common/train/split_report.h"
 
 namespace mariana {
 namespace {
@@ -66,7 +67,7 @@ Job MakeJob(const std::string& layers, const std::string& split = "[]") {
   return job;
 }
 
-struct Shape2 {
+struct Workers {
   int groups, split;
 };
 
@@ -133,25 +134,25 @@ double RelativeDistance(const std::vector<T>& a, const std::vector<T>& b) {
   return std::sqrt(difference / norm);
 }
 
-void CheckAllShapes(const Job& job, const std::vector<Shape2>& shapes) {
+void CheckAllShapes(const Job& job, const std::vector<Workers>& shapes) {
   Pictures pictures(job.input);
   Trainer one(job, 1, 1);
   const std::vector<float> initial = Flatten(one.parallel->SaveModel());
   const std::vector<double> losses = one.Run(&pictures, 0, kSteps);
   REQUIRE(losses.back() < 0.9 * losses.front());
-  for (const Shape2& shape : shapes) {
+  for (const Workers& shape : shapes) {
     CAPTURE(shape.groups, shape.split);
     Trainer all(job, shape.groups, shape.split);
     REQUIRE(Flatten(all.parallel->SaveModel()) == initial);
     CHECK(RelativeDistance(losses, all.Run(&pictures, 0, kSteps)) < 1e-4);
-    CHECK(RelativeDistance(Flatten(one.parallel->SaveModel()),
-                           Flatten(all.parallel->SaveModel())) < 1e-4);
+    CHECK(RelativeDistance(Flatten(one.parallel->SaveModel()), Flatten(all.parallel->SaveModel())) <
+          1e-4);
     CHECK(std::abs(all.correct - one.correct) <= 1);
   }
 }
 
-const std::vector<Shape2> kAllShapes = {{2, 1}, {1, 2}, {2, 2}, {1, 3}, {1, 4}};
-const std::vector<Shape2> kSomeShapes = {{1, 2}, {2, 2}, {1, 3}};
+const std::vector<Workers> kAllShapes = {{2, 1}, {1, 2}, {2, 2}, {1, 3}, {1, 4}};
+const std::vector<Workers> kSomeShapes = {{1, 2}, {2, 2}, {1, 3}};
 
 }  // namespace
 
@@ -160,6 +161,156 @@ TEST_CASE("linear layers split by columns, softmax over split classes") {
                          "{type: dropout, rate: 0.2}, {type: linear, units: 24}, {type: relu}, "
                          "{type: linear, units: 0}]"),
                  kAllShapes);
+}
+
+TEST_CASE("convolutions split by channels: pooling, normalisation and residuals go along") {
+  CheckAllShapes(
+      MakeJob("[{type: conv, channels: 24, padding: 1, activation: relu}, "
+              "{type: lrn, size: 5, alpha: 0.1}, {type: max_pool}, "
+              "{type: conv, channels: 20, groups: 2, padding: 1}, {type: batch_norm}, "
+              "{type: relu}, {type: residual, activation: relu, layers: [{type: conv, channels: "
+              "20, padding: 1, bias: false}, {type: batch_norm}]}, {type: dropout, rate: 0.2}, "
+              "{type: global_pool}, {type: linear, units: 0}]"),
+      kAllShapes);
+}
+
+TEST_CASE("linear layers split by rows, of images and of columns") {
+  CheckAllShapes(
+      MakeJob("[{type: conv, channels: 12, activation: relu}, {type: flatten}, {type: linear, "
+              "name: first, units: 30, activation: relu}, {type: dropout}, {type: linear, name: "
+              "second, units: 20, activation: tanh}, {type: linear, name: last, units: 0}]",
+              "[{layer: first, split: rows}, {layer: second, split: rows}, "
+              "{layer: last, split: rows}]"),
+      kSomeShapes);
+}
+
+TEST_CASE("what every worker computes is the same bits on all") {
+  const Job job = MakeJob(
+      "[{type: conv, channels: 8, padding: 1, name: conv}, {type: batch_norm}, {type: relu}, "
+      "{type: linear, units: 16, activation: relu, name: hidden}, {type: linear, name: last, "
+      "units: "
+      "0}]",
+      "[{layer: conv, split: none}, {layer: last, split: none}]");
+  CheckAllShapes(job, kSomeShapes);
+  Pictures pictures(job.input);
+  Trainer two(job, 2, 2);
+  two.Run(&pictures, 0, 20);
+  Net* const first = two.parallel->net(0);
+  for (int w = 1; w < 4; ++w) {
+    Net* const other = two.parallel->net(w);
+    for (size_t i = 0; i < first->params().size(); ++i) {
+      const ParamInfo &p = first->params()[i], &q = other->params()[i];
+      REQUIRE(p.name == q.name);
+      if (p.shape != p.part.whole) continue;
+      CAPTURE(w, p.name);
+      CHECK(std::equal(first->values() + p.offset, first->values() + p.offset + p.elements,
+                       other->values() + q.offset));
+      CHECK(q.counts == (w % 2 == 0));
+    }
+  }
+}
+
+TEST_CASE("branches and towers on workers of their own") {
+  const std::string arm = "{type: conv, channels: 8, padding: 1}, {type: batch_norm}, {type: relu}";
+  CheckAllShapes(
+      MakeJob(
+          "[{type: conv, channels: 8, activation: relu, padding: 1, name: stem}, {type: branch, "
+          "name: arms, branches: [{name: left, layers: [" +
+              arm + "]}, {name: right, layers: [" + arm +
+              "]}, {name: plain, layers: []}]}, {type: global_pool}, {type: linear, units: 0}]",
+          "[{layer: stem, place: 1}, {layer: arms.left, place: 0}, "
+          "{layer: arms.right, place: 1}]"),
+      kSomeShapes);
+  const std::string tower =
+      "{type: conv, channels: 8, stride: 2, activation: relu}, {type: linear, "
+      "units: 12, activation: tanh}, {type: linear, units: 7}";
+  CheckAllShapes(MakeJob("[{type: branch, name: towers, join: add, branches: [{layers: [" + tower +
+                             "]}, {layers: [" + tower + "]}]}]",
+                         "[{layer: towers.0, place: 0}, {layer: towers.1, place: 1}]"),
+                 {{1, 2}, {2, 2}});
+}
+
+TEST_CASE("training goes on with any number of groups and workers to a model") {
+  const Job job = MakeJob(
+      "[{type: conv, channels: 16, activation: relu}, {type: batch_norm}, "
+      "{type: linear, units: 24, activation: relu}, {type: linear, units: 0}]");
+  Pictures pictures(job.input);
+  Trainer one(job, 1, 1);
+  one.Run(&pictures, 0, 40);
+  const std::vector<float> expected = Flatten(one.parallel->SaveModel());
+  std::vector<HostTensor> model, optimizer;
+  int64_t step = 0;
+  for (const Workers& shape : {Workers{1, 2}, {2, 2}, {1, 1}, {1, 3}}) {
+    Trainer next(job, shape.groups, shape.split);
+    if (step > 0) {
+      next.parallel->LoadModel(model, "memory");
+      next.parallel->LoadOptimizer(optimizer, "memory");
+      next.parallel->set_steps_done(step);
+    }
+    next.Run(&pictures, step, step + 10);
+    step += 10;
+    model = next.parallel->SaveModel();
+    optimizer = next.parallel->SaveOptimizer();
+  }
+  CHECK(RelativeDistance(expected, Flatten(model)) < 1e-4);
+  CHECK(RelativeDistance(Flatten(one.parallel->SaveOptimizer()), Flatten(optimizer)) < 1e-3);
+}
+
+TEST_CASE("as much travels as the plan says, and no plan that waits in a circle passes") {
+  const Job job = MakeJob(
+      "[{type: conv, channels: 16}, {type: conv, channels: 16}, "
+      "{type: linear, units: 0}]");
+  Pictures pictures(job.input);
+  Trainer two(job, 1, 2);
+  const int64_t steps = 4;
+  two.Run(&pictures, 0, steps);
+  const SplitPlan& plan = *two.parallel->split();
+  const std::vector<int64_t> bytes = two.parallel->TransferredBytes();
+  REQUIRE(bytes.size() == plan.messages.size());
+  for (size_t m = 0; m < bytes.size(); ++m)
+    CHECK(bytes[m] == plan.messages[m].bytes * kBatch * steps);
+
+  using Events = std::vector<std::vector<TransferEvent>>;
+  const auto offer = [](int m) { return TransferEvent{TransferEvent::kOffer, m}; };
+  const auto receive = [](int m) { return TransferEvent{TransferEvent::kReceive, m}; };
+  SplitPlan pair;
+  pair.workers = 2;
+  pair.messages = {{-1, false, 0, 1, {}, 4}, {-1, false, 1, 0, {}, 4}};
+  CheckTransfers(pair, Events{{offer(0), receive(1)}, {offer(1), receive(0)}});
+  CHECK_THROWS_WITH(CheckTransfers(pair, Events{{receive(1), offer(0)}, {receive(0), offer(1)}}),
+                    Catch::Contains("deadlock; worker 0 waits for loss from worker 1 to 0"));
+  CHECK_THROWS_WITH(CheckTransfers(pair, Events{{offer(0)}, {}}), Catch::Contains("nobody takes"));
+}
+
+TEST_CASE("what a device cannot hold is refused with the split that fits") {
+  Job job = MakeJob(
+      "[{type: conv, channels: 64, padding: 1}, {type: linear, units: 512}, "
+      "{type: linear, units: 0}]");
+  Trainer one(job, 1, 1), two(job, 1, 2);
+  const int64_t whole = NeedsOf(one.options)[0].bytes();
+  const std::vector<WorkerNeeds> halves = NeedsOf(two.options);
+  REQUIRE(halves.size() == 2);
+  CHECK(halves[0].parameters + halves[1].parameters == NeedsOf(one.options)[0].parameters);
+  const int64_t limit = whole * 3 / 4;
+  REQUIRE(halves[0].bytes() < limit);
+  REQUIRE_NOTHROW(CheckDeviceMemory(two.options, limit));
+  CHECK_THROWS_WITH(CheckDeviceMemory(one.options, limit),
+                    Catch::Contains("with parallel.split=2 a worker needs"));
+  CHECK_THROWS_WITH(CheckDeviceMemory(one.options, 1000), Catch::Contains("no split fits"));
+}
+
+TEST_CASE("choices that cannot be are refused by name") {
+  const std::string net =
+      "[{type: conv, channels: 8, name: conv}, {type: max_pool, name: pool}, "
+      "{type: linear, units: 0}]";
+  const auto plan = [&](const std::string& choice) { Trainer(MakeJob(net, choice), 1, 2); };
+  CHECK_THROWS_WITH(plan("[{layer: cnv, split: none}]"),
+                    Catch::Contains("no layer or block is named cnv"));
+  CHECK_THROWS_WITH(plan("[{layer: conv, split: rows}]"),
+                    Catch::Contains("conv: a conv cannot be split by rows"));
+  CHECK_THROWS_WITH(plan("[{layer: pool, split: channels}]"),
+                    Catch::Contains("it follows its input"));
+  CHECK_THROWS_WITH(plan("[{layer: conv, place: 2}]"), Catch::Contains("workers are 0 to 1"));
 }
 
 }  // namespace mariana
