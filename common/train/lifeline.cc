@@ -320,10 +320,11 @@ void Lifeline::Take(Peer* peer, const std::string& line) {
   }
 }
 
+// One that was only stopped hears of it, too, should it wake up.
 void Lifeline::Lost(Peer* peer, const std::string& how) {
-  peer->gone = true;
   Known({peer->rank, peer->phase, ExitCode::kLostWorkers,
          StrCat("the process on ", peer->host, " ", how)});
+  peer->gone = true;
   if (peer->rank != 0) return;
   std::lock_guard<std::mutex> lock(mutex_);
   first_gone_ = true;

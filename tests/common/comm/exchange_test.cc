@@ -278,6 +278,28 @@ TEST_CASE("random bucket layouts, chunk sizes and orders of calls") {
   }
 }
 
+TEST_CASE("values of an arena that no cache holds arrive too, at any alignment") {
+  const int64_t large = 5 << 20;  // 20 MB
+  const ExchangeOptions o = Options(Topology::kLinear, 2, {{0, 5}, {16, 1107}, {1120, large}}, 999);
+  Job job(o, large);
+  job.Run([&](int w) {
+    Exchange* const e = job.ends[w];
+    for (int b = 0; b < 3; ++b) {
+      const Range own = e->Owned(b);
+      for (int64_t i = own.begin; i < own.end; ++i) job.values[w][i] = static_cast<float>(i);
+      e->Distribute(b);
+    }
+    for (int b = 0; b < 3; ++b) e->WaitValues(b);
+  });
+  int64_t wrong = 0;
+  for (int w = 0; w < 2; ++w) {
+    for (const Range& b : o.buckets) {
+      for (int64_t i = b.begin; i < b.end; ++i) wrong += job.values[w][i] != static_cast<float>(i);
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("commit adds in worker order whoever comes first, and tells all the same") {
   const double losses[] = {1e16, 1.0, -1e16, 3.0};  // every order has another sum
   for (int trial = 0; trial < 50; ++trial) {
