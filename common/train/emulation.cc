@@ -43,7 +43,7 @@ class Emulator {
     o.carry = [this](const TransferRoute& route, int64_t bytes, std::function<void()> arrived) {
       Carry(route, bytes, std::move(arrived));
     };
-    if (o.bucket_bytes == 0) o.bucket_bytes = BucketBytesOf(o);
+    ChooseSizes(&o);
     workers_ = std::make_unique<DataParallel>(o);
     workers_->EnableProfile(options.profile);
   }
@@ -93,24 +93,36 @@ class Emulator {
     fabric_.Copy(*way, bytes, clock_->NowNs() + latency, "activations", std::move(arrived));
   }
 
-  // By the slowest way between neighbours.
-  int64_t BucketBytesOf(const DataParallelOptions& o) const {
+  // Of buckets and ranges, where the job leaves them open: by the ways between neighbours. A range
+  // takes a link as long as it takes to queue the next one.
+  void ChooseSizes(DataParallelOptions* o) const {
+    LinkSpeed slowest{0, 1e18, ""};
+    double range_bytes = 0;
+    for (int w = 0; w + 1 < options_.devices; ++w) {
+      const Route route = fabric_.routes().BetweenDevices(w, w + 1);
+      const double seconds = route.latency_ns * 1e-9 + options_.machine->device.launch_us * 1e-6;
+      const double rate = route.bytes_per_ns * 1e9;
+      slowest.latency_seconds = std::max(slowest.latency_seconds, seconds);
+      slowest.bytes_per_second = std::min(slowest.bytes_per_second, rate);
+      range_bytes = std::max(range_bytes, seconds * rate);
+    }
+    if (o->bucket_bytes == 0) {
+      o->bucket_bytes = ChooseBucketBytes(ArenaBytes(*o), options_.devices, slowest);
+    }
+    if (o->chunk_elements == 0) {
+      o->chunk_elements = ExchangeOptions().chunk_elements;
+      while (4.0 * static_cast<double>(o->chunk_elements) < range_bytes) o->chunk_elements *= 2;
+    }
+  }
+
+  static int64_t ArenaBytes(const DataParallelOptions& o) {
     NetOptions net;
     net.device = o.devices[0];
     net.max_rows = 1;
     net.input = o.input;
     net.outputs = o.outputs;
     net.compute = o.compute;
-    LinkSpeed slowest{0, 1e18, ""};
-    for (int w = 0; w + 1 < options_.devices; ++w) {
-      const Route route = fabric_.routes().BetweenDevices(w, w + 1);
-      slowest.latency_seconds =
-          std::max(slowest.latency_seconds,
-                   route.latency_ns * 1e-9 + options_.machine->device.launch_us * 1e-6);
-      slowest.bytes_per_second = std::min(slowest.bytes_per_second, route.bytes_per_ns * 1e9);
-    }
-    return ChooseBucketBytes(PlanNet(*o.net, net).arena_elements * int64_t{sizeof(float)},
-                             options_.devices, slowest);
+    return PlanNet(*o.net, net).arena_elements * int64_t{sizeof(float)};
   }
 
   std::shared_ptr<HostBatch> NextBatch() {
@@ -145,7 +157,8 @@ class Emulator {
     result_.devices = options_.devices;
     result_.batch_size = options_.workers.batch_size;
     result_.step_seconds = ns * 1e-9 / steps;
-    result_.update_seconds = workers_->TakePhaseSeconds().update / steps;
+    const PhaseSeconds phases = workers_->TakePhaseSeconds();
+    result_.sharded_seconds = (phases.commit + phases.update) / steps;
     for (const auto& [forward, backward] : workers_->TakeProfile()) {
       result_.ops.emplace_back(forward / steps, backward / steps);
     }
@@ -222,7 +235,7 @@ double StepBound(const EmulationOptions& options, const Emulation& all) {
     forward += f;
     backward += b;
   }
-  const double rest = one.compute_seconds - forward - backward - one.update_seconds;  // the loss
+  const double rest = one.compute_seconds - forward - backward - one.sharded_seconds;  // the loss
   double to_commit = backward, to_outputs = forward;
   for (size_t k = 0; k < all.buckets.size(); ++k) {
     const ExchangeBound links =
@@ -238,7 +251,7 @@ double StepBound(const EmulationOptions& options, const Emulation& all) {
     to_commit = std::max(to_commit, b + collected);
     to_outputs = std::max(to_outputs, distributed + f);
   }
-  return to_commit + to_outputs + rest + one.update_seconds / all.devices;
+  return to_commit + to_outputs + rest + one.sharded_seconds / all.devices;
 }
 
 std::string FormatEmulation(const Machine& machine, const Emulation& all, const Emulation& one,

@@ -43,7 +43,7 @@ struct Emulation {
   int64_t memory_bytes = 0;                    // the most that a device held
   std::vector<LinkUse> links;                  // that carried anything, in the machine's order
   std::string chrome_trace;                    // of the steps that count
-  double update_seconds = 0;                   // of the first worker
+  double sharded_seconds = 0;                  // norm and update of what the first worker owns
   std::vector<std::pair<double, double>> ops;  // profiled: seconds forward and backward, by op
   std::vector<Range> buckets;
   std::vector<int> first_op;  // by bucket: the first whose parameters it holds
