@@ -3,6 +3,7 @@
 
 #include "common/base/error.h"
 #include "common/train/net_values.h"
+#include "common/train/split_report.h"
 #include "mariana_cnn/trainer.h"
 
 namespace mariana {
@@ -37,6 +38,7 @@ void Trainer::MakeWorkers() {
   }
   o.ema = spec.train.ema;
   o.seed = static_cast<uint64_t>(spec.seed);
+  CheckDeviceMemory(o, spec.parallel.device_memory);
   workers_ = std::make_unique<DataParallel>(o);
   workers_->EnableProfile(spec.log.profile);
   for (int w = 0; w < o.local(); ++w) {
@@ -55,7 +57,7 @@ void Trainer::StartValues() {
     const std::vector<HostTensor> own = workers_->SaveModel();
     const auto read = [&] {
       ImportedModel imported =
-          ImportValues(LoadModel(train.import.file), train.import, own, HeadOf(*workers_->net(0)));
+          ImportValues(LoadModel(train.import.file), train.import, own, HeadOf(workers_->plan()));
       run_.Say(imported.line);
       return std::move(imported.tensors);
     };
