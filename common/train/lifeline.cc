@@ -184,7 +184,8 @@ void Lifeline::Reach(const std::string& address) {
   } while (SecondsSince(begin) < options_.start_seconds);
   throw mariana::Fail(ExitCode::kLostWorkers, "rank ", options_.rank,
                       ", start: cannot reach rank 0 on ", to.at("host").get<std::string>(),
-                      ", port ", to.at("port").get<int>());
+                      ", port ", to.at("port").get<int>(),
+                      " (where machines have one name, set MARIANA_NODE)");
 }
 
 // A stranger's connection is closed.
