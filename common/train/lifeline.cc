@@ -222,6 +222,13 @@ void Lifeline::Start() {
     throw mariana::Fail(ExitCode::kLostWorkers, "rank ", missing, ", start: did not come within ",
                         options_.start_seconds, " s");
   }
+  // From here on all are heard.
+  if (listener_ >= 0) {
+    SendAll("start\n");
+  } else if (ReadLine(peers_[0].fd, options_.start_seconds) != "start") {
+    throw mariana::Fail(ExitCode::kLostWorkers, "rank 0, start: the process on ", peers_[0].host,
+                        " does not go on");
+  }
   for (const Peer& p : peers_) {
     const int on = 1;
     setsockopt(p.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
