@@ -104,7 +104,7 @@ std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                "not; use fp32");
   }
   const int n = static_cast<int>(spec.devices);
-  const int sharers = n * (ranks ? ranks->local_size() : 1);
+  const int sharers = n * (ranks ? ranks->core_sharers() : 1);
   const int threads =
       spec.threads > 0 ? static_cast<int>(spec.threads) : std::max(1, AvailableCores() / sharers);
   std::vector<std::unique_ptr<Device>> devices;
