@@ -326,6 +326,12 @@ class Device {
   // w16 may be null. slots may be null where the kind does not use them.
   virtual void Update(const OptimizerStep& step, const float* g, float* w, uint16_t* w16,
                       float* slot0, float* slot1, int64_t n) = 0;
+  // The same in a piece that may be replayed: what varies is read from *now, device memory, which
+  // holds `step` as it is when the piece runs.
+  virtual void UpdateFrom(const OptimizerStep& step, const OptimizerStep* /*now*/, const float* g,
+                          float* w, uint16_t* w16, float* slot0, float* slot1, int64_t n) {
+    Update(step, g, w, w16, slot0, slot1, n);
+  }
   // Sum of squares in float64, summed in an order that depends on n alone (not on threads).
   // NaN or Inf in x makes it NaN or Inf.
   virtual double SumOfSquares(const float* x, int64_t n) = 0;

@@ -62,7 +62,7 @@ class CompiledNet : public Net {
         parameters_(graph_, options),
         memory_plan_(PlanMemory(graph_, options.max_rows, options.train)),
         plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), options, group_)),
-        memory_(device_, Dtype::kU8, Shape{memory_plan_.bytes}),
+        memory_(AllocateActivations()),
         first_sample_(device_, Dtype::kI64, Shape{1}),
         sums_(device_, Dtype::kF32, Shape{sizeof(LossSums) / sizeof(float)}),
         pieces_(device_->MakePieces()) {
@@ -138,6 +138,7 @@ class CompiledNet : public Net {
   int Ops() const { return static_cast<int>(graph_.ops.size()); }
   bool HasParams(int op) const { return !graph_.ops[op].decl.params.empty(); }
   LayerArgs MakeArgs(int op) const;
+  Tensor AllocateActivations() const;
   // The block's rows of this step, `sample` each.
   Tensor RowsOf(int block, Dtype dtype, const Shape& sample) const;
   void BindStep(const StepContext& step, const Tensor& input);
@@ -186,6 +187,20 @@ LayerArgs CompiledNet::MakeArgs(int op) const {
   a.first_sample = static_cast<const int64_t*>(first_sample_.data());
   parameters_.Bind(op, &a);
   return a;
+}
+
+// Where there is not enough, the error tells what the memory was for.
+Tensor CompiledNet::AllocateActivations() const {
+  try {
+    return Tensor(device_, Dtype::kU8, Shape{memory_plan_.bytes});
+  } catch (const Error& e) {
+    const auto& largest = *std::max_element(
+        plan_.ops.begin(), plan_.ops.end(),
+        [](const OpInfo& a, const OpInfo& b) { return a.activation_bytes < b.activation_bytes; });
+    throw Fail(e.code(), e.message(), "; these are the activations of ", options_.max_rows,
+               " samples, ", memory_plan_.bytes / options_.max_rows >> 10,
+               " KiB each, most of them of layer ", largest.name);
+  }
 }
 
 // Points ops that read the net's input at it, and deals the step's rows into groups: only the last

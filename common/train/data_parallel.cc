@@ -134,6 +134,8 @@ ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<R
     if (o.collect_wire != Wire::kF32 || o.distribute_wire != Wire::kF32) {
       throw Fail(ExitCode::kUsage, "parallel.wire: between GPUs fp32 travels; use fp32");
     }
+    // A chunk costs the host a round trip to the device.
+    if (o.chunk_elements == 0) exchange.chunk_elements = int64_t{1} << 20;
     exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
       return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
                                           devices[static_cast<size_t>(ends.to)]);

@@ -21,6 +21,9 @@ struct StepSums {
   double squares;  // of owned gradients
 };
 
+// First of a piece's key.
+enum PieceKind : int64_t { kCommitPiece, kUpdatePiece };
+
 Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; }
 
 }  // namespace
@@ -119,6 +122,7 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
   }
   PlanCalls(bucket_ops);
   sums_ = Tensor(device_, Dtype::kF32, Shape{sizeof(StepSums) / sizeof(float)});
+  pieces_ = device_->MakePieces();
   layout_ = PlanSlots(*net_, options_.optimizer, buckets, group_, options_.groups());
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
@@ -294,10 +298,12 @@ void SyncWorker::AwaitAll() {
 }
 
 void SyncWorker::TakeSums(CommitValues* mine) {
-  for (const Range& r : finite_probe_) {
-    device_->AddSumOfSquares(net_->grads() + r.begin, r.size(),
-                             &static_cast<StepSums*>(sums_.data())->squares);
-  }
+  pieces_->Run({kCommitPiece}, [this] {
+    for (const Range& r : finite_probe_) {
+      device_->AddSumOfSquares(net_->grads() + r.begin, r.size(),
+                               &static_cast<StepSums*>(sums_.data())->squares);
+    }
+  });
   StepSums sums{};
   sums_.Download(&sums);
   device_->Fill(sums_.f32(), 0, sums_.elements());
@@ -321,30 +327,51 @@ std::vector<int32_t> SyncWorker::GroupRows(int64_t rows) const {
   return groups;
 }
 
+// What varies from step to step goes to the device first, so that the updates can be replayed.
 void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t t) {
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    for (const Segment& s : layout_.buckets[b]) {
-      const OptimizerStep step =
-          MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors);
-      const int64_t i = s.range.begin;
-      const int own = OptimizerSlots(options_.optimizer);
-      float* const values = options_.masters() ? SlotAt(master_slot(), s) : net_->values() + i;
-      device_->Update(step, net_->grads() + i, values,
-                      net_->values16() && !options_.masters() ? net_->values16() + i : nullptr,
-                      own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
-                      s.range.size());
-      if (options_.ema > 0) {
-        device_->Update(MakeAverageStep(options_.ema, t), values, SlotAt(average_slot(), s),
-                        nullptr, nullptr, nullptr, s.range.size());
-      }
-      if (options_.masters()) {  // the exchange rounds them
-        device_->Copy(net_->values() + i, values, s.range.size() * int64_t{sizeof(float)});
-      }
+  steps_.clear();
+  for (const auto& list : layout_.buckets) {
+    for (const Segment& s : list) {
+      steps_.push_back(MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors));
+      if (options_.ema > 0) steps_.push_back(MakeAverageStep(options_.ema, t));
     }
-    exchange_->Distribute(static_cast<int>(b));
+  }
+  const auto bytes = static_cast<int64_t>(steps_.size() * sizeof(OptimizerStep));
+  if (device_steps_.empty()) device_steps_ = Tensor(device_, Dtype::kU8, Shape{bytes});
+  device_steps_.Upload(steps_.data());
+  size_t first = 0;
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    const int bucket = static_cast<int>(b);
+    pieces_->Run({kUpdatePiece, bucket}, [&] { UpdateBucket(bucket, first); });
+    first += layout_.buckets[b].size() * (options_.ema > 0 ? 2 : 1);
+    exchange_->Distribute(bucket);
     awaiting_values_[b] = true;
   }
   if (!options_.overlap) AwaitAll();
+}
+
+// `first`: of the bucket's segments in steps_.
+void SyncWorker::UpdateBucket(int bucket, size_t first) {
+  const auto* now = static_cast<const OptimizerStep*>(device_steps_.data());
+  const int own = OptimizerSlots(options_.optimizer);
+  size_t at = first;
+  for (const Segment& s : layout_.buckets[static_cast<size_t>(bucket)]) {
+    const int64_t i = s.range.begin;
+    float* const values = options_.masters() ? SlotAt(master_slot(), s) : net_->values() + i;
+    device_->UpdateFrom(steps_[at], now + at, net_->grads() + i, values,
+                        net_->values16() && !options_.masters() ? net_->values16() + i : nullptr,
+                        own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
+                        s.range.size());
+    ++at;
+    if (options_.ema > 0) {
+      device_->UpdateFrom(steps_[at], now + at, values, SlotAt(average_slot(), s), nullptr, nullptr,
+                          nullptr, s.range.size());
+      ++at;
+    }
+    if (options_.masters()) {  // the exchange rounds them
+      device_->Copy(net_->values() + i, values, s.range.size() * int64_t{sizeof(float)});
+    }
+  }
 }
 
 void SyncWorker::ReadSlot(int k, float* elements) const {

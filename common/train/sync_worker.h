@@ -131,6 +131,7 @@ class SyncWorker {
   std::vector<int32_t> GroupRows(int64_t rows) const;
   void UpdateRunningAverages(int64_t batch_rows);
   void UpdateAndDistribute(double learning_rate, double scale, int64_t t);
+  void UpdateBucket(int bucket, size_t first);
   // In blocks.
   bool in_blocks() const { return options_.block.steps > 0; }
   void MakeLocalOptimizer();
@@ -156,6 +157,10 @@ class SyncWorker {
   std::vector<std::vector<int>> completed_;   // op -> buckets complete after its backward pass
   std::vector<bool> awaiting_values_;         // bucket -> values may be under way
   Tensor sums_;                               // one StepSums
+  std::unique_ptr<Pieces> pieces_;            // of commit and update
+  // Of each segment, and of its average where there is one; and a copy in device memory.
+  std::vector<OptimizerStep> steps_;
+  Tensor device_steps_;
   SlotLayout layout_;
   std::vector<Range> finite_probe_;  // owned elements that tell finite gradients
   std::vector<Tensor> slots_;        // the optimizer's, and the average if there is one

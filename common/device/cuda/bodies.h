@@ -121,27 +121,28 @@ MARIANA_HOST_DEVICE inline float NewValue(const OptimizerStep& s, const formulas
   return formulas::Sgd(s, g, w);
 }
 
-// Elements [i, i + W) of n.
+// Elements [i, i + W) of n. The step comes by value, or from device memory where `now` is not null.
 template <int W, OptimizerKind kind, bool momentum, bool nesterov, bool shadow>
 struct UpdateElements {
   static constexpr bool kFirst = kind != OptimizerKind::kSgd || momentum;
   static constexpr bool kSecond = kind == OptimizerKind::kAdam;
   OptimizerStep step;
-  formulas::AdamScalars adam;
+  const OptimizerStep* now;
   const float* g;
   float* w;
   uint16_t* w16;
   float *slot0, *slot1;
 
   template <int P>
-  MARIANA_HOST_DEVICE void Do(int64_t i) const {
+  MARIANA_HOST_DEVICE void Do(const OptimizerStep& s, const formulas::AdamScalars& adam,
+                              int64_t i) const {
     const Pack<float, P> gradient = LoadPack<P>(g + i);
     Pack<float, P> value = LoadPack<P>(w + i), m{}, v{};
     if constexpr (kFirst) m = LoadPack<P>(slot0 + i);
     if constexpr (kSecond) v = LoadPack<P>(slot1 + i);
     for (int k = 0; k < P; ++k) {
-      value.v[k] = NewValue<kind, momentum, nesterov>(step, adam, gradient.v[k], value.v[k],
-                                                      &m.v[k], &v.v[k]);
+      value.v[k] =
+          NewValue<kind, momentum, nesterov>(s, adam, gradient.v[k], value.v[k], &m.v[k], &v.v[k]);
     }
     StorePack<P>(value, w + i);
     if constexpr (kFirst) StorePack<P>(m, slot0 + i);
@@ -149,10 +150,13 @@ struct UpdateElements {
     if constexpr (shadow) StorePack<P>(value, w16 + i);
   }
   MARIANA_HOST_DEVICE void operator()(int64_t i, int64_t n) const {
+    const OptimizerStep s = now == nullptr ? step : *now;
+    formulas::AdamScalars adam{};
+    if constexpr (kSecond) adam = formulas::MakeAdamScalars(s);
     if (i + W <= n) {
-      Do<W>(i);
+      Do<W>(s, adam, i);
     } else {
-      for (int64_t j = i; j < n; ++j) Do<1>(j);
+      for (int64_t j = i; j < n; ++j) Do<1>(s, adam, j);
     }
   }
 };

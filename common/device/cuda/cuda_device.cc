@@ -245,7 +245,11 @@ class CudaDevice : public Device {
   }
   void Update(const OptimizerStep& step, const float* g, float* w, uint16_t* w16, float* slot0,
               float* slot1, int64_t n) override {
-    cuda::Update(Now(), step, g, w, w16, slot0, slot1, n);
+    cuda::Update(Now(), step, nullptr, g, w, w16, slot0, slot1, n);
+  }
+  void UpdateFrom(const OptimizerStep& step, const OptimizerStep* now, const float* g, float* w,
+                  uint16_t* w16, float* slot0, float* slot1, int64_t n) override {
+    cuda::Update(Now(), step, now, g, w, w16, slot0, slot1, n);
   }
   double SumOfSquares(const float* x, int64_t n) override {
     cuda::Check(cudaMemsetAsync(result_, 0, sizeof(double), Now()->compute), "cudaMemsetAsync");

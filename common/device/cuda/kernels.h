@@ -83,7 +83,8 @@ void BatchNormInfer(Context* c, const Device::BatchNormArgs& a, const void* x, c
                     const void* residual, void* y, int64_t rows, Dtype t);
 
 // ---- parameters (update.cu)
-void Update(Context* c, const OptimizerStep& step, const float* g, float* w, uint16_t* w16,
-            float* slot0, float* slot1, int64_t n);
+// *now, device memory, counts in place of `step` where it is not null; their kinds are the same.
+void Update(Context* c, const OptimizerStep& step, const OptimizerStep* now, const float* g,
+            float* w, uint16_t* w16, float* slot0, float* slot1, int64_t n);
 
 }  // namespace mariana::cuda

@@ -151,9 +151,10 @@ void CheckUpdateBody(OptimizerStep step, int64_t n) {
   Array<uint16_t> w16(n);
   const Tensor tg = cpu.In(&g), tw = cpu.In(&w), tm = cpu.In(&m), tv = cpu.In(&v);
   const Tensor t16 = cpu.Out<uint16_t>(n);
-  Packs<W>(n, UpdateElements<W, kind, momentum, nesterov, true>{
-                  step, formulas::MakeAdamScalars(step), g.data(), w.data(), w16.data(), m.data(),
-                  v.data()});
+  OptimizerStep stale = step;  // the one in device memory counts
+  stale.learning_rate = 100;
+  Packs<W>(n, UpdateElements<W, kind, momentum, nesterov, true>{stale, &step, g.data(), w.data(),
+                                                                w16.data(), m.data(), v.data()});
   cpu->Update(step, tg.f32(), tw.f32(), t16.bf16(), tm.f32(), tv.f32(), n);
   const auto head = [n](Floats all) {
     all.resize(static_cast<size_t>(n));
