@@ -59,6 +59,7 @@ bool IsEmulated(const CommandLine& cl) { return cl.device.rfind(kEmulated, 0) ==
 int EmulateTraining(const CommandLine& cl, const std::string& run_path,
                     const EffectiveConfig& config, const EmulatedJob& job) {
   const Machine machine = ReadMachine(cl.device.substr(sizeof(kEmulated) - 1));
+  CheckDevices(machine, job.parallel.devices);
   std::string why;
   EmulationOptions options;
   options.machine = &machine;

@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 #include "common/comm/emulated/emulated_link.h"
+#include "common/comm/link_speed.h"
 #include "common/device/emulated/emulated_device.h"
 #include "common/train/uploaded_batches.h"
 
@@ -21,10 +22,6 @@ class Emulator {
         here_(clock_.get(), "main"),
         fabric_(*options.machine, clock_.get(), &timeline_) {
     const Machine& machine = *options.machine;
-    if (options.devices > machine.total_devices()) {
-      throw Fail(ExitCode::kUsage, "parallel.devices: ", options.devices, " workers, but ",
-                 machine.name, " has ", machine.total_devices(), " devices");
-    }
     DataParallelOptions o = options.workers;
     o.clock = clock_.get();
     o.devices.clear();
@@ -40,6 +37,7 @@ class Emulator {
                                             devices_[static_cast<size_t>(ends.to)].get(), collect,
                                             distribute);
     };
+    if (o.bucket_bytes == 0) o.bucket_bytes = BucketBytesOf(o);
     workers_ = std::make_unique<DataParallel>(o);
     workers_->EnableProfile(options.profile);
   }
@@ -69,6 +67,26 @@ class Emulator {
     std::vector<int64_t> busy_ns;  // by device
     std::vector<int64_t> bytes;    // by edge
   };
+
+  // By the slowest way between neighbours.
+  int64_t BucketBytesOf(const DataParallelOptions& o) const {
+    NetOptions net;
+    net.device = o.devices[0];
+    net.max_rows = 1;
+    net.input = o.input;
+    net.outputs = o.outputs;
+    net.compute = o.compute;
+    LinkSpeed slowest{0, 1e18, ""};
+    for (int w = 0; w + 1 < options_.devices; ++w) {
+      const Route route = fabric_.routes().BetweenDevices(w, w + 1);
+      slowest.latency_seconds =
+          std::max(slowest.latency_seconds,
+                   route.latency_ns * 1e-9 + options_.machine->device.launch_us * 1e-6);
+      slowest.bytes_per_second = std::min(slowest.bytes_per_second, route.bytes_per_ns * 1e9);
+    }
+    return ChooseBucketBytes(PlanNet(*o.net, net).arena_elements * int64_t{sizeof(float)},
+                             options_.devices, slowest);
+  }
 
   std::shared_ptr<HostBatch> NextBatch() {
     auto batch = std::make_shared<HostBatch>();
@@ -150,7 +168,16 @@ std::string Line(const char* format, double a, double b = 0, double c = 0) {
 
 }  // namespace
 
-Emulation Emulate(const EmulationOptions& options) { return Emulator(options).Run(); }
+void CheckDevices(const Machine& machine, int64_t devices) {
+  if (devices <= machine.total_devices()) return;
+  throw Fail(ExitCode::kUsage, devices, " workers, but ", machine.name, " has ",
+             machine.total_devices(), machine.total_devices() == 1 ? " device" : " devices");
+}
+
+Emulation Emulate(const EmulationOptions& options) {
+  CheckDevices(*options.machine, options.devices);
+  return Emulator(options).Run();
+}
 
 double StepBound(const EmulationOptions& options, const Emulation& all) {
   Machine machine = *options.machine;

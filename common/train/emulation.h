@@ -53,8 +53,10 @@ struct Emulation {
   double exposed_seconds() const { return step_seconds - compute_seconds; }
 };
 
-// Throws Error(kUsage) where the machine has fewer devices, Error(kIo) where the job does not fit
-// into a device's memory.
+// Throws Error(kUsage) where the machine has fewer devices.
+void CheckDevices(const Machine& machine, int64_t devices);
+
+// Throws as CheckDevices, and Error(kIo) where the job does not fit into a device's memory.
 Emulation Emulate(const EmulationOptions& options);
 
 // Seconds that no order of copies can beat: `all` devices on links of which each carries its bytes
