@@ -158,7 +158,8 @@ class Emulator {
     result_.batch_size = options_.workers.batch_size;
     result_.step_seconds = ns * 1e-9 / steps;
     const PhaseSeconds phases = workers_->TakePhaseSeconds();
-    result_.sharded_seconds = (phases.commit + phases.update) / steps;
+    result_.norm_seconds = phases.commit / steps;
+    result_.update_seconds = phases.update / steps;
     for (const auto& [forward, backward] : workers_->TakeProfile()) {
       result_.ops.emplace_back(forward / steps, backward / steps);
     }
@@ -230,28 +231,33 @@ double StepBound(const EmulationOptions& options, const Emulation& all) {
   alone.profile = true;
   const Emulation one = Emulate(alone);
   const Wiring wiring = WiringOf(machine, options.workers.topology, all.devices);
-  double forward = 0, backward = 0, collected = 0, distributed = 0;
+  double forward = 0, backward = 0;
   for (const auto& [f, b] : one.ops) {
     forward += f;
     backward += b;
   }
-  const double rest = one.compute_seconds - forward - backward - one.sharded_seconds;  // the loss
-  double to_commit = backward, to_outputs = forward;
+  const double norm = one.norm_seconds / all.devices, update = one.update_seconds / all.devices;
+  const double rest =  // the loss
+      one.compute_seconds - forward - backward - one.norm_seconds - one.update_seconds;
+  double to_commit = backward, to_outputs = update + forward;
+  double collected = 0, updated = 0, arrived = 0;
   for (size_t k = 0; k < all.buckets.size(); ++k) {
-    const ExchangeBound links =
-        BoundOf(machine, wiring, {all.buckets[k]}, options.workers.collect_wire,
-                options.workers.distribute_wire);
-    collected += links.collect;  // of this bucket and those that backward reaches later
-    distributed += links.distribute;
+    const Range& bucket = all.buckets[k];
+    const ExchangeBound links = BoundOf(machine, wiring, {bucket}, options.workers.collect_wire,
+                                        options.workers.distribute_wire);
     double f = 0, b = 0;  // from the bucket's first op upwards
     for (size_t op = static_cast<size_t>(all.first_op[k]); op < one.ops.size(); ++op) {
       f += one.ops[op].first;
       b += one.ops[op].second;
     }
+    collected += links.collect;  // of this bucket and those that backward reaches later
     to_commit = std::max(to_commit, b + collected);
-    to_outputs = std::max(to_outputs, distributed + f);
+    updated +=
+        update * static_cast<double>(bucket.size()) / static_cast<double>(all.buckets.back().end);
+    arrived = std::max(arrived, updated) + links.distribute;
+    to_outputs = std::max(to_outputs, arrived + f);
   }
-  return to_commit + to_outputs + rest + one.sharded_seconds / all.devices;
+  return to_commit + norm + to_outputs + rest;
 }
 
 std::string FormatEmulation(const Machine& machine, const Emulation& all, const Emulation& one,

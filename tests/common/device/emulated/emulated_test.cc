@@ -172,7 +172,7 @@ double ExchangeAlone(const Machine& machine, Topology topology, int64_t elements
 }
 
 TEST_CASE("an exchange alone takes the time of its arithmetic, within 3 %") {
-  constexpr int64_t kElements = 12 << 20;
+  constexpr int64_t kElements = 24 << 20;
   const double whole = 4.0 * kElements / 10e9;  // seconds that all bytes need over one link
   for (const int n : {2, 4, 6}) {
     CAPTURE(n);
