@@ -128,7 +128,7 @@ struct TrainIdentity {
 
 struct BlocksIdentity {
   ParallelSpec* parallel;
-  void Describe(Fields* f) { parallel->DescribeBlocks(f); }
+  void Describe(Fields* f) { parallel->DescribeLearning(f); }
 };
 
 }  // namespace

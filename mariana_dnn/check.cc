@@ -51,7 +51,7 @@ int CheckJob(const CommandLine& cl) {
   PrintDevices(devices, *cl.ranks);
   PrintLayers(net, n);
   PrintExchange(net, WireUp(topology, static_cast<int>(devices.size()), *cl.ranks), why,
-                spec.train.optimizer);
+                spec.parallel, cl.ranks->world(), spec.train.optimizer);
   std::printf("ok\n");
   return 0;
 }

@@ -130,8 +130,8 @@ class Exchange {
 
 struct ExchangeOptions : Wiring {
   std::vector<Range> buckets;
-  int64_t chunk_elements = 1 << 16;  // pipelining unit along the topology; changes no bits
-  Wire collect_wire = Wire::kF32;    // of gradients
+  int64_t chunk_elements = 1 << 16;   // pipelining unit along the topology; changes no bits
+  Wire collect_wire = Wire::kF32;     // of gradients
   Wire distribute_wire = Wire::kF32;  // of values
   Clock* clock = nullptr;             // null: the real clock
   // The processes, and the worker's rank among them, ascending; without them all workers are here.

@@ -148,8 +148,8 @@ class ProcessGroup : public ExchangeGroup, private WorldListener {
       : options_(options),
         rank_(options.world != nullptr ? options.world->rank() : 0),
         first_(FirstOf(rank_)),
-        meeting_(options.clock, options.workers, first_, FirstOf(rank_ + 1) - first_,
-                 options.world, &failure_),
+        meeting_(options.clock, options.workers, first_, FirstOf(rank_ + 1) - first_, options.world,
+                 &failure_),
         workers_(static_cast<size_t>(options.workers)) {
     for (int w = first_; w < FirstOf(rank_ + 1); ++w) {
       workers_[w] = std::make_unique<Worker>(w, this);
@@ -258,8 +258,10 @@ class ProcessGroup : public ExchangeGroup, private WorldListener {
       ends.receiver = &receiver->arenas;
       ends.arrivals = &receiver->progress;
     }
-    const RemoteEnd end{options_.world, RankOf(receiver != nullptr ? from : to),
-                        static_cast<int>(index), Lanes(),
+    const RemoteEnd end{options_.world,
+                        RankOf(receiver != nullptr ? from : to),
+                        static_cast<int>(index),
+                        Lanes(),
                         {options_.collect_wire, options_.distribute_wire}};
     if (options_.make_link) {
       links_.push_back(options_.make_link(ends));

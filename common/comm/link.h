@@ -37,10 +37,10 @@ class Arrivals {
 
 // What a link joins. What is in another process is null.
 struct LinkEnds {
-  int from = 0, to = 0;               // workers
-  const Arenas* sender = nullptr;     // of `from`
-  const Arenas* receiver = nullptr;   // of `to`
-  Arrivals* arrivals = nullptr;       // the engine of `to`
+  int from = 0, to = 0;              // workers
+  const Arenas* sender = nullptr;    // of `from`
+  const Arenas* receiver = nullptr;  // of `to`
+  Arrivals* arrivals = nullptr;      // the engine of `to`
 };
 
 class Link {

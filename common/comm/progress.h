@@ -103,7 +103,7 @@ class ProgressEngine : public Arrivals {
   CondVar work_, done_;
   std::vector<std::vector<BucketState>> buckets_;  // [phase][bucket]
   std::vector<BucketState*> active_;               // unfinished, in the order they were started
-  std::vector<int> under_way_;  // by peer: ranges that a link is at
+  std::vector<int> under_way_;                     // by peer: ranges that a link is at
   int unowned_ = 0;  // collecting buckets whose slice of this worker has not its sum yet
   const int* awaited_ = nullptr;  // the count that the trainer waits for to be 0
   bool stopped_ = false;

@@ -51,9 +51,11 @@ void OutgoingLink::Publish(const LaneKey& lane, Range range) {
     ++pending_;
   }
   bytes_[phase].fetch_add(bytes, std::memory_order_relaxed);
-  const void* const data = buffer != nullptr ? static_cast<const void*>(buffer) : arena + range.begin;
-  end_.world->Post(end_.peer_rank, end_.link * end_.channels.per_link() + end_.channels.OfLane(lane),
-                   data, bytes, [this, buffer] { Sent(buffer); });
+  const void* const data =
+      buffer != nullptr ? static_cast<const void*>(buffer) : arena + range.begin;
+  end_.world->Post(end_.peer_rank,
+                   end_.link * end_.channels.per_link() + end_.channels.OfLane(lane), data, bytes,
+                   [this, buffer] { Sent(buffer); });
 }
 
 void OutgoingLink::Sent(char* buffer) {

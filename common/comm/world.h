@@ -31,7 +31,8 @@ namespace mariana {
 // A bulk message that has arrived, or begun to: its sender, what the sender called it, its size.
 class BulkMessage {
  public:
-  BulkMessage(int from, int channel, int64_t bytes) : from_(from), channel_(channel), bytes_(bytes) {}
+  BulkMessage(int from, int channel, int64_t bytes)
+      : from_(from), channel_(channel), bytes_(bytes) {}
   virtual ~BulkMessage() = default;
   int from() const { return from_; }
   int channel() const { return channel_; }

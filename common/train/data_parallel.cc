@@ -11,6 +11,7 @@
 
 #include "common/base/error.h"
 #include "common/comm/device_link.h"
+#include "common/comm/link_speed.h"
 #include "common/train/parallel.h"
 #include "common/train/sync_worker.h"
 
@@ -31,7 +32,11 @@ std::vector<Share> DealOut(int64_t rows, int64_t group, int workers) {
 }
 
 std::vector<std::string> DataParallelOptions::SlotNames() const {
-  if (block.steps == 0) return OptimizerSlotNames(optimizer);
+  if (block.steps == 0) {
+    std::vector<std::string> names = OptimizerSlotNames(optimizer);
+    if (masters()) names.push_back("master");
+    return names;
+  }
   return block.momentum > 0 ? std::vector<std::string>{"block_momentum"}
                             : std::vector<std::string>{};
 }
@@ -97,7 +102,10 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   for (int w = o.first(); w < o.first() + o.local(); ++w) {
     workers_.push_back(std::make_unique<Worker>(w, o, rows, &shared_->gate, shared_->clock));
   }
-  shared_->buckets = workers_[0]->sync.PlanBuckets();
+  std::string why;
+  shared_->buckets = workers_[0]->sync.PlanBuckets(
+      BucketBytes(o.bucket_bytes, plan.arena_elements * int64_t{sizeof(float)}, n,
+                  o.ranks && n > o.local() ? o.ranks->world() : nullptr, &why));
   ExchangeOptions exchange;
   exchange.topology = o.topology;
   exchange.workers = n;
@@ -141,6 +149,7 @@ Net* DataParallel::net(int local) { return workers_[static_cast<size_t>(local)]-
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
 std::vector<LinkBytes> DataParallel::Traffic() const { return shared_->group->Traffic(); }
+const std::vector<Range>& DataParallel::buckets() const { return shared_->buckets; }
 void DataParallel::EnableProfile(bool on) { net(0)->EnableProfile(on); }
 std::vector<std::pair<double, double>> DataParallel::TakeProfile() { return net(0)->TakeProfile(); }
 PhaseSeconds DataParallel::TakePhaseSeconds() {
@@ -223,7 +232,7 @@ void DataParallel::Initialize() {
     SyncWorker& worker = workers_[static_cast<size_t>(w)]->sync;
     worker.net()->Initialize(shared_->options.seed);
     worker.ClearSlots();
-    worker.StartAverage();
+    worker.StartFromValues();
   });
   shared_->steps_done = 0;
 }
@@ -259,7 +268,7 @@ std::vector<HostTensor> DataParallel::SaveModel() const {
 void DataParallel::LoadModel(const std::vector<HostTensor>& tensors, const std::string& where) {
   for (auto& worker : workers_) {
     LoadNetValues(worker->sync.net(), tensors, where);
-    worker->sync.StartAverage();
+    worker->sync.StartFromValues();
   }
 }
 

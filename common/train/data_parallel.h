@@ -82,7 +82,7 @@ struct DataParallelOptions {
   BlockSpec block;  // with SGD and no average
   double ema = 0;   // decay of the average of values that the model is saved with; 0: no average
   Topology topology = Topology::kLinear;
-  int64_t bucket_bytes = 4 << 20;
+  int64_t bucket_bytes = 0;    // 0: by the speed of the links (comm/link_speed.h)
   int64_t chunk_elements = 0;  // of ExchangeOptions; 0: its default
   Wire collect_wire = Wire::kF32, distribute_wire = Wire::kF32;
   // False: collecting begins when backward is done, and the next step when all values are there.
@@ -93,7 +93,9 @@ struct DataParallelOptions {
   Clock* clock = nullptr;  // null: the real clock
 
   int local() const { return static_cast<int>(devices.size()); }
-  // What owners keep of each element: "momentum", ...
+  // Whether owners keep values that are not rounded for the wire.
+  bool masters() const { return distribute_wire != Wire::kF32; }
+  // What owners keep of each element: "momentum", ..., "master".
   std::vector<std::string> SlotNames() const;
   // Workers of all ranks, and this rank's first among them.
   int total() const { return local() * (ranks ? ranks->size() : 1); }
@@ -158,6 +160,7 @@ class DataParallel {
   void EnableProfile(bool on);
   std::vector<std::pair<double, double>> TakeProfile();
   std::vector<LinkBytes> Traffic() const;
+  const std::vector<Range>& buckets() const;  // of the arenas, in their order
   int64_t steps_done() const;  // since construction or load; Adam's t continues from it
   void set_steps_done(int64_t t);
 

@@ -26,7 +26,8 @@ Topology TopologyOf(const Machine& machine, const ParallelSpec& parallel, std::s
   return FastestTopology(machine, static_cast<int>(parallel.devices), why);
 }
 
-std::string EmulationJson(const Emulation& all, const Emulation& one, const std::string& topology) {
+std::string EmulationJson(const Emulation& all, const Emulation& one, double bound_seconds,
+                          const std::string& topology) {
   nlohmann::ordered_json links = nlohmann::ordered_json::array();
   for (const LinkUse& link : all.links) {
     links.push_back({{"link", link.name}, {"bytes_per_step", link.bytes}, {"share", link.share}});
@@ -43,6 +44,9 @@ std::string EmulationJson(const Emulation& all, const Emulation& one, const std:
   nlohmann::ordered_json json = figures(all);
   json["topology"] = topology;
   json["speedup"] = all.samples_per_second() / one.samples_per_second();
+  json["bound_seconds"] = bound_seconds;
+  json["bound_speedup"] =
+      static_cast<double>(all.batch_size) / bound_seconds / one.samples_per_second();
   json["one_device"] = figures(one);
   json["links"] = links;
   return json.dump(1) + "\n";
@@ -70,13 +74,14 @@ int EmulateTraining(const CommandLine& cl, const std::string& run_path,
     alone.workers.batch_size = (all.batch_size + all.devices - 1) / all.devices;
     alone.trace = false;
     const Emulation one = all.devices == 1 ? all : Emulate(alone);
+    const double bound = all.devices == 1 ? all.step_seconds : StepBound(options, all);
     summary->samples_per_second = all.samples_per_second();
     std::printf("%stopology             %s\n", FormatEmulation(machine, all, one, job.unit).c_str(),
                 why.c_str());
     const std::string trace = run.path() + "/trace.json";
     WriteFileAtomic(trace, all.chrome_trace);
     WriteFileAtomic(run.path() + "/emulation.json",
-                    EmulationJson(all, one, Name(options.workers.topology)));
+                    EmulationJson(all, one, bound, Name(options.workers.topology)));
     std::printf("every stream and link of %lld steps: %s (chrome://tracing, ui.perfetto.dev)\n",
                 static_cast<long long>(options.steps), trace.c_str());
     return 0;

@@ -41,6 +41,7 @@ class Emulator {
                                             distribute);
     };
     workers_ = std::make_unique<DataParallel>(o);
+    workers_->EnableProfile(options.profile);
   }
 
   Emulation Run() {
@@ -57,6 +58,7 @@ class Emulator {
       if (r.step + 1 == last) End();
     };
     workers_->Run(&source, run);
+    DescribeBuckets();
     if (options_.trace) result_.chrome_trace = timeline_.ChromeTrace();
     return result_;
   }
@@ -84,8 +86,11 @@ class Emulator {
     return c;
   }
 
+  // On worker 0's thread, as End.
   void Begin() {
     begin_ = Count();
+    workers_->TakePhaseSeconds();
+    workers_->TakeProfile();
     timeline_.Record(options_.trace);
   }
 
@@ -97,6 +102,10 @@ class Emulator {
     result_.devices = options_.devices;
     result_.batch_size = options_.workers.batch_size;
     result_.step_seconds = ns * 1e-9 / steps;
+    result_.update_seconds = workers_->TakePhaseSeconds().update / steps;
+    for (const auto& [forward, backward] : workers_->TakeProfile()) {
+      result_.ops.emplace_back(forward / steps, backward / steps);
+    }
     for (size_t d = 0; d < devices_.size(); ++d) {
       const auto busy = static_cast<double>(end.busy_ns[d] - begin_.busy_ns[d]);
       result_.compute_seconds = std::max(result_.compute_seconds, busy * 1e-9 / steps);
@@ -108,6 +117,17 @@ class Emulator {
       if (bytes > 0) {
         result_.links.push_back({edge.name, bytes / steps, bytes / (edge.bytes_per_ns * ns)});
       }
+    }
+  }
+
+  void DescribeBuckets() {
+    result_.buckets = workers_->buckets();
+    for (const Range& bucket : result_.buckets) {
+      const auto& params = workers_->net(0)->params();
+      const auto first = std::find_if(params.begin(), params.end(), [&](const ParamInfo& p) {
+        return p.offset + p.elements > bucket.begin;
+      });
+      result_.first_op.push_back(first->op);
     }
   }
 
@@ -131,6 +151,41 @@ std::string Line(const char* format, double a, double b = 0, double c = 0) {
 }  // namespace
 
 Emulation Emulate(const EmulationOptions& options) { return Emulator(options).Run(); }
+
+double StepBound(const EmulationOptions& options, const Emulation& all) {
+  Machine machine = *options.machine;
+  machine.device.launch_us = machine.device.sync_us = 0;
+  EmulationOptions alone = options;
+  alone.machine = &machine;
+  alone.devices = 1;
+  alone.workers.batch_size = (all.batch_size + all.devices - 1) / all.devices;
+  alone.trace = false;
+  alone.profile = true;
+  const Emulation one = Emulate(alone);
+  const Wiring wiring = WiringOf(machine, options.workers.topology, all.devices);
+  double forward = 0, backward = 0, collected = 0, distributed = 0;
+  for (const auto& [f, b] : one.ops) {
+    forward += f;
+    backward += b;
+  }
+  const double rest = one.compute_seconds - forward - backward - one.update_seconds;  // the loss
+  double to_commit = backward, to_outputs = forward;
+  for (size_t k = 0; k < all.buckets.size(); ++k) {
+    const ExchangeBound links =
+        BoundOf(machine, wiring, {all.buckets[k]}, options.workers.collect_wire,
+                options.workers.distribute_wire);
+    collected += links.collect;  // of this bucket and those that backward reaches later
+    distributed += links.distribute;
+    double f = 0, b = 0;  // from the bucket's first op upwards
+    for (size_t op = static_cast<size_t>(all.first_op[k]); op < one.ops.size(); ++op) {
+      f += one.ops[op].first;
+      b += one.ops[op].second;
+    }
+    to_commit = std::max(to_commit, b + collected);
+    to_outputs = std::max(to_outputs, distributed + f);
+  }
+  return to_commit + to_outputs + rest + one.update_seconds / all.devices;
+}
 
 std::string FormatEmulation(const Machine& machine, const Emulation& all, const Emulation& one,
                             const std::string& unit) {

@@ -9,10 +9,12 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/machine/machine.h"
 #include "common/train/data_parallel.h"
+#include "common/train/exchange_bound.h"
 
 namespace mariana {
 
@@ -23,6 +25,7 @@ struct EmulationOptions {
   int64_t warm_up = 2;          // steps that do not count
   int64_t steps = 3;            // that do
   bool trace = false;
+  bool profile = false;  // adds waits of the host
 };
 
 // Of one direction of a link of the machine.
@@ -36,10 +39,14 @@ struct Emulation {
   int devices = 0;
   int64_t batch_size = 0;
   double step_seconds = 0;
-  double compute_seconds = 0;  // of a step: kernels of the busiest device
-  int64_t memory_bytes = 0;    // the most that a device held
-  std::vector<LinkUse> links;  // that carried anything, in the machine's order
-  std::string chrome_trace;    // of the steps that count
+  double compute_seconds = 0;                  // of a step: kernels of the busiest device
+  int64_t memory_bytes = 0;                    // the most that a device held
+  std::vector<LinkUse> links;                  // that carried anything, in the machine's order
+  std::string chrome_trace;                    // of the steps that count
+  double update_seconds = 0;                   // of the first worker
+  std::vector<std::pair<double, double>> ops;  // profiled: seconds forward and backward, by op
+  std::vector<Range> buckets;
+  std::vector<int> first_op;  // by bucket: the first whose parameters it holds
 
   double samples_per_second() const { return static_cast<double>(batch_size) / step_seconds; }
   // Of a step: no kernel runs on the busiest device. What is not hidden behind computing.
@@ -49,6 +56,13 @@ struct Emulation {
 // Throws Error(kUsage) where the machine has fewer devices, Error(kIo) where the job does not fit
 // into a device's memory.
 Emulation Emulate(const EmulationOptions& options);
+
+// Seconds that no order of copies can beat: `all` devices on links of which each carries its bytes
+// at full speed from the moment that they are there, with no latency and no launches. Gradients of
+// a bucket are there when backward has passed its first op, its values must be before that op's
+// forward; between the two lie an update of a share of all values. The ops' times are of one device
+// with the same share of samples.
+double StepBound(const EmulationOptions& options, const Emulation& all);
 
 // Text for people: throughput, speed-up against one device, exposed communication, memory, links.
 std::string FormatEmulation(const Machine& machine, const Emulation& all, const Emulation& one,

@@ -20,15 +20,21 @@ void ParallelSpec::Describe(Fields* f) {
        {"two_level", TopologyChoice::kTwoLevel}},
       "How parameters travel: the partitioned linear topology, a ring, or a chain within each "
       "machine and a ring between machines.");
-  f->Bytes("bucket_bytes", &bucket_bytes, "Gradients are exchanged in pieces of at least this.",
-           Rule().Min(4096));
+  f->Bytes(
+      "bucket_bytes", &bucket_bytes,
+      "Gradients are exchanged in pieces of at least this; 0: by the speed of the links, which "
+      "--check tells.",
+      Rule().Min(0));
   f->Bool("overlap", &overlap,
           "Exchange while computing: gradients during backward, values during the next forward; "
           "false: between the two, as the seed did (to compare).");
-  DescribeBlocks(f);
+  DescribeLearning(f);
 }
 
-void ParallelSpec::DescribeBlocks(Fields* f) {
+void ParallelSpec::DescribeLearning(Fields* f) {
+  f->Choice("wire", &wire, {{"fp32", Wire::kF32}, {"bf16", Wire::kBf16}, {"fp16", Wire::kF16}},
+            "What gradients and values travel as between workers: fp32, or half the bytes. Sums "
+            "are added in fp32, owners keep fp32 values, all compute with the rounded ones.");
   f->Choice("exchange", &exchange,
             {{"every_step", ExchangeChoice::kEveryStep}, {"block", ExchangeChoice::kBlock}},
             "Workers are one in every step, or each goes on by itself for a block of steps, after "
@@ -83,7 +89,7 @@ std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                "not; use fp32");
   }
   const int n = static_cast<int>(spec.devices);
-  const int sharers = n * (ranks ? ranks->local_size() : 1);
+  const int sharers = n * (ranks ? ranks->core_sharers() : 1);
   const int threads =
       spec.threads > 0 ? static_cast<int>(spec.threads) : std::max(1, AvailableCores() / sharers);
   std::vector<std::unique_ptr<Device>> devices;

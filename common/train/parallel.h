@@ -21,7 +21,8 @@ struct ParallelSpec {
   int64_t devices = 1;
   int64_t threads = 0;
   TopologyChoice topology = TopologyChoice::kAuto;
-  int64_t bucket_bytes = 4 << 20;
+  int64_t bucket_bytes = 0;
+  Wire wire = Wire::kF32;
   bool overlap = true;
   ExchangeChoice exchange = ExchangeChoice::kEveryStep;
   int64_t block_steps = 16;
@@ -29,7 +30,7 @@ struct ParallelSpec {
   bool block_nesterov = false;
   void Describe(Fields* f);
   // The part of it that changes what is learned, and that --resume must find unchanged.
-  void DescribeBlocks(Fields* f);
+  void DescribeLearning(Fields* f);
 };
 
 // kFp32: products on GPUs in TF32, as is usual there; kFp32Strict: in full precision.

@@ -42,6 +42,7 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
   net.input = options.input;
   net.outputs = options.outputs;
   net.compute = options.compute;
+  net.clock = clock_;
   net_ = Net::Build(*options.net, net);
 }
 
@@ -50,13 +51,13 @@ void SyncWorker::SetPhase(const char* phase) {
   if (options_.ranks && index_ == options_.first()) options_.ranks->set_phase(phase);
 }
 
-std::vector<Range> SyncWorker::PlanBuckets() const {
+std::vector<Range> SyncWorker::PlanBuckets(int64_t bytes) const {
   std::vector<int64_t> boundaries{0};
   for (const ParamInfo& p : net_->params()) {
     if (p.offset > boundaries.back()) boundaries.push_back(p.offset);
   }
   boundaries.push_back(net_->arena_elements());
-  return MakeBuckets(boundaries, options_.bucket_bytes / 4);
+  return MakeBuckets(boundaries, bytes / int64_t{sizeof(float)});
 }
 
 int64_t SlotLayout::elements() const {
@@ -189,7 +190,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     UpdateAndDistribute(result->learning_rate, scale, adam_t + *done + 1);
     timer.Add(&seconds.update);
     ++*done;
-    if (index_ == 0 && run.on_step) run.on_step(*result);
+    if (index_ == options_.first() && run.on_step) run.on_step(*result);
     if (all.stop) {
       AwaitAll();
       return RunOutcome::kStopped;
@@ -272,8 +273,10 @@ void SyncWorker::AwaitBucket(int b) {
   if (!awaiting_values_[static_cast<size_t>(b)]) return;
   awaiting_values_[static_cast<size_t>(b)] = false;
   exchange_->WaitValues(b);
-  // The update wrote the shadow of what this worker owns; the rest came from others.
+  // The update wrote the shadow of what this worker owns, unless that was rounded afterwards; the
+  // rest came from others.
   const Range bucket = buckets_[static_cast<size_t>(b)], owned = exchange_->Owned(b);
+  if (options_.masters()) return net_->RefreshShadow(bucket.begin, bucket.size());
   net_->RefreshShadow(bucket.begin, owned.begin - bucket.begin);
   net_->RefreshShadow(owned.end, bucket.end - owned.end);
 }
@@ -342,15 +345,20 @@ void SyncWorker::UpdateBucket(int bucket, size_t first) {
   size_t at = first;
   for (const Segment& s : layout_.buckets[static_cast<size_t>(bucket)]) {
     const int64_t i = s.range.begin;
-    device_->UpdateFrom(steps_[at], now + at, net_->grads() + i, net_->values() + i,
-                        net_->values16() ? net_->values16() + i : nullptr,
+    float* const values = options_.masters() ? SlotAt(master_slot(), s) : net_->values() + i;
+    device_->UpdateFrom(steps_[at], now + at, net_->grads() + i, values,
+                        net_->values16() && !options_.masters() ? net_->values16() + i : nullptr,
                         own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
                         s.range.size());
     ++at;
-    if (options_.ema == 0) continue;
-    device_->UpdateFrom(steps_[at], now + at, net_->values() + i, SlotAt(own, s), nullptr, nullptr,
-                        nullptr, s.range.size());
-    ++at;
+    if (options_.ema > 0) {
+      device_->UpdateFrom(steps_[at], now + at, values, SlotAt(average_slot(), s), nullptr, nullptr,
+                          nullptr, s.range.size());
+      ++at;
+    }
+    if (options_.masters()) {  // the exchange rounds them
+      device_->Copy(net_->values() + i, values, s.range.size() * int64_t{sizeof(float)});
+    }
   }
 }
 
@@ -374,14 +382,17 @@ void SyncWorker::ClearSlots() {
   for (Tensor& slot : slots_) slot.device()->Fill(slot.f32(), 0, slot.elements());
 }
 
-void SyncWorker::StartAverage() {
-  if (options_.ema == 0) return;
-  for (const auto& list : layout_.buckets) {
-    for (const Segment& s : list) {
-      device_->Copy(SlotAt(average_slot(), s), net_->values() + s.range.begin,
-                    s.range.size() * int64_t{sizeof(float)});
+void SyncWorker::StartFromValues() {
+  const auto start = [this](int slot) {
+    for (const auto& list : layout_.buckets) {
+      for (const Segment& s : list) {
+        device_->Copy(SlotAt(slot, s), net_->values() + s.range.begin,
+                      s.range.size() * int64_t{sizeof(float)});
+      }
     }
-  }
+  };
+  if (options_.masters()) start(master_slot());
+  if (options_.ema > 0) start(average_slot());
 }
 
 std::string SyncWorker::FirstNonFinite() const {

@@ -72,8 +72,8 @@ class SyncWorker {
 
   Net* net() { return net_.get(); }
   const Net& net() const { return *net_; }
-  // Buckets of the arena, the same for all workers of a job.
-  std::vector<Range> PlanBuckets() const;
+  // Buckets of the arena of at least so many bytes, the same for all workers of a job.
+  std::vector<Range> PlanBuckets(int64_t bytes) const;
   // Takes its end of the exchange over `buckets` and allocates the slices it owns.
   void Join(ExchangeGroup* group, const std::vector<Range>& buckets);
   // Makes no more calls of the exchange; before the group goes.
@@ -85,10 +85,12 @@ class SyncWorker {
   // What the thread is doing, for error messages.
   const char* phase() const { return phase_; }
 
-  // The slot that holds the average of values, after the optimizer's own.
-  int average_slot() const { return OptimizerSlots(options_.optimizer); }
-  // Sets the average of what this worker owns to the values.
-  void StartAverage();
+  // The slots behind the optimizer's own: unrounded values where there are any, the average of
+  // values if there is one.
+  int master_slot() const { return OptimizerSlots(options_.optimizer); }
+  int average_slot() const { return master_slot() + (options_.masters() ? 1 : 0); }
+  // Sets both, for what this worker owns, to the values.
+  void StartFromValues();
 
   const SlotLayout& layout() const { return layout_; }
   // Slot k as it lies: layout().elements() floats.

@@ -9,6 +9,7 @@
 #include "common/comm/exchange.h"
 #include "common/nn/net.h"
 #include "common/optim/optimizer.h"
+#include "common/train/parallel.h"
 #include "common/train/ranks.h"
 
 namespace mariana {
@@ -20,6 +21,6 @@ void PrintLayers(const NetPlan& net, int workers);
 
 // `why`: see ChooseTopology.
 void PrintExchange(const NetPlan& net, const Wiring& wiring, const std::string& why,
-                   const OptimizerSpec& optimizer);
+                   const ParallelSpec& parallel, World* world, const OptimizerSpec& optimizer);
 
 }  // namespace mariana

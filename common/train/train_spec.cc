@@ -71,7 +71,9 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   o.topology = topology;
   o.bucket_bytes = parallel.bucket_bytes;
   o.overlap = parallel.overlap;
+  o.collect_wire = o.distribute_wire = parallel.wire;
   if (parallel.exchange == ExchangeChoice::kBlock) {
+    o.distribute_wire = Wire::kF32;  // a block starts from the values themselves
     o.block = {parallel.block_steps, parallel.block_momentum, parallel.block_nesterov};
   }
   return o;

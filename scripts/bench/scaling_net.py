@@ -41,7 +41,7 @@ def overrides(topology, overlap, steps):
         "net.layers.0.units=%d" % UNITS, "train.batch_size=%d" % BATCH, "train.precision=fp32",
         "train.optimizer.clip_norm=0", "train.schedule={type: constant, learning_rate: 0.01}",
         "train.checkpoint.every_steps=0", "train.max_steps=%d" % steps, "train.epochs=1000",
-        "parallel={devices: 1, threads: 1, topology: %s, overlap: %s, bucket_bytes: 512 KiB}"
+        "parallel={devices: 1, threads: 1, topology: %s, overlap: %s}"
         % (topology, "true" if overlap else "false"), "log.every_steps=1"]
 
 

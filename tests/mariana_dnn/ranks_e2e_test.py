@@ -93,7 +93,7 @@ class Ranks(ranks.RanksTest, ProgramTest):
         key, place = line.split()
         archive, _, at = place.rpartition(":")
         matrix = self.scratch("first.mat")
-        data = program.read_bytes(archive)[int(at):]
+        data = program.read_bytes(self.scratch("data", "train", archive))[int(at):]
         size = 15 + 4 * int.from_bytes(data[6:10], "little") * int.from_bytes(data[11:15], "little")
         with open(matrix, "wb") as f:
             f.write(data[:size])

@@ -5,13 +5,12 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <climits>
 #include <cstring>
 #include <exception>
-#include <list>
-#include <optional>
+#include <functional>
+#include <map>
 #include <thread>
 
 namespace mariana {
@@ -21,9 +20,10 @@ namespace {
 // pieces, because MPI counts with an int.
 constexpr size_t kPiece = size_t{1} << 29;
 
-// When nothing moves the thread looks again at once for a while, then sleeps longer and longer.
+// When nothing moves the thread looks again at once for a while, then sleeps longer and longer;
+// MPI moves data only while somebody looks, so not for long while some is under way.
 constexpr int64_t kEagerNs = 50 * 1000;
-constexpr int64_t kShortestNapNs = 10 * 1000, kLongestNapNs = 500 * 1000;
+constexpr int64_t kShortestNapNs = 10 * 1000, kBusyNapNs = 50 * 1000, kLongestNapNs = 500 * 1000;
 constexpr int64_t kLastWordsNs = 200 * 1000 * 1000;
 
 class MpiWorld : public World {
@@ -162,7 +162,8 @@ class MpiWorld : public World {
       const int64_t now = clock()->NowNs();
       if (failed()) {
         if (failed_ns == 0) failed_ns = now;
-        if (now - failed_ns > kLastWordsNs || (SpokenAll() && now - failed_ns > kLastWordsNs / 10)) {
+        if (now - failed_ns > kLastWordsNs ||
+            (SpokenAll() && now - failed_ns > kLastWordsNs / 10)) {
           return;
         }
       }
@@ -178,11 +179,12 @@ class MpiWorld : public World {
         std::unique_lock<std::mutex> lock(mutex_);
         if (leaving_ && left_.empty() && under_way_.empty()) return;
         changed_.WaitUntil(&lock, now + nap_ns, [&] { return !left_.empty() || leaving_; });
-        nap_ns = std::min(2 * nap_ns, kLongestNapNs);
+        nap_ns = std::min(2 * nap_ns, under_way_.empty() ? kLongestNapNs : kBusyNapNs);
       }
     }
   }
 
+  // Nothing is left to say.
   bool SpokenAll() {
     std::lock_guard<std::mutex> lock(mutex_);
     return left_.empty() && under_way_.empty();

@@ -5,8 +5,11 @@
 #include <map>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "common/base/random.h"
+#include "common/comm/link_speed.h"
+#include "common/comm/world.h"
 
 namespace mariana {
 namespace {
@@ -247,6 +250,41 @@ TEST_CASE("between nodes each slice travels once for every other node, side by s
     CHECK(static_cast<int>(crossing.size()) == nodes);
     for (const auto& [pair, bytes] : crossing) CHECK(bytes == 2 * m / nodes * (nodes - 1));
   }
+}
+
+TEST_CASE("the size of buckets follows the speed of links, in steps that measuring does not cross") {
+  const auto name = [](double bytes_per_second) { return ClassOf(bytes_per_second).name; };
+  CHECK(name(0) == "100 Mbit/s");
+  CHECK(name(25e6) == "100 Mbit/s");  // 200 Mbit/s
+  CHECK(name(80e6) == "1 Gbit/s");
+  CHECK(name(118e6) == "1 Gbit/s");
+  CHECK(name(280e6) == "1 Gbit/s");
+  CHECK(name(1e9) == "10 Gbit/s or more");
+  CHECK(name(1e11) == "10 Gbit/s or more");
+  const int64_t mega = 1 << 20, arena = 200 * mega;
+  CHECK(ChooseBucketBytes(arena, 2, MemorySpeed()) == mega);
+  CHECK(ChooseBucketBytes(arena, 8, MemorySpeed()) == 4 * mega);
+  CHECK(ChooseBucketBytes(8 * mega, 8, MemorySpeed()) == mega);  // 8 buckets to overlap
+  CHECK(ChooseBucketBytes(arena, 4, ClassOf(25e6)) == mega / 16);
+  CHECK(ChooseBucketBytes(arena, 4, ClassOf(118e6)) == mega / 4);
+  CHECK(ChooseBucketBytes(1000, 4, ClassOf(1e10)) == mega / 16);
+}
+
+TEST_CASE("between ranks the link is measured, and all choose alike") {
+  const auto worlds = MakeThreadWorlds({"a", "b", "c"});
+  std::vector<std::thread> threads;
+  std::vector<int64_t> chosen(3);
+  std::vector<std::string> why(3);
+  for (int r = 0; r < 3; ++r) {
+    threads.emplace_back(
+        [&, r] { chosen[r] = BucketBytes(0, 1 << 30, 3, worlds[r].get(), &why[r]); });
+  }
+  for (auto& t : threads) t.join();
+  CHECK(chosen == std::vector<int64_t>(3, chosen[0]));
+  CHECK(why == std::vector<std::string>(3, why[0]));
+  CHECK(why[0].find("measured between ranks") != std::string::npos);
+  CHECK(BucketBytes(8192, 1 << 30, 3, nullptr, &why[0]) == 8192);
+  CHECK(why[0] == "of at least 8 KiB: the config says so");
 }
 
 TEST_CASE("topologies have their links and names") {

@@ -9,7 +9,9 @@
 
 #include "common/base/error.h"
 #include "common/base/random.h"
+#include "common/comm/wire.h"
 #include "common/config/config.h"
+#include "common/device/formulas.h"
 #include "common/train/train_checkpoint.h"
 
 namespace mariana {
@@ -70,6 +72,7 @@ struct Job {
   Shape input{kInputs};
   double ema = 0;
   BlockSpec block;
+  Wire wire = Wire::kF32;
 };
 
 Job MakeJob(const std::string& layers, const std::string& optimizer) {
@@ -107,6 +110,7 @@ class Trainer {
     o.seed = 5;
     o.optimizer = job.optimizer;
     o.topology = job.topology;
+    o.collect_wire = o.distribute_wire = job.wire;
     o.bucket_bytes = job.bucket_bytes;
     parallel = std::make_unique<DataParallel>(o);
     parallel->Initialize();
@@ -304,6 +308,42 @@ TEST_CASE(
   two.Run(&source, 12, 20);
   CHECK(RelativeDistance(Flatten(first.parallel->SaveModel()), Flatten(two.parallel->SaveModel())) <
         1e-4);
+}
+
+TEST_CASE(
+    "over a narrow wire all train alike, near fp32's values, and go on from what owners keep") {
+  Job job = MakeJob(kEverything, "{type: sgd, momentum: 0.9}");
+  Blobs source;
+  Trainer fp32(job, 3);
+  fp32.Run(&source, 0, 20);
+  job.wire = GENERATE(Wire::kBf16, Wire::kF16);
+  job.ema = GENERATE(0.0, 0.9);
+  CAPTURE(Name(job.wire), job.ema);
+  Trainer whole(job, 3), stopped(job, 3), resumed(job, 3);
+  const std::vector<double> losses = whole.Run(&source, 0, 20);
+  CHECK(losses.back() < losses.front());
+  std::vector<float> values(static_cast<size_t>(whole.parallel->net(0)->arena_elements()));
+  for (int w = 0; w < 3; ++w) {
+    const float* const arena = whole.parallel->net(w)->values();
+    if (w == 0) values.assign(arena, arena + values.size());
+    CHECK(std::equal(values.begin(), values.end(), arena));
+  }
+  const auto sent = [&](float v) {
+    return job.wire == Wire::kBf16 ? formulas::FromBf16(formulas::ToBf16(v)) : FromF16(ToF16(v));
+  };
+  for (float v : values) REQUIRE(sent(v) == v);
+  const float* const exact = fp32.parallel->net(0)->values();
+  const double distance = RelativeDistance({exact, exact + values.size()}, values);
+  CHECK(distance > 0);
+  CHECK(distance < (job.wire == Wire::kBf16 ? 2e-2 : 3e-3));
+
+  stopped.Run(&source, 0, 12);
+  resumed.parallel->LoadModel(stopped.parallel->SaveModel(), "memory");
+  resumed.parallel->LoadOptimizer(stopped.parallel->SaveOptimizer(), "memory");
+  resumed.parallel->set_steps_done(12);
+  resumed.Run(&source, 12, 20);
+  CHECK(Flatten(whole.parallel->SaveModel()) == Flatten(resumed.parallel->SaveModel()));
+  CHECK(Flatten(whole.parallel->SaveOptimizer()) == Flatten(resumed.parallel->SaveOptimizer()));
 }
 
 TEST_CASE("a last batch smaller than the number of workers is trained on") {
