@@ -44,7 +44,11 @@ void Trainer::MakeWorkers() {
   for (int w = 0; w < o.local(); ++w) {
     scorers_.push_back(std::make_unique<ImageScorer>(workers_->net(w), spec.net.loss));
   }
-  run_.SetWorkers(workers_.get(), StrCat(devices_.size(), " x ", devices_[0]->info().name), why);
+  const int split = o.split.workers;
+  const std::string groups =
+      split > 1 ? StrCat(", ", o.local() / split, " groups of ", split, " to a model") : "";
+  run_.SetWorkers(workers_.get(), StrCat(devices_.size(), " x ", devices_[0]->info().name, groups),
+                  why);
 }
 
 // Rank 0 reads what others made; all get it.
