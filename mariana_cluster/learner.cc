@@ -46,7 +46,10 @@ std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& pl
 std::unique_ptr<Device> MakeAgentDevice(const std::string& choice, const TrainSpec& train) {
   ParallelSpec one;
   one.threads = 1;
-  return std::move(MakeDevices(choice, one, train.precision)[0]);
+  if (choice == "cuda") {
+    throw Fail(ExitCode::kUsage, "--device=cuda: mariana_cluster computes on CPUs");
+  }
+  return std::move(MakeDevices(choice == "auto" ? "cpu" : choice, one, train.precision)[0]);
 }
 
 ClickLearner::ClickLearner(const JobSpec* job, const RowPlan& plan, int64_t joined_columns,

@@ -14,8 +14,13 @@ namespace mariana {
 // Images [begin, begin + rows of input) of a batch's pixels onto the device.
 void FeedPixels(const uint8_t* pixels, int64_t begin, const Tensor& input);
 
-// The training batches of one epoch for all workers. Step s of the run is batch s - epoch_begin of
-// the stream. Thread-safe.
+// The same stream, of the rows alone that this rank's workers get of each batch, dealt out in whole
+// groups of `group`. `workers` outlives the stream.
+ImageStreamOptions OfThisRank(ImageStreamOptions options, const DataParallel* workers,
+                              int64_t group);
+
+// The training batches of one epoch for the workers of this rank. Step s of the run is batch s -
+// epoch_begin of the stream. Thread-safe.
 class ImageFeed : public BatchSource {
  public:
   ImageFeed(const ImageSource* images, const ImageStreamOptions& options, int64_t epoch_begin,

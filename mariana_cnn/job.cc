@@ -84,7 +84,9 @@ void JobSpec::Describe(Fields* f) {
   f->Section("net", &net, "The network.");
   f->Section("train", &train, "How it learns.");
   f->Section("parallel", &parallel, "Devices and how they exchange parameters.");
+  RequireBlocks(f, train, parallel, train.ema);
   f->Section("log", &log, "What is written while training.");
+  f->Section("plan", &plan, "What `plan` tries.");
   f->Section("evaluate", &evaluate, "What `evaluate` does.");
   f->Section("predict", &predict, "What `predict` writes.");
   f->Section("features", &features, "What `features` writes.");
@@ -124,6 +126,11 @@ struct TrainIdentity {
   void Describe(Fields* f) { train->DescribeIdentity(f); }
 };
 
+struct BlocksIdentity {
+  ParallelSpec* parallel;
+  void Describe(Fields* f) { parallel->DescribeLearning(f); }
+};
+
 }  // namespace
 
 std::string JobIdentity(JobSpec* job) {
@@ -134,6 +141,10 @@ std::string JobIdentity(JobSpec* job) {
     f->Section("data", &data, "");
     f->Section("net", &job->net, "");
     f->Section("train", &train, "");
+    if (job->parallel.exchange == ExchangeChoice::kBlock) {
+      BlocksIdentity blocks{&job->parallel};
+      f->Section("parallel", &blocks, "");
+    }
   });
 }
 

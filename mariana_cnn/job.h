@@ -11,6 +11,7 @@
 #include "common/nn/spec.h"
 #include "common/train/import_model.h"
 #include "common/train/onnx/image_model.h"
+#include "common/train/plan.h"
 #include "common/train/train_spec.h"
 
 namespace mariana {
@@ -78,6 +79,7 @@ struct JobSpec {
   ImageTrainSpec train;
   ParallelSpec parallel;
   LogSpec log;
+  PlanSpec plan;
   EvaluateSpec evaluate;
   PredictSpec predict;
   FeaturesSpec features;

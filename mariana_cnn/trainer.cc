@@ -2,8 +2,7 @@
 
 #include <glog/logging.h>
 
-#include <algorithm>
-#include <cstdio>
+#include <cstring>
 
 #include "common/base/error.h"
 #include "common/train/signals.h"
@@ -12,77 +11,61 @@
 namespace mariana {
 
 Trainer::Trainer(ImageJob* job, const RunDirectory* run, Summary* summary)
-    : job_(job),
-      run_(run),
-      summary_(summary),
-      clock_(Clock::Real()),
-      progress_(job->command_line.progress, clock_, stdout),
-      meter_(clock_, &state_, job->spec.log, job->spec.has_classes(),
-             job->spec.train.optimizer.clip_norm > 0),
-      identity_(JobIdentity(&job->spec)) {}
+    : job_(job), run_(RunOptionsOf(run, summary)) {}
 
 Trainer::~Trainer() = default;
 
+TrainingRun::Options Trainer::RunOptionsOf(const RunDirectory* run, Summary* summary) {
+  TrainingRun::Options o;
+  o.command_line = &job_->command_line;
+  o.job = job_->spec.name;
+  o.config = job_->effective.yaml;
+  o.unit = "images";
+  o.train = &job_->spec.train;
+  o.log = job_->spec.log;
+  o.identity = JobIdentity(&job_->spec);
+  o.accuracy = job_->spec.has_classes();
+  o.best_by = o.accuracy ? "accuracy" : "";
+  o.run = run;
+  o.summary = summary;
+  o.extras = [this] { return ModelExtras{{}, DescribeModel(&model_)}; };
+  o.write_report = [this](const TrainFacts& facts) { WriteReport(facts); };
+  return o;
+}
+
 int Trainer::Run() {
-  try {
-    return RunToEnd();
-  } catch (const Error& e) {
-    LOG(INFO) << e.message();
-    Failed(e.code());
-    throw;
-  }
-}
-
-// For the user and for the run's log.
-void Trainer::Say(const std::string& text) {
-  progress_.Message(text);
-  LOG(INFO) << text;
-}
-
-// Summary, metrics and report tell of a run up to its failure.
-void Trainer::Failed(ExitCode code) {
-  if (!meter_.open()) return;  // it had not begun
-  meter_.Fill(summary_);
-  try {
-    meter_.WriteWindow();
-    WriteReport(StatusName(code));
-  } catch (const Error& e) {  // the first failure is the one to tell
-    LOG(INFO) << e.message();
-  }
+  return run_.Guard([this] { return RunToEnd(); });
 }
 
 int Trainer::RunToEnd() {
-  meter_.Time("set_up", [this] {
+  run_.meter().Time("set_up", [this] {
     const JobSpec& spec = job_->spec;
-    devices_ = MakeDevices(job_->command_line.device, spec.parallel, spec.train.precision);
+    std::string no_gpu;
+    devices_ = MakeDevices(job_->command_line.device, spec.parallel, spec.train.precision,
+                           run_.ranks(), &no_gpu);
+    if (!no_gpu.empty()) run_.Say(no_gpu);
     OpenData();
     MakeWorkers();
-    StartOrResume();
+    run_.StartOrResume([this] { StartValues(); });
   });
-  if (run_->finished() && !EpochsLeft() && !state_.EvaluationLeft()) {
-    summary_->keep = true;
-    Say(StrCat(run_->path(), " is done already, ", state_.epoch,
-               " epochs; train.epochs=N trains on to N; report: ", run_->report_path()));
-    return 0;
-  }
-  run_->WriteConfig(job_->effective.yaml);
-  meter_.Open(*run_);
-  meter_.Fill(summary_);
-  while (EpochsLeft() || state_.EvaluationLeft()) {
-    if (!TrainEpoch()) return Stop();
-    if (valid_.images && !Evaluate()) return Stop();
-    FinishEpoch();
+  if (run_.DoneAlready()) return 0;
+  run_.Begin();
+  while (run_.Left()) {
+    if (!TrainEpoch()) return run_.Stop();
+    if (valid_.images && !Evaluate()) return run_.Stop();
+    run_.FinishEpoch(valid_.images ? &held_out_.values : nullptr);
   }
   return Finish();
 }
 
 ImageStreamOptions Trainer::TrainStream() const {
   const JobSpec& spec = job_->spec;
+  const TrainState& state = run_.state();
   ImageStreamOptions options =
       job_->StreamOptions(train_, spec.data.input, spec.data.train_transform, spec.train.compute());
   options.seed = static_cast<uint64_t>(spec.seed);
-  options.epoch = state_.epoch;
-  options.first_step = state_.step_in_epoch;
+  options.epoch = state.epoch;
+  options.first_step = state.step_in_epoch;
   options.batch_size = spec.train.batch_size;
   options.shuffle_window = spec.data.shuffle_window;
   options.shuffle = true;
@@ -90,158 +73,107 @@ ImageStreamOptions Trainer::TrainStream() const {
 }
 
 bool Trainer::TrainEpoch() {
-  const JobSpec& spec = job_->spec;
-  if (state_.step_in_epoch == state_.steps_in_epoch || !EpochsLeft()) {
-    return true;  // only its evaluation is missing
-  }
-  ImageFeed feed(train_.images.get(), TrainStream(), state_.step - state_.step_in_epoch,
+  if (!run_.HasSteps()) return true;
+  const TrainState& state = run_.state();
+  ImageFeed feed(train_.images.get(), TrainStream(), state.step - state.step_in_epoch,
                  workers_.get());
-  CHECK_EQ(feed.steps_in_epoch(), state_.steps_in_epoch);
-
-  progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", spec.train.epochs), train_.images->size(),
-                  "images", state_.step_in_epoch * spec.train.batch_size);
-  meter_.StartClock();
-  bool stopped = false;
-  while (!stopped && state_.step_in_epoch < state_.steps_in_epoch && EpochsLeft()) {
-    RunOptions run;
-    run.first_step = state_.step;
-    run.last_step = state_.NextPause(spec.train);
-    run.learning_rate = [this, &spec](int64_t step) {
-      return LearningRate(spec.train.schedule, step, state_.steps_in_epoch) * state_.newbob.factor;
-    };
-    run.stop_requested = StopRequested;
-    run.on_step = [this](const StepResult& result) { OnStep(result); };
-    const int64_t wanted = run.last_step - run.first_step;
-    stopped = workers_->Run(&feed, run) < wanted || StopRequested();
-    const bool epoch_done = state_.step_in_epoch == state_.steps_in_epoch;
-    if (!stopped && !epoch_done && EpochsLeft()) Save(false);
-  }
-  meter_.WriteWindow();
-  pipeline_ = feed.Seconds();
-  meter_.TakeTimes(workers_.get());
-  progress_.End();
-  meter_.Fill(summary_);
-  return !stopped;
-}
-
-// On worker 0's thread, while the main thread waits in DataParallel::Run.
-void Trainer::OnStep(const StepResult& r) {
-  meter_.OnStep(r);
-  progress_.Update(
-      std::min(state_.step_in_epoch * job_->spec.train.batch_size, train_.images->size()),
-      {{"loss", r.loss}, {"lr", r.learning_rate}});
+  CHECK_EQ(feed.steps_in_epoch(), state.steps_in_epoch);
+  return run_.TrainEpoch(&feed, [&feed] { return feed.Seconds(); });
 }
 
 bool Trainer::Evaluate() {
-  return meter_.Time("evaluate", [&] {
-    bool done = false;
-    workers_->WithAverages([&] { done = ScoreHeldOut(); });
-    return done;
+  run_.meter().Time("evaluate", [&] {
+    run_.ranks()->set_phase("evaluate");
+    workers_->WithAverages([&] { ScoreHeldOut(); });
   });
+  return !run_.Stopping();
 }
 
-bool Trainer::ScoreHeldOut() {
+namespace {
+
+// The verdicts of all ranks in the order of the set: of each step, first rank 0's. `steps`: how
+// many this rank has of each.
+std::vector<ImageVerdict> InOrderOfSet(Ranks* ranks, const std::vector<ImageVerdict>& mine,
+                                       const std::vector<int64_t>& steps) {
+  if (ranks->size() == 1) return mine;
+  static_assert(std::is_trivially_copyable_v<ImageVerdict>, "it travels as bytes");
+  const auto bytes = [](const auto& v) {
+    return std::string(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(v[0]));
+  };
+  std::vector<std::string> verdicts = ranks->Gather(bytes(mine));
+  const std::vector<std::string> counts = ranks->Gather(bytes(steps));
+  std::vector<size_t> at(verdicts.size(), 0);
+  std::vector<ImageVerdict> all;
+  for (size_t step = 0; step < steps.size(); ++step) {
+    for (size_t r = 0; r < verdicts.size(); ++r) {
+      int64_t n = 0;
+      std::memcpy(&n, counts[r].data() + step * sizeof(n), sizeof(n));
+      const size_t before = all.size();
+      all.resize(before + static_cast<size_t>(n));
+      std::memcpy(static_cast<void*>(all.data() + before), verdicts[r].data() + at[r],
+                  static_cast<size_t>(n) * sizeof(ImageVerdict));
+      at[r] += static_cast<size_t>(n) * sizeof(ImageVerdict);
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+// Each rank reads and scores its part of every batch.
+void Trainer::ScoreHeldOut() {
   const JobSpec& spec = job_->spec;
   ImageStreamOptions options =
       job_->StreamOptions(valid_, model_.image, model_.transform, spec.train.compute());
   options.batch_size = spec.train.batch_size;
-  ImageStream stream(valid_.images.get(), options);
-  progress_.Begin("evaluate", valid_.images->size(), "images");
+  ImageStream stream(valid_.images.get(), OfThisRank(options, workers_.get(), 1));
+  run_.progress().Begin("evaluate", valid_.images->size(), "images");
   held_out_ = EvaluationResult();
+  std::vector<ImageVerdict> mine;
+  std::vector<int64_t> steps;
   std::vector<std::vector<ImageVerdict>> verdicts(scorers_.size());
   ImageBatch batch;
-  while (stream.Next(&batch)) {
-    if (StopRequested()) return false;
-    workers_->OnAll("evaluate", [&](int w) {
-      const auto i = static_cast<size_t>(w);
-      const Share share = DealOut(batch.rows(), 1, workers_->workers())[i];
+  int64_t images = 0;
+  while (!StopRequested() && stream.Next(&batch)) {
+    workers_->OnAll("evaluate", [&](int local) {
+      const auto i = static_cast<size_t>(local);
+      const DataParallelOptions& o = workers_->options();
+      const Share share =
+          DealOut(batch.rows(), 1, o.local() / o.split.workers)[o.group_of(local)];
       verdicts[i].clear();
       if (share.rows > 0) scorers_[i]->Score(batch, share.begin, share.rows, &verdicts[i]);
+      if (o.part_of(local) > 0) verdicts[i].clear();  // the same as the group's first
     });
-    for (const auto& part : verdicts) {
-      held_out_.verdicts.insert(held_out_.verdicts.end(), part.begin(), part.end());
-    }
-    progress_.Update(static_cast<int64_t>(held_out_.verdicts.size()), {});
+    for (const auto& part : verdicts) mine.insert(mine.end(), part.begin(), part.end());
+    steps.push_back(batch.rows());
+    images += batch.whole_rows;
+    run_.progress().Update(images, {});
   }
-  progress_.End();
-  held_out_.bad_images = valid_.bad();
+  run_.progress().End();
+  if (run_.Stopping()) return;
+  held_out_.verdicts = InOrderOfSet(run_.ranks(), mine, steps);
+  held_out_.bad_images =
+      valid_.left_out + valid_.images->size() - static_cast<int64_t>(held_out_.verdicts.size());
   held_out_.values = ScoreVerdicts(held_out_.verdicts, spec.net.loss, model_.num_outputs);
-  return true;
-}
-
-// The epoch (or the last part of one, at max_steps) is trained and, where there is a held-out set,
-// evaluated.
-void Trainer::FinishEpoch() {
-  const TrainSpec& train = job_->spec.train;
-  TrainState::Verdict verdict;
-  if (valid_.images) {
-    const MetricValues& values = held_out_.values;
-    meter_.WriteHeldOut(values);
-    Say(StrCat("epoch ", state_.epoch + 1, ": held out", MetricsText(values)));
-    verdict = state_.Observe(train, {values.begin(), values.end()},
-                             job_->spec.has_classes() ? "accuracy" : "");
-    for (const std::string& message : verdict.messages) Say(message);
-  }
-  if (verdict.roll_back) RollBack(*run_, state_, workers_.get());
-  state_.EndEpoch();
-  if (verdict.better || verdict.roll_back || !EpochsLeft() ||
-      state_.epoch % train.checkpoint.every_epochs == 0) {
-    Save(verdict.better);
-  }
-  WriteReport("running");
-}
-
-void Trainer::Save(bool best) {
-  meter_.Time("save", [&] {
-    meter_.WriteWindow();
-    SaveTraining(*run_, *workers_, state_, identity_, job_->spec.train.checkpoint, best,
-                 {{}, DescribeModel(&model_)});
-  });
-  meter_.StartClock();
-}
-
-int Trainer::Stop() {
-  Save(false);
-  meter_.Fill(summary_);
-  summary_->exit_code = ExitCode::kStopped;
-  WriteReport("stopped");
-  Say(StrCat("stopped after step ", state_.step, ", saved ", run_->checkpoint_path(state_.step),
-             "; the same command with --resume goes on"));
-  return static_cast<int>(ExitCode::kStopped);
 }
 
 // A run that was killed after its last save has been evaluated, but not in this start.
 int Trainer::Finish() {
-  if (valid_.images && held_out_.verdicts.empty() && !Evaluate()) return Stop();
-  WriteReport("done");
+  if (valid_.images && held_out_.verdicts.empty() && !Evaluate()) return run_.Stop();
   std::string text = "done\n";
   if (valid_.images) {
+    const TrainState& state = run_.state();
     text = StrCat("held out, after the last epoch:\n", FormatEvaluation(held_out_),
-                  "best, after step ", state_.best_step, ":",
-                  MetricsText({state_.best.begin(), state_.best.end()}), "\n");
+                  "best, after step ", state.best_step, ":",
+                  MetricsText({state.best.begin(), state.best.end()}), "\n");
   }
-  Say(StrCat(text, "report: ", run_->report_path()));
+  run_.Finish(text);
   return 0;
 }
 
-void Trainer::WriteReport(const std::string& status) {
-  meter_.Fill(summary_);
+void Trainer::WriteReport(const TrainFacts& facts) {
   ImageReportInput report;
-  TrainFacts& facts = report.facts;
-  facts.program = job_->command_line.program;
-  facts.job = job_->spec.name;
-  facts.config = job_->effective.yaml;
-  facts.unit = "images";
-  facts.status = status;
-  facts.run = run_;
-  facts.net = workers_->net(0);
-  facts.state = &state_;
-  facts.summary = summary_;
-  facts.devices = StrCat(devices_.size(), " x ", devices_[0]->info().name);
-  facts.topology = topology_reason_;
-  facts.traffic = workers_->Traffic();
-  facts.pipeline = pipeline_;
-  facts.profile = meter_.profile();
+  report.facts = facts;
   report.model = &model_;
   report.loss = job_->spec.net.loss;
   report.valid = valid_.images.get();

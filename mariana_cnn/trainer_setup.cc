@@ -3,31 +3,32 @@
 
 #include "common/base/error.h"
 #include "common/train/net_values.h"
+#include "common/train/split_report.h"
 #include "mariana_cnn/trainer.h"
 
 namespace mariana {
 
 void Trainer::OpenData() {
-  Say("opening data");
+  run_.ranks()->set_phase("open data");
+  run_.Say("opening data");
   auto [train, valid] = OpenForTraining(*job_);
   train_ = std::move(train);
   valid_ = std::move(valid);
   model_ = ModelOf(job_, *train_.images);
-  const int64_t batch = job_->spec.train.batch_size;
-  state_.steps_in_epoch = (train_.images->size() + batch - 1) / batch;
-  Say(StrCat(
+  run_.SetSamples(train_.images->size());
+  run_.Say(StrCat(
       "training set: ", train_.images->size(), " images",
       model_.classes.empty() ? std::string() : StrCat(" of ", model_.classes.size(), " classes"),
-      ", ", state_.steps_in_epoch, " steps an epoch",
+      ", ", run_.state().steps_in_epoch, " steps an epoch",
       valid_.images ? StrCat("; held out: ", valid_.images->size(), " images") : std::string()));
-  // Other data under the same names would be read from the wrong place.
-  identity_ += StrCat("training_images: ", train_.images->size(), "\n");
 }
 
 void Trainer::MakeWorkers() {
   const JobSpec& spec = job_->spec;
-  topology_ = ChooseTopology(spec.parallel, &topology_reason_);
-  DataParallelOptions o = WorkerOptions(spec.train, spec.parallel, topology_, devices_);
+  std::string why;
+  const Topology topology = ChooseTopology(spec.parallel, *run_.ranks(), &why);
+  DataParallelOptions o = WorkerOptions(spec.train, spec.parallel, topology, devices_);
+  o.ranks = run_.ranks();
   o.net = &spec.net;
   o.input = model_.input();
   o.outputs = model_.num_outputs;
@@ -37,32 +38,35 @@ void Trainer::MakeWorkers() {
   }
   o.ema = spec.train.ema;
   o.seed = static_cast<uint64_t>(spec.seed);
+  CheckDeviceMemory(o, spec.parallel.device_memory);
   workers_ = std::make_unique<DataParallel>(o);
   workers_->EnableProfile(spec.log.profile);
-  for (int w = 0; w < workers_->workers(); ++w) {
+  for (int w = 0; w < o.local(); ++w) {
     scorers_.push_back(std::make_unique<ImageScorer>(workers_->net(w), spec.net.loss));
   }
-  Say(StrCat("net: ", workers_->net(0)->plan().parameters(), " parameters; ", devices_.size(),
-             " x ", devices_[0]->info().name, "; topology ", topology_reason_));
+  const int split = o.split.workers;
+  const std::string groups =
+      split > 1 ? StrCat(", ", o.local() / split, " groups of ", split, " to a model") : "";
+  run_.SetWorkers(workers_.get(), StrCat(devices_.size(), " x ", devices_[0]->info().name, groups),
+                  why);
 }
 
-void Trainer::StartOrResume() {
-  ImageTrainSpec& train = job_->spec.train;
-  const auto say = [this](const std::string& line) { Say(line); };
-  if (!ResumeTraining(*run_, identity_, workers_.get(), &state_, summary_, say)) {
-    workers_->Initialize();
-    if (!train.start_from.empty()) {
-      const LoadedModel from = LoadModel(train.start_from);
-      workers_->LoadModel(from.tensors, from.path);
-    } else if (!train.import.file.empty()) {
-      const ImportedModel imported = ImportValues(LoadModel(train.import.file), train.import,
-                                                  workers_->SaveModel(), HeadOf(*workers_->net(0)));
-      workers_->LoadModel(imported.tensors, train.import.file);
-      Say(imported.line);
-    }
-    state_.SetHorizon(train);
+// Rank 0 reads what others made; all get it.
+void Trainer::StartValues() {
+  const ImageTrainSpec& train = job_->spec.train;
+  if (!train.start_from.empty()) {
+    const auto read = [&train] { return LoadModel(train.start_from).tensors; };
+    workers_->LoadModel(TensorsFromFirst(run_.ranks(), read), train.start_from);
+  } else if (!train.import.file.empty()) {
+    const std::vector<HostTensor> own = workers_->SaveModel();
+    const auto read = [&] {
+      ImportedModel imported =
+          ImportValues(LoadModel(train.import.file), train.import, own, HeadOf(workers_->plan()));
+      run_.Say(imported.line);
+      return std::move(imported.tensors);
+    };
+    workers_->LoadModel(TensorsFromFirst(run_.ranks(), read), train.import.file);
   }
-  train.schedule.horizon_epochs = state_.horizon_epochs;
 }
 
 }  // namespace mariana

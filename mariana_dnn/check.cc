@@ -21,13 +21,13 @@ int CheckJob(const CommandLine& cl) {
     train->Load(0, &frames, &labels);
   }
 
-  const auto devices = MakeDevices(cl.device, spec.parallel, spec.train.precision);
+  const auto devices = MakeDevices(cl.device, spec.parallel, spec.train.precision, cl.ranks);
   std::string why;
-  const Topology topology = ChooseTopology(spec.parallel, &why);
+  const Topology topology = ChooseTopology(spec.parallel, *cl.ranks, &why);
   FrameModel model;
   model.feature_dim = train->dim();
   model.context = spec.data.context;
-  const int n = static_cast<int>(devices.size());
+  const int n = static_cast<int>(devices.size()) * cl.ranks->size();
   NetOptions options;
   options.device = devices[0].get();
   options.max_rows = RowsAtATime(spec.train, n);
@@ -48,9 +48,10 @@ int CheckJob(const CommandLine& cl) {
               static_cast<long long>(job.num_labels),
               static_cast<long long>((train->total_frames() + batch - 1) / batch),
               static_cast<long long>(batch));
-  std::printf("devices: %d x %s\n\n", n, devices[0]->info().name.c_str());
+  PrintDevices(devices, *cl.ranks);
   PrintLayers(net, n);
-  PrintExchange(net, topology, why, n, spec.train.optimizer);
+  PrintExchange(net, WireUp(topology, static_cast<int>(devices.size()), *cl.ranks), why,
+                spec.parallel, cl.ranks->world(), spec.train.optimizer);
   std::printf("ok\n");
   return 0;
 }

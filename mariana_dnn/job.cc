@@ -49,7 +49,10 @@ void JobSpec::Describe(Fields* f) {
              "loss: must be softmax_cross_entropy, as labels are classes");
   f->Section("train", &train, "How it learns.");
   f->Section("parallel", &parallel, "Devices and how they exchange parameters.");
+  RequireBlocks(f, train, parallel);
+  f->Require(parallel.split == 1, "parallel", "split: mariana_dnn's nets are not shared by workers");
   f->Section("log", &log, "What is written while training.");
+  f->Section("plan", &plan, "What `plan` tries.");
   f->Section("output", &output, "What `forward` and `features` write.");
   f->Path("export_path", &export_path, PathKind::kOutput,
           "The file that `export` writes: .onnx (which gives `output.kind`), or .safetensors.");
@@ -62,6 +65,11 @@ struct TrainIdentity {
   void Describe(Fields* f) { train->DescribeIdentity(f); }
 };
 
+struct BlocksIdentity {
+  ParallelSpec* parallel;
+  void Describe(Fields* f) { parallel->DescribeLearning(f); }
+};
+
 }  // namespace
 
 std::string JobIdentity(JobSpec* job) {
@@ -72,6 +80,10 @@ std::string JobIdentity(JobSpec* job) {
     f->Section("data", &data, "");
     f->Section("net", &job->net, "");
     f->Section("train", &train, "");
+    if (job->parallel.exchange == ExchangeChoice::kBlock) {
+      BlocksIdentity blocks{&job->parallel};
+      f->Section("parallel", &blocks, "");
+    }
   });
 }
 

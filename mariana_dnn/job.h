@@ -8,6 +8,7 @@
 #include "common/config/config.h"
 #include "common/nn/spec.h"
 #include "common/train/frame_data.h"
+#include "common/train/plan.h"
 #include "common/train/train_spec.h"
 
 namespace mariana {
@@ -40,6 +41,7 @@ struct JobSpec {
   TrainSpec train;
   ParallelSpec parallel;
   LogSpec log;
+  PlanSpec plan;
   OutputSpec output;
   std::string export_path;
   void Describe(Fields* f);

@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "common/train/emulated_run.h"
 #include "common/train/train_run.h"
 #include "mariana_dnn/trainer.h"
 #include "mariana_dnn/verbs.h"
@@ -8,15 +9,15 @@ namespace mariana {
 
 int TrainVerb(const CommandLine& cl) {
   if (cl.check) return CheckJob(cl);
+  if (IsEmulated(cl) && !cl.print_config) return EmulateJob(cl);
   SpeechJob job(cl);
   if (cl.print_config) {
     std::fputs(job.effective.yaml.c_str(), stdout);
     return 0;
   }
-  return RunInDirectory(cl, job.run_path(), job.effective,
-                        [&](const RunDirectory& run, Summary* summary) {
-                          return Trainer(&job, &run, summary).Run();
-                        });
+  return RunOnRanks(
+      cl, job.run_path(), job.effective,
+      [&](const RunDirectory* run, Summary* summary) { return Trainer(&job, run, summary).Run(); });
 }
 
 }  // namespace mariana

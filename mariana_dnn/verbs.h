@@ -10,10 +10,14 @@ int EvaluateVerb(const CommandLine& command_line);
 int ForwardVerb(const CommandLine& command_line);
 int FeaturesVerb(const CommandLine& command_line);
 int ExportVerb(const CommandLine& command_line);
-int InspectVerb(const CommandLine& command_line);   // a model or run, a checkpoint, an archive
+int InspectVerb(const CommandLine& command_line);  // a model or run, a checkpoint, an archive
+int PlanVerb(const CommandLine& command_line);
 int DocumentVerb(const CommandLine& command_line);  // markdown or JSON Schema of the config
 
 // `train --check`: validates everything and prints the plan; trains nothing.
 int CheckJob(const CommandLine& command_line);
+
+// `train --device=emulated:FILE`.
+int EmulateJob(const CommandLine& command_line);
 
 }  // namespace mariana

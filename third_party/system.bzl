@@ -23,6 +23,9 @@ _OPTIONAL_LIBS = {
 
 _APT = "scripts/setup installs them all"
 
+# Open MPI keeps its headers in a folder of its own.
+_MPI_INCLUDE = "/usr/lib/x86_64-linux-gnu/openmpi/include"
+
 def _pkg_config(rctx, pkg, what):
     r = rctx.execute(["pkg-config", what, pkg])
     return [w for w in r.stdout.strip().split(" ") if w] if r.return_code == 0 else None
@@ -61,6 +64,13 @@ def _system_libs_impl(rctx):
         fail("missing system libraries: %s\n  %s" % (", ".join(missing), _APT))
     for name in _OPTIONAL_LIBS:
         build += _optional_lib(rctx, name)
+    mpi = rctx.path(_MPI_INCLUDE + "/mpi.h").exists
+    rctx.file("defs.bzl", "MPI_FOUND = %s\n" % mpi)
+    if mpi:
+        rctx.symlink(_MPI_INCLUDE, "mpi")
+        build += 'cc_library(name = "mpi", hdrs = glob(["mpi/mpi*.h"]), includes = ["mpi"], defines = ["OMPI_SKIP_MPICXX"], linkopts = %s)\n' % repr(_pkg_config(rctx, "ompi-c", "--libs") or ["-lmpi"])
+    else:
+        build += 'cc_library(name = "mpi")\n'
 
     # Catch2: v3 (bookworm-backports libcatch2-dev) if there, else v2 (catch2)
     pre = rctx.os.environ.get("CATCH2_PREFIX", "/usr")
@@ -103,35 +113,59 @@ cc_library(name = "onednn", hdrs = glob(["include/**"]), includes = ["include"],
 
 onednn_configure = repository_rule(implementation = _onednn_configure_impl, local = True, environ = ["ONEDNN_ROOT"])
 
-_CUDA_TARGETS = ["headers", "cudart", "cublas", "cudnn"]
+_CUDA_TARGETS = ["headers", "cudart", "cublaslt", "cudnn"]
+
+# Where the toolkit is: $CUDA_HOME, /usr/local/cuda, or the wheels that scripts/setup --cuda puts
+# into .venv; None where there is none.
+def _cuda_home(rctx):
+    homes = [rctx.os.environ.get("CUDA_HOME", "/usr/local/cuda")]
+    venv = rctx.path(Label("//:WORKSPACE")).dirname.get_child(".venv").get_child("lib")
+    if venv.exists:
+        homes += [str(p) + "/site-packages/nvidia/cu13" for p in venv.readdir()]
+    found = [h for h in homes if rctx.path(h + "/bin/nvcc").exists]
+    if rctx.os.environ.get("MARIANA_NO_CUDA", "") == "1" or not found:
+        return None
+    return found[0]
+
+# The first of the folders that has the file.
+def _first_with(rctx, folders, name):
+    for folder in folders:
+        if rctx.path(folder + "/" + name).exists:
+            return folder
+    return None
 
 def _cuda_configure_impl(rctx):
-    home = rctx.os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    nvcc = rctx.path(home + "/bin/nvcc")
-    if not nvcc.exists or rctx.os.environ.get("MARIANA_NO_CUDA", "") == "1":
+    home = _cuda_home(rctx)
+    folders = [home + "/lib64", home + "/lib", home + "/../cudnn/lib"] if home else []
+    files = [("libcudart_static.a", "cudart"), ("libcublasLt.so.13", "cublaslt"), ("libcudnn.so.9", "cudnn")]
+    complete = home and all([_first_with(rctx, folders, so) for so, _ in files])
+    headers = _first_with(rctx, [home + "/include", home + "/../cudnn/include"], "cudnn.h") if home else None
+    if not complete or not headers:
         rctx.file("defs.bzl", "CUDA_FOUND = False\n")
-        rctx.file("nvcc.sh", "#!/bin/sh\necho 'no CUDA toolkit: set CUDA_HOME or build with --config=cpu' >&2; exit 1\n")
+        rctx.file("nvcc.sh", "#!/bin/sh\necho 'no CUDA toolkit with cuBLASLt and cuDNN: scripts/setup --cuda, or set CUDA_HOME' >&2; exit 1\n")
         rctx.file("BUILD", _VIS + 'sh_binary(name = "nvcc", srcs = ["nvcc.sh"])\n' +
                            "".join(['cc_library(name = "%s")\n' % t for t in _CUDA_TARGETS]))
         return
-    lib = home + "/lib64" if rctx.path(home + "/lib64").exists else home + "/lib"
     rctx.symlink(home + "/include", "include")
+    includes = ["include"]
+    if headers != home + "/include":
+        rctx.symlink(headers, "cudnn_include")
+        includes.append("cudnn_include")
+    static = files[0][0]
+    rctx.symlink(_first_with(rctx, folders, static) + "/" + static, static)
+    rctx.file("nvcc.sh", "#!/bin/sh\nexec %s/bin/nvcc \"$@\"\n" % home)
+    rctx.file("defs.bzl", "CUDA_FOUND = True\n")
     build = _VIS + '''
 sh_binary(name = "nvcc", srcs = ["nvcc.sh"])
-cc_library(name = "headers", hdrs = glob(["include/**"]), includes = ["include"])
+cc_library(name = "headers", hdrs = glob({globs}), includes = {includes})
 cc_library(name = "cudart", srcs = ["libcudart_static.a"], linkopts = ["-ldl", "-lrt", "-lpthread"], deps = [":headers"])
-'''
-    rctx.symlink(lib + "/libcudart_static.a", "libcudart_static.a")
-    rctx.file("nvcc.sh", "#!/bin/sh\nexec %s \"$@\"\n" % nvcc)
-    for name, so in [("cublas", "libcublas.so.13"), ("cublaslt", "libcublasLt.so.13"), ("cudnn", "libcudnn.so.9")]:
-        if rctx.path(lib + "/" + so).exists:
-            rctx.symlink(lib + "/" + so, so)
-            build += 'cc_import(name = "%s_so", shared_library = "%s")\n' % (name, so)
-            extra = ', ":cublaslt_so"' if name == "cublas" else ""
-            build += 'cc_library(name = "%s", deps = [":headers", ":%s_so"%s])\n' % (name, name, extra)
-        else:
-            build += 'cc_library(name = "%s")\n' % name
-    rctx.file("defs.bzl", "CUDA_FOUND = True\n")
+'''.format(globs = [i + "/**" for i in includes], includes = includes)
+
+    # Where they lie, not through a link: cuDNN looks for its parts beside itself.
+    for so, name in files[1:]:
+        folder = _first_with(rctx, folders, so)
+        linkopts = ["-L" + folder, "-l:" + so, "-Wl,-rpath," + folder]
+        build += 'cc_library(name = "%s", linkopts = %s, deps = [":headers"])\n' % (name, linkopts)
     rctx.file("BUILD", build)
 
 cuda_configure = repository_rule(implementation = _cuda_configure_impl, local = True, environ = ["CUDA_HOME", "MARIANA_NO_CUDA"])

@@ -30,8 +30,8 @@ class RealClock final : public Clock {
       cv->cv_.notify_one();
     }
   }
-  void Expect(const std::string&) override {}
-  void Register(const std::string&) override {}
+  int64_t Expect() override { return 0; }
+  void Register(const std::string&, int64_t) override {}
   void Unregister() override {}
 };
 
@@ -50,9 +50,9 @@ void Clock::SleepFor(int64_t ns) {
 
 ClockedThread::ClockedThread(Clock* clock, const std::string& name, std::function<void()> body)
     : ended_(clock) {
-  clock->Expect(name);
-  thread_ = std::thread([this, clock, name, body = std::move(body)] {
-    ClockThread registered(clock, name);
+  const int64_t ticket = clock->Expect();
+  thread_ = std::thread([this, clock, name, ticket, body = std::move(body)] {
+    const ClockThread registered(clock, name, ticket);
     body();
     std::unique_lock<std::mutex> lock(mutex_);
     has_ended_ = true;

@@ -5,7 +5,10 @@
 // emulated machine runs on it deterministically and as fast as the host can think, and tests
 // of waiting need no sleeps. If every registered thread is blocked and none has a deadline,
 // the virtual clock CHECK-fails naming the threads: that is a deadlock.
-// Threads due at one time wake one after the other, in the order of their registration.
+// Registered threads run one at a time, so that what they do to each other comes in the same order
+// whenever it runs: a thread goes on until it waits or ends; then the next runs, in the order in
+// which they became able to (notified, started, or due; of those due at one time the first
+// registered).
 //
 // A thread registered with a virtual clock must not block elsewhere for something that another
 // such thread does (std::thread::join, a socket): time would stand still. Start threads as
@@ -40,6 +43,9 @@ class Clock {
   static Clock* Real();                         // never null, never destroyed
   static std::unique_ptr<Clock> MakeVirtual();  // starts at 0
 
+ protected:
+  static constexpr int64_t kUnexpected = -1;
+
  private:
   friend class CondVar;
   friend class ClockThread;
@@ -47,9 +53,9 @@ class Clock {
   // Waits until `cv` is notified or the clock reaches deadline_ns (INT64_MAX: never).
   virtual void Wait(CondVar* cv, std::unique_lock<std::mutex>* lock, int64_t deadline_ns) = 0;
   virtual void Notify(CondVar* cv, bool all) = 0;
-  // Time stands still until a thread of this name registers.
-  virtual void Expect(const std::string& name) = 0;
-  virtual void Register(const std::string& name) = 0;
+  // Time stands still until a thread registers with the ticket returned, which is not negative.
+  virtual int64_t Expect() = 0;
+  virtual void Register(const std::string& name, int64_t ticket) = 0;
   virtual void Unregister() = 0;
 };
 
@@ -57,12 +63,17 @@ class Clock {
 // Nests: the first name counts.
 class ClockThread {
  public:
-  ClockThread(Clock* clock, const std::string& name) : clock_(clock) { clock_->Register(name); }
+  ClockThread(Clock* clock, const std::string& name)
+      : ClockThread(clock, name, Clock::kUnexpected) {}
   ~ClockThread() { clock_->Unregister(); }
   ClockThread(const ClockThread&) = delete;
   ClockThread& operator=(const ClockThread&) = delete;
 
  private:
+  friend class ClockedThread;
+  ClockThread(Clock* clock, const std::string& name, int64_t ticket) : clock_(clock) {
+    clock_->Register(name, ticket);
+  }
   Clock* clock_;
 };
 

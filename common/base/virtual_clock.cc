@@ -1,13 +1,15 @@
 // The virtual clock of clock.h.
 //
 // Lock order: the caller's mutex, then mutex_. A waiter enters waiters_ before it lets go of the
-// caller's mutex, so no notification is lost; it leaves the list when somebody picks it, and
-// from then on its thread counts as running, whether or not the host has scheduled it yet.
+// caller's mutex, so no notification is lost; it leaves the list when somebody picks it, and then
+// stands in line for its turn. One registered thread at a time has the turn; a ticket may have it
+// before its thread has come up. Threads that are not registered take no turns.
 
 #include <glog/logging.h>
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <map>
 #include <tuple>
 #include <vector>
@@ -27,26 +29,35 @@ class VirtualClock final : public Clock {
  private:
   struct Thread {
     std::string name;
-    int64_t order;  // of registration
+    int64_t order;  // of registration: its ticket
     int depth = 1;  // nested ClockThreads
+    std::condition_variable turn{};
   };
   struct Waiter {
     const CondVar* cv;
     const Thread* thread;  // null: not registered
     int64_t deadline_ns;
     bool picked = false;
-    std::condition_variable wake{};
+    std::condition_variable wake{};  // of a thread that is not registered
   };
+  static constexpr int64_t kNobody = -1;
 
   void Wait(CondVar* cv, std::unique_lock<std::mutex>* lock, int64_t deadline_ns) override {
     {
       std::unique_lock<std::mutex> own(mutex_);
-      const auto thread = threads_.find(std::this_thread::get_id());
-      Waiter waiter{cv, thread == threads_.end() ? nullptr : &thread->second, deadline_ns};
+      const auto known = threads_.find(std::this_thread::get_id());
+      Thread* const thread = known == threads_.end() ? nullptr : &known->second;
+      Waiter waiter{cv, thread, deadline_ns};
       waiters_.push_back(&waiter);
       lock->unlock();
-      AdvanceIfAllBlocked();
-      waiter.wake.wait(own, [&] { return waiter.picked; });
+      if (thread != nullptr) {
+        turn_ = kNobody;
+        PassTurn();
+        AwaitTurn(thread, &own);
+      } else {
+        PassTurn();
+        waiter.wake.wait(own, [&] { return waiter.picked; });
+      }
     }
     lock->lock();
   }
@@ -59,31 +70,36 @@ class VirtualClock final : public Clock {
         continue;
       }
       Pick(i);
-      if (!all) return;
+      if (!all) break;
     }
+    if (turn_ == kNobody && !line_.empty()) PassTurn();
   }
 
-  void Expect(const std::string& name) override {
+  int64_t Expect() override {
     std::unique_lock<std::mutex> own(mutex_);
-    expected_.emplace(name, next_order_++);
+    const int64_t ticket = next_order_++;
+    line_.push_back(ticket);
+    if (turn_ == kNobody) PassTurn();
+    return ticket;
   }
 
-  void Register(const std::string& name) override {
+  void Register(const std::string& name, int64_t ticket) override {
     std::unique_lock<std::mutex> own(mutex_);
     const auto known = threads_.find(std::this_thread::get_id());
     if (known != threads_.end()) {
+      CHECK_EQ(ticket, kUnexpected);
       ++known->second.depth;
       return;
     }
-    const auto expected = expected_.find(name);
-    int64_t order;
-    if (expected != expected_.end()) {
-      order = expected->second;
-      expected_.erase(expected);
-    } else {
-      order = next_order_++;
+    if (ticket == kUnexpected) {
+      ticket = next_order_++;
+      line_.push_back(ticket);
     }
-    threads_.emplace(std::this_thread::get_id(), Thread{name, order});
+    Thread& thread = threads_[std::this_thread::get_id()];
+    thread.name = name;
+    thread.order = ticket;
+    if (turn_ == kNobody) PassTurn();
+    AwaitTurn(&thread, &own);
   }
 
   void Unregister() override {
@@ -92,25 +108,43 @@ class VirtualClock final : public Clock {
     CHECK(known != threads_.end()) << "this thread is not registered with its virtual clock";
     if (--known->second.depth > 0) return;
     threads_.erase(known);
-    AdvanceIfAllBlocked();
+    turn_ = kNobody;
+    PassTurn();
+  }
+
+  void AwaitTurn(Thread* thread, std::unique_lock<std::mutex>* own) {
+    thread->turn.wait(*own, [&] { return turn_ == thread->order; });
   }
 
   void Pick(size_t i) {
     Waiter* waiter = waiters_[i];
     waiters_.erase(waiters_.begin() + static_cast<std::ptrdiff_t>(i));
     waiter->picked = true;
-    waiter->wake.notify_one();
+    if (waiter->thread != nullptr) {
+      line_.push_back(waiter->thread->order);
+    } else {
+      waiter->wake.notify_one();
+    }
   }
 
-  // Wakes the one waiter that is due first, and moves time there.
-  void AdvanceIfAllBlocked() {
-    const auto registered =
-        std::count_if(waiters_.begin(), waiters_.end(), [](Waiter* w) { return w->thread; });
-    if (!expected_.empty() || registered < static_cast<std::ptrdiff_t>(threads_.size())) return;
+  // The next in line goes on. If there is none, every registered thread waits: then the one waiter
+  // that is due first goes on, and time moves there.
+  void PassTurn() {
+    if (turn_ != kNobody) return;
+    if (line_.empty()) Advance();
+    if (line_.empty()) return;
+    turn_ = line_.front();
+    line_.pop_front();
+    for (auto& [id, thread] : threads_) {
+      if (thread.order == turn_) thread.turn.notify_one();
+    }
+  }
+
+  void Advance() {
     const auto first = std::min_element(waiters_.begin(), waiters_.end(),
                                         [](Waiter* a, Waiter* b) { return Due(a) < Due(b); });
     if (first == waiters_.end() || (*first)->deadline_ns == INT64_MAX) {
-      CHECK_EQ(registered, 0) << "deadlock: every thread waits and none has a deadline: "
+      CHECK(threads_.empty()) << "deadlock: every thread waits and none has a deadline: "
                               << Names();
       return;
     }
@@ -133,7 +167,8 @@ class VirtualClock final : public Clock {
   mutable std::mutex mutex_;
   std::atomic<int64_t> now_ns_{0};
   int64_t next_order_ = 0;
-  std::multimap<std::string, int64_t> expected_;  // name -> order
+  int64_t turn_ = kNobody;    // the ticket of the thread that runs
+  std::deque<int64_t> line_;  // those that could run
   std::map<std::thread::id, Thread> threads_;
   std::vector<Waiter*> waiters_;  // first come, first notified
 };

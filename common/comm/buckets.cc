@@ -9,7 +9,11 @@ namespace {
 constexpr int64_t kAlignment = 16;  // elements; 64 bytes of fp32, a cache line
 }  // namespace
 
-const char* Name(Topology t) { return t == Topology::kLinear ? "linear" : "ring"; }
+const char* Name(Topology t) {
+  return t == Topology::kLinear ? "linear" : t == Topology::kRing ? "ring" : "two_level";
+}
+
+const char* Name(Wire w) { return w == Wire::kF32 ? "fp32" : w == Wire::kBf16 ? "bf16" : "fp16"; }
 
 Range SliceOf(Range bucket, int worker, int n) {
   CHECK(0 <= worker && worker < n) << worker << " of " << n;

@@ -11,10 +11,20 @@
 // Topologies: `linear` is the seed's partitioned linear topology (Mariana, VLDB 2014): workers
 // form an open chain; slice p is summed from both ends towards worker p, so every link carries
 // traffic of every bucket in both directions, M bytes each way per phase pair. `ring` is
-// reduce-scatter and all-gather around a ring.
+// reduce-scatter and all-gather around a ring. `two_level` sums each slice along a chain within
+// every node to one worker there, around a ring between the nodes to the owner's node, and spreads
+// values the same way back: the slices of a node's workers cross the network side by side, and
+// each crosses it once for every other node.
+//
+// Wire types: what travels may be bf16 or fp16. A partial sum of gradients is rounded each time it
+// goes over a link, and added in fp32; the owner's sum is not rounded. Values are rounded once, by
+// their owner, in its own arena too: all workers compute with the same bits. (The owner keeps the
+// unrounded values elsewhere if it wants to go on from them.)
 //
 // Threading: one Exchange per worker, called by that worker's trainer thread; a progress thread
-// per worker moves the data. ExchangeGroup joins the workers of a process.
+// per worker moves the data. ExchangeGroup joins the workers of a process, and through a World
+// those of other processes: the sums, and so the bits, depend on the wiring alone, not on where
+// workers run.
 //
 // Memory: neighbours read each other's arenas, and Commit is the only barrier of a step. It
 // suffices, because a worker's arenas change only between its own calls:
@@ -42,8 +52,24 @@
 
 namespace mariana {
 
-enum class Topology : uint8_t { kLinear, kRing };
+class Link;
+struct LinkEnds;
+class World;
+
+enum class Topology : uint8_t { kLinear, kRing, kTwoLevel };
 const char* Name(Topology t);
+
+// How workers are joined: a pure description, the same in every process of a job.
+struct Wiring {
+  Topology topology = Topology::kLinear;
+  int workers = 1;
+  std::vector<int> node_of;  // worker -> node, from 0 upwards, ascending; empty: all on one
+};
+
+// The type of a number that travels.
+enum class Wire : uint8_t { kF32, kBf16, kF16 };
+const char* Name(Wire w);
+constexpr int64_t BytesOf(Wire w) { return w == Wire::kF32 ? 4 : 2; }
 
 // Half-open range of arena elements.
 struct Range {
@@ -102,15 +128,22 @@ class Exchange {
   virtual std::vector<double> WaitSeconds() const = 0;
 };
 
-struct ExchangeOptions {
-  Topology topology = Topology::kLinear;
-  int workers = 1;
+struct ExchangeOptions : Wiring {
   std::vector<Range> buckets;
-  int64_t chunk_elements = 1 << 16;  // pipelining unit along the topology
-  Clock* clock = nullptr;            // null: the real clock
+  int64_t chunk_elements = 1 << 16;   // pipelining unit along the topology; changes no bits
+  Wire collect_wire = Wire::kF32;     // of gradients
+  Wire distribute_wire = Wire::kF32;  // of values
+  Clock* clock = nullptr;             // null: the real clock
+  // The processes, and the worker's rank among them, ascending; without them all workers are here.
+  // One group at a time stands on a world, and goes before it.
+  World* world = nullptr;
+  std::vector<int> rank_of;
+  // Makes a link with an end in this process; empty: host memory within it, messages of the world
+  // between ranks.
+  std::function<std::unique_ptr<Link>(const LinkEnds&)> make_link;
 };
 
-// The workers of one process, joined by shared memory. With one worker every call returns at once.
+// The workers of this process. With one worker in all every call returns at once.
 class ExchangeGroup {
  public:
   static std::unique_ptr<ExchangeGroup> Make(const ExchangeOptions& options);
@@ -122,14 +155,16 @@ class ExchangeGroup {
   virtual Exchange* Join(int worker, Device* device, float* grads, float* values,
                          std::function<void(int64_t begin, int64_t n)> on_values) = 0;
   // Worker w failed: every blocked or later call of any worker throws Error with this code and
-  // "worker <w>, <phase>: <message>" (phase: what w was doing). The first failure wins.
+  // "worker <w>, <phase>: <message>" (phase: what w was doing), on every rank. The first failure
+  // wins; the world's is one too.
   virtual void Abort(int worker, const std::string& phase, int exit_code,
                      const std::string& message) = 0;
+  // Of the links with an end here.
   virtual std::vector<LinkBytes> Traffic() const = 0;
 };
 
-// Bytes that the formula gives for the link from -> to over one step of `buckets`, fp32; 0 where
-// the topology has no such link.
-LinkBytes ExpectedTraffic(Topology t, int n, const std::vector<Range>& buckets, int from, int to);
+// Bytes that go over the link from -> to in one step of `buckets`; 0 where the wiring has none.
+LinkBytes ExpectedTraffic(const Wiring& wiring, const std::vector<Range>& buckets, int from, int to,
+                          Wire collect = Wire::kF32, Wire distribute = Wire::kF32);
 
 }  // namespace mariana

@@ -1,13 +1,17 @@
 // The workers of one process: who may call what when, and how a failure reaches everyone.
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <array>
 
 #include "common/base/error.h"
 #include "common/comm/host_link.h"
 #include "common/comm/meeting.h"
 #include "common/comm/progress.h"
+#include "common/comm/remote_link.h"
 #include "common/comm/schedule.h"
+#include "common/comm/wire.h"
+#include "common/comm/world.h"
 
 namespace mariana {
 namespace {
@@ -59,6 +63,8 @@ class Member : public Exchange {
     }
     const Timer timer(this, kCommitWait);
     const CommitValues total = meeting_->Commit(worker_, mine);
+    progress_->Drain();
+    failure_->ThrowIfSet();
     for (size_t b = 0; b < buckets_.size(); ++b) {
       // Every owner has its sum, so all that led there is over, here too.
       CHECK(progress_->AtRest(Phase::kCollect, static_cast<int>(b))) << "bucket " << b;
@@ -78,6 +84,10 @@ class Member : public Exchange {
     CHECK(!b.collected) << "Distribute of bucket " << bucket << " before Commit";
     CHECK(!b.spread) << "bucket " << bucket << " is distributed twice without a Commit";
     b.distributed = b.spread = true;
+    if (values_ != nullptr) {
+      const Range own = Owned(bucket);
+      Round(options_.distribute_wire, kValueScale, values_ + own.begin, own.size());
+    }
     progress_->Start(Phase::kDistribute, bucket);
   }
 
@@ -92,6 +102,9 @@ class Member : public Exchange {
   }
 
   std::vector<double> WaitSeconds() const override { return {waited_.begin(), waited_.end()}; }
+
+  // The arena in which owners round; null where the host cannot: its links do.
+  void set_values(float* values) { values_ = values; }
 
  private:
   struct Bucket {
@@ -123,40 +136,55 @@ class Member : public Exchange {
   ProgressEngine* const progress_;
   Meeting* const meeting_;
   const Failure* const failure_;
+  float* values_ = nullptr;
   std::vector<Bucket> buckets_;
   bool finished_ = true;  // FinishCollect since the last Collect
   std::array<double, kWaitKinds> waited_{};
 };
 
-class ProcessGroup : public ExchangeGroup {
+class ProcessGroup : public ExchangeGroup, private WorldListener {
  public:
   explicit ProcessGroup(const ExchangeOptions& options)
-      : options_(options), meeting_(options.clock, options.workers, &failure_) {
-    const int n = options.workers;
-    for (int w = 0; w < n; ++w) workers_.push_back(std::make_unique<Worker>(w, this));
-    for (const LinkBytes& link : LinksOf(options.topology, n)) {
-      Worker* const from = workers_[link.from].get();
-      Worker* const to = workers_[link.to].get();
-      links_.push_back(std::make_unique<HostLink>(link.from, link.to, &from->arenas, &to->arenas,
-                                                  &to->progress));
-      from->progress.ConnectTo(link.to, links_.back().get());
-      to->progress.ConnectFrom(link.from, links_.back().get());
+      : options_(options),
+        rank_(options.world != nullptr ? options.world->rank() : 0),
+        first_(FirstOf(rank_)),
+        meeting_(options.clock, options.workers, first_, FirstOf(rank_ + 1) - first_, options.world,
+                 &failure_),
+        workers_(static_cast<size_t>(options.workers)) {
+    for (int w = first_; w < FirstOf(rank_ + 1); ++w) {
+      workers_[w] = std::make_unique<Worker>(w, this);
+    }
+    const std::vector<LinkBytes> links = LinksOf(options);
+    for (size_t i = 0; i < links.size(); ++i) Connect(links[i].from, links[i].to, i);
+    if (remote()) {
+      MeetRanks(links.size());
+      options.world->Listen(this);
     }
   }
 
   ~ProcessGroup() override {
-    for (auto& w : workers_) w->progress.Stop();
-    for (auto& w : workers_) w->progress.Join();
+    for (auto& w : workers_) {
+      if (w) w->progress.Drain();
+    }
+    if (remote()) options_.world->Listen(nullptr);
+    for (auto& w : workers_) {
+      if (w) w->progress.Stop();
+    }
+    for (auto& w : workers_) {
+      if (w) w->progress.Join();
+    }
   }
 
   Exchange* Join(int worker, Device* device, float* grads, float* values,
                  std::function<void(int64_t, int64_t)> on_values) override {
-    CHECK(0 <= worker && worker < options_.workers) << "worker " << worker;
-    CHECK(device == nullptr || device->info().host_memory) << device->info().name;
+    CHECK(0 <= worker && worker < options_.workers && workers_[worker]) << "worker " << worker;
+    const bool host_memory = device == nullptr || device->info().host_memory;
+    CHECK(host_memory || options_.make_link) << device->info().name;
     Worker* const w = workers_[worker].get();
     CHECK(!w->joined) << "worker " << worker << " joins twice";
     w->joined = true;
     w->arenas = {grads, values};
+    w->member.set_values(host_memory ? values : nullptr);
     if (options_.workers > 1) {
       w->progress.Run(std::move(on_values), [this, worker](const std::exception& e) {
         const auto* error = dynamic_cast<const Error*>(&e);
@@ -169,12 +197,11 @@ class ProcessGroup : public ExchangeGroup {
 
   void Abort(int worker, const std::string& phase, int exit_code,
              const std::string& message) override {
-    if (!failure_.Set(Fail(static_cast<ExitCode>(exit_code), "worker ", worker, ", ", phase, ": ",
-                           message))) {
-      return;
-    }
-    meeting_.Wake();
-    for (auto& w : workers_) w->progress.Stop();
+    const std::string where =
+        remote() ? StrCat(" (rank ", rank_, ", ", options_.world->node(), ")") : "";
+    const Error error = Fail(static_cast<ExitCode>(exit_code), "worker ", worker, where, ", ",
+                             phase, ": ", message);
+    if (EndAll(error) && remote()) options_.world->Abort(error);
   }
 
   std::vector<LinkBytes> Traffic() const override {
@@ -198,20 +225,109 @@ class ProcessGroup : public ExchangeGroup {
   static ProgressEngine::Schedule Schedules(const ExchangeOptions& o, int worker) {
     ProgressEngine::Schedule schedule;
     for (Phase phase : {Phase::kCollect, Phase::kDistribute}) {
+      const Wire wire = phase == Phase::kCollect ? o.collect_wire : o.distribute_wire;
       schedule.emplace_back();
       for (const Range& bucket : o.buckets) {
-        schedule.back().push_back(
-            MakeSchedule(o.topology, o.workers, worker, phase, bucket, o.chunk_elements));
+        schedule.back().push_back(MakeSchedule(o, worker, phase, bucket, o.chunk_elements, wire));
       }
     }
     return schedule;
   }
 
+  bool remote() const { return options_.world != nullptr && options_.world->size() > 1; }
+  int RankOf(int worker) const {
+    return options_.rank_of.empty() ? rank_ : options_.rank_of.at(static_cast<size_t>(worker));
+  }
+  // The first worker of a rank.
+  int FirstOf(int rank) const {
+    const auto& ranks = options_.rank_of;
+    if (ranks.empty()) return rank <= rank_ ? 0 : options_.workers;
+    CHECK_EQ(static_cast<int>(ranks.size()), options_.workers);
+    return static_cast<int>(std::lower_bound(ranks.begin(), ranks.end(), rank) - ranks.begin());
+  }
+  int channels(size_t links) const { return static_cast<int>(links) * Lanes().per_link(); }
+  Channels Lanes() const { return {static_cast<int>(options_.buckets.size()), options_.workers}; }
+
+  void Connect(int from, int to, size_t index) {
+    Worker* const sender = workers_[from].get();
+    Worker* const receiver = workers_[to].get();
+    if (sender == nullptr && receiver == nullptr) return;
+    LinkEnds ends{from, to};
+    if (sender != nullptr) ends.sender = &sender->arenas;
+    if (receiver != nullptr) {
+      ends.receiver = &receiver->arenas;
+      ends.arrivals = &receiver->progress;
+    }
+    const RemoteEnd end{options_.world,
+                        RankOf(receiver != nullptr ? from : to),
+                        static_cast<int>(index),
+                        Lanes(),
+                        {options_.collect_wire, options_.distribute_wire}};
+    if (options_.make_link) {
+      links_.push_back(options_.make_link(ends));
+    } else if (sender != nullptr && receiver != nullptr) {
+      const auto& buckets = options_.buckets;
+      const int64_t elements = buckets.empty() ? 0 : buckets.back().end;
+      links_.push_back(std::make_unique<HostLink>(ends, elements * int64_t{sizeof(float)}));
+    } else if (sender != nullptr) {
+      auto link = std::make_unique<OutgoingLink>(ends, end);
+      outgoing_.push_back(link.get());
+      links_.push_back(std::move(link));
+    } else {
+      auto link = std::make_unique<IncomingLink>(ends, end);
+      incoming_[end.link] = link.get();
+      links_.push_back(std::move(link));
+    }
+    if (sender != nullptr) sender->progress.ConnectTo(to, links_.back().get());
+    if (receiver != nullptr) receiver->progress.ConnectFrom(from, links_.back().get());
+  }
+
+  // All ranks have left their former group, and mean the same exchange.
+  void MeetRanks(size_t links) {
+    World* const world = options_.world;
+    if (channels(links) > world->channels()) {
+      throw Fail(ExitCode::kUsage, "the exchange needs ", channels(links), " message tags of ",
+                 world->channels(), ": raise parallel.bucket_bytes");
+    }
+    std::string mine = StrCat(Name(options_.topology), ", ", options_.workers, " workers, ",
+                              Name(options_.collect_wire), "/", Name(options_.distribute_wire),
+                              ", chunks of ", options_.chunk_elements, ", ranks");
+    for (int r : options_.rank_of) mine += StrCat(" ", r);
+    mine += ", nodes";
+    for (int n : options_.node_of) mine += StrCat(" ", n);
+    mine += ", buckets";
+    for (const Range& b : options_.buckets) mine += StrCat(" ", b.begin, "-", b.end);
+    for (const std::string& other : world->Gather(mine, World::kMeetingTag)) {
+      CHECK(other == mine) << "ranks differ: " << other << " and " << mine;
+    }
+  }
+
+  // ---- of the world's threads
+  void Arrived(std::shared_ptr<BulkMessage> message) override {
+    const auto link = incoming_.find(message->channel() / Lanes().per_link());
+    CHECK(link != incoming_.end()) << "channel " << message->channel();
+    link->second->Arrived(std::move(message));
+  }
+  void Failed(const Error& error) override { EndAll(error); }
+
+  bool EndAll(const Error& error) {
+    if (!failure_.Set(error)) return false;
+    meeting_.Wake();
+    for (auto& w : workers_) {
+      if (w) w->progress.Stop();
+    }
+    for (OutgoingLink* link : outgoing_) link->Wake();
+    return true;
+  }
+
   const ExchangeOptions options_;
+  const int rank_, first_;
   Failure failure_;
   Meeting meeting_;
-  std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<std::unique_ptr<Link>> links_;  // as LinksOf; gone before the workers
+  std::vector<std::unique_ptr<Worker>> workers_;  // null: in another process
+  std::vector<std::unique_ptr<Link>> links_;      // as LinksOf; gone before the workers
+  std::vector<OutgoingLink*> outgoing_;
+  std::map<int, IncomingLink*> incoming_;  // by index in LinksOf
 };
 
 }  // namespace
@@ -220,6 +336,7 @@ std::unique_ptr<ExchangeGroup> ExchangeGroup::Make(const ExchangeOptions& option
   CHECK_GE(options.workers, 1);
   ExchangeOptions o = options;
   if (o.clock == nullptr) o.clock = Clock::Real();
+  if (o.world == nullptr) o.rank_of.clear();
   return std::make_unique<ProcessGroup>(o);
 }
 

@@ -1,37 +1,55 @@
 #include "common/comm/host_link.h"
 
+#include <immintrin.h>
+
 #include <cstring>
+
+#include "common/comm/wire.h"
 
 namespace mariana {
 namespace {
 
-// y += x; the compiler vectorises it, memory bounds it.
-void AddHost(const float* __restrict x, float* __restrict y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+constexpr int64_t kCachedBytes = 16 << 20;
+
+// y = x, whose lines are not in a cache afterwards.
+void CopyPastCaches(const float* x, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i < n && reinterpret_cast<uintptr_t>(y + i) % 64 != 0; ++i) y[i] = x[i];
+  for (; i + 16 <= n; i += 16) {
+    for (int k = 0; k < 16; k += 4) _mm_stream_ps(y + i + k, _mm_loadu_ps(x + i + k));
+  }
+  for (; i < n; ++i) y[i] = x[i];
+  _mm_sfence();  // the range is published by a plain write, which must not overtake these
 }
 
 }  // namespace
 
-HostLink::HostLink(int from, int to, const Arenas* sender, const Arenas* receiver,
-                   Arrivals* arrivals)
-    : from_(from), to_(to), sender_(sender), receiver_(receiver), arrivals_(arrivals) {}
+HostLink::HostLink(const LinkEnds& ends, int64_t arena_bytes)
+    : ends_(ends), past_caches_(arena_bytes > kCachedBytes) {}
 
-void HostLink::Publish(const LaneKey& lane, Range) { arrivals_->Arrived(lane, from_); }
+void HostLink::Publish(const LaneKey& lane, Range) { ends_.arrivals->Arrived(lane, ends_.from); }
 
-void HostLink::Receive(const Step& step, std::function<void()> done) {
+void HostLink::Receive(const LaneKey&, const Step& step, std::function<void()> done) {
   const Range r = step.range;
   if (step.kind == Step::Kind::kAdd) {
-    AddHost(sender_->grads + r.begin, receiver_->grads + r.begin, r.size());
+    AddRounded(step.wire, kGradientScale, ends_.sender->grads + r.begin,
+               ends_.receiver->grads + r.begin, r.size());
     collected_bytes_.fetch_add(step.bytes(), std::memory_order_relaxed);
-  } else {
-    std::memcpy(receiver_->values + r.begin, sender_->values + r.begin, step.bytes());
+  } else {  // the owner has rounded
+    const float* const x = ends_.sender->values + r.begin;
+    float* const y = ends_.receiver->values + r.begin;
+    if (past_caches_) {
+      CopyPastCaches(x, y, r.size());
+    } else {
+      std::memcpy(y, x, static_cast<size_t>(r.size()) * sizeof(float));
+    }
     distributed_bytes_.fetch_add(step.bytes(), std::memory_order_relaxed);
   }
   done();
 }
 
 LinkBytes HostLink::bytes() const {
-  return {from_, to_, collected_bytes_.load(std::memory_order_relaxed),
+  return {ends_.from, ends_.to, collected_bytes_.load(std::memory_order_relaxed),
           distributed_bytes_.load(std::memory_order_relaxed)};
 }
 

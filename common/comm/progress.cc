@@ -7,6 +7,13 @@
 #include "common/base/error.h"
 
 namespace mariana {
+namespace {
+
+// Ranges that a link is given at a time: enough to hide its latency, and no more, so that a bucket
+// that was started earlier is not kept waiting by the many ranges of a later one.
+constexpr int kMostUnderWay = 4;
+
+}  // namespace
 
 ProgressEngine::ProgressEngine(int worker, int workers, Clock* clock, Schedule schedule)
     : worker_(worker),
@@ -16,7 +23,8 @@ ProgressEngine::ProgressEngine(int worker, int workers, Clock* clock, Schedule s
       outgoing_(workers),
       work_(clock),
       done_(clock),
-      buckets_(schedule_.size()) {
+      buckets_(schedule_.size()),
+      under_way_(static_cast<size_t>(workers)) {
   for (size_t phase = 0; phase < schedule_.size(); ++phase) {
     buckets_[phase].resize(schedule_[phase].size());
     for (size_t b = 0; b < schedule_[phase].size(); ++b) {
@@ -114,6 +122,12 @@ bool ProgressEngine::AtRest(Phase phase, int bucket) {
   return StateOf(phase, bucket)->unfinished == 0;
 }
 
+void ProgressEngine::Drain() {
+  for (Link* link : outgoing_) {
+    if (link != nullptr) link->Drain();
+  }
+}
+
 void ProgressEngine::Wait(const int* count) {
   std::unique_lock<std::mutex> lock(mutex_);
   awaited_ = count;
@@ -152,9 +166,11 @@ void ProgressEngine::Loop() {
   }
 }
 
-bool ProgressEngine::Ready(LaneState* lane) {
+bool ProgressEngine::Ready(LaneState* lane) const {
   if (lane->state == State::kWaiting) {
-    return SourceOf(lane, (*lane->steps)[lane->next].peer)->published > 0;
+    const int peer = (*lane->steps)[lane->next].peer;
+    return under_way_[static_cast<size_t>(peer)] < kMostUnderWay &&
+           SourceOf(lane, peer)->published > 0;
   }
   return lane->state == State::kLanded;
 }
@@ -173,10 +189,12 @@ void ProgressEngine::Receive(LaneState* lane, std::unique_lock<std::mutex>* lock
   const Step& step = (*lane->steps)[lane->next];
   --SourceOf(lane, step.peer)->published;
   lane->state = State::kMoving;
+  ++under_way_[static_cast<size_t>(step.peer)];
   lock->unlock();
-  incoming_[step.peer]->Receive(step, [this, lane] {
+  incoming_[step.peer]->Receive(lane->key, step, [this, lane, peer = step.peer] {
     {
       std::lock_guard<std::mutex> landed(mutex_);
+      --under_way_[static_cast<size_t>(peer)];
       lane->state = State::kLanded;
     }
     work_.NotifyOne();
@@ -186,11 +204,12 @@ void ProgressEngine::Receive(LaneState* lane, std::unique_lock<std::mutex>* lock
 
 void ProgressEngine::Land(LaneState* lane, std::unique_lock<std::mutex>* lock) {
   const Step& step = (*lane->steps)[lane->next];
+  lock->unlock();
+  incoming_[step.peer]->Land(lane->key, step);
   if (step.kind == Step::Kind::kCopy && on_values_) {
-    lock->unlock();
     on_values_(step.range.begin, step.range.size());
-    lock->lock();
   }
+  lock->lock();
   ++lane->next;
   const Steps publish = Advance(lane);
   lane->bucket->turn = lane->key.slice + 1;

@@ -47,6 +47,9 @@ class ProgressEngine : public Arrivals {
   // Until all lanes of the bucket are at their end, or Stop.
   void WaitBucket(Phase phase, int bucket) { Wait(&StateOf(phase, bucket)->unfinished); }
 
+  // Waits until nothing of this worker's arenas is on its way out any more (Link::Drain).
+  void Drain();
+
   void Arrived(const LaneKey& lane, int from) override;
 
  private:
@@ -80,7 +83,7 @@ class ProgressEngine : public Arrivals {
 
   BucketState* StateOf(Phase phase, int bucket);
   static Source* SourceOf(LaneState* lane, int peer);
-  static bool Ready(LaneState* lane);
+  bool Ready(LaneState* lane) const;
   LaneState* FindReady();
   void Loop();
   void Receive(LaneState* lane, std::unique_lock<std::mutex>* lock);
@@ -100,6 +103,7 @@ class ProgressEngine : public Arrivals {
   CondVar work_, done_;
   std::vector<std::vector<BucketState>> buckets_;  // [phase][bucket]
   std::vector<BucketState*> active_;               // unfinished, in the order they were started
+  std::vector<int> under_way_;                     // by peer: ranges that a link is at
   int unowned_ = 0;  // collecting buckets whose slice of this worker has not its sum yet
   const int* awaited_ = nullptr;  // the count that the trainer waits for to be 0
   bool stopped_ = false;

@@ -3,6 +3,8 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 namespace mariana {
 namespace {
@@ -31,8 +33,48 @@ Role RingRole(int n, int worker, int p, Phase phase) {
   return role;
 }
 
-Role RoleOf(Topology t, int n, int worker, Phase phase, int slice) {
-  if (t == Topology::kRing) return RingRole(n, worker, slice, phase);
+// The workers [first, first + size) of a worker's node, and which of the nodes it is.
+struct NodeSpan {
+  int node = 0, first = 0, size = 0;
+};
+
+NodeSpan NodeOf(const Wiring& wiring, int worker) {
+  if (wiring.node_of.empty()) return {0, 0, wiring.workers};
+  const auto& nodes = wiring.node_of;
+  CHECK_EQ(static_cast<int>(nodes.size()), wiring.workers);
+  const auto [begin, end] = std::equal_range(nodes.begin(), nodes.end(), nodes[worker]);
+  return {nodes[worker], static_cast<int>(begin - nodes.begin()), static_cast<int>(end - begin)};
+}
+
+int Nodes(const Wiring& wiring) { return wiring.node_of.empty() ? 1 : wiring.node_of.back() + 1; }
+
+// The worker of `node` that stands for the owner of slice p there.
+int Delegate(const Wiring& wiring, int node, int p) {
+  const NodeSpan home = NodeOf(wiring, p);
+  if (node == home.node) return p;
+  const auto at = std::lower_bound(wiring.node_of.begin(), wiring.node_of.end(), node);
+  const NodeSpan span = NodeOf(wiring, static_cast<int>(at - wiring.node_of.begin()));
+  return span.first + (p - home.first) % span.size;
+}
+
+Role TwoLevelRole(const Wiring& wiring, int worker, int p, Phase phase) {
+  const NodeSpan mine = NodeOf(wiring, worker);
+  const int delegate = Delegate(wiring, mine.node, p);
+  Role role = LinearRole(mine.size, worker - mine.first, delegate - mine.first);
+  for (int& peer : role.from) peer += mine.first;
+  for (int& peer : role.to) peer += mine.first;
+  if (phase == Phase::kDistribute) std::swap(role.from, role.to);
+  if (worker != delegate) return role;
+  const Role outer = RingRole(Nodes(wiring), mine.node, NodeOf(wiring, p).node, phase);
+  for (int node : outer.from) role.from.push_back(Delegate(wiring, node, p));
+  for (int node : outer.to) role.to.insert(role.to.begin(), Delegate(wiring, node, p));
+  return role;
+}
+
+Role RoleOf(const Wiring& wiring, int worker, Phase phase, int slice) {
+  const int n = wiring.workers;
+  if (wiring.topology == Topology::kRing) return RingRole(n, worker, slice, phase);
+  if (wiring.topology == Topology::kTwoLevel) return TwoLevelRole(wiring, worker, slice, phase);
   Role role = LinearRole(n, worker, slice);
   if (phase == Phase::kDistribute) std::swap(role.from, role.to);
   return role;
@@ -40,54 +82,50 @@ Role RoleOf(Topology t, int n, int worker, Phase phase, int slice) {
 
 }  // namespace
 
-std::vector<Lane> MakeSchedule(Topology t, int n, int worker, Phase phase, Range bucket,
-                               int64_t chunk_elements) {
+std::vector<Lane> MakeSchedule(const Wiring& wiring, int worker, Phase phase, Range bucket,
+                               int64_t chunk_elements, Wire wire) {
   CHECK_GE(chunk_elements, 1);
   const auto receive = phase == Phase::kCollect ? Step::Kind::kAdd : Step::Kind::kCopy;
-  std::vector<Lane> lanes(n);
-  for (int p = 0; p < n; ++p) {
+  std::vector<Lane> lanes(wiring.workers);
+  for (int p = 0; p < wiring.workers; ++p) {
     lanes[p].slice = p;
-    const Role role = RoleOf(t, n, worker, phase, p);
-    const Range slice = SliceOf(bucket, p, n);
+    const Role role = RoleOf(wiring, worker, phase, p);
+    const Range slice = SliceOf(bucket, p, wiring.workers);
     for (int64_t at = slice.begin; at < slice.end; at += chunk_elements) {
       const Range chunk = {at, std::min(at + chunk_elements, slice.end)};
-      for (int peer : role.from) lanes[p].steps.push_back({receive, peer, chunk});
-      for (int peer : role.to) lanes[p].steps.push_back({Step::Kind::kPublish, peer, chunk});
+      for (int peer : role.from) lanes[p].steps.push_back({receive, peer, chunk, wire});
+      for (int peer : role.to) lanes[p].steps.push_back({Step::Kind::kPublish, peer, chunk, wire});
     }
   }
   return lanes;
 }
 
-std::vector<LinkBytes> LinksOf(Topology t, int n) {
-  std::vector<LinkBytes> links;
-  for (int from = 0; from < n; ++from) {
-    for (int to = 0; to < n; ++to) {
-      const bool linked = t == Topology::kLinear ? to == from - 1 || to == from + 1
-                                                 : to != from && to == (from + 1) % n;
-      if (linked) links.push_back({from, to});
+std::vector<LinkBytes> LinksOf(const Wiring& wiring) {
+  std::set<std::pair<int, int>> pairs;
+  for (Phase phase : {Phase::kCollect, Phase::kDistribute}) {
+    for (int p = 0; p < wiring.workers; ++p) {
+      for (int from = 0; from < wiring.workers; ++from) {
+        for (int to : RoleOf(wiring, from, phase, p).to) pairs.insert({from, to});
+      }
     }
   }
+  std::vector<LinkBytes> links;
+  for (const auto& [from, to] : pairs) links.push_back({from, to});
   return links;
 }
 
-// Linear: rightward, a link carries the sums for every slice owned to its right and the values of
-// every slice owned to its left; together the whole bucket, M bytes each way over the two phases.
-// Ring: all but the slice that starts behind the link.
-LinkBytes ExpectedTraffic(Topology t, int n, const std::vector<Range>& buckets, int from, int to) {
+LinkBytes ExpectedTraffic(const Wiring& wiring, const std::vector<Range>& buckets, int from, int to,
+                          Wire collect, Wire distribute) {
   LinkBytes bytes{from, to};
-  for (const Range& bucket : buckets) {
-    for (int p = 0; p < n; ++p) {
-      const int64_t slice = SliceOf(bucket, p, n).size() * int64_t{sizeof(float)};
-      if (t == Topology::kRing) {
-        if (n == 1 || to != (from + 1) % n) continue;
-        if (p != from) bytes.collect += slice;
-        if (p != to) bytes.distribute += slice;
-      } else if (to == from + 1) {
-        (p >= to ? bytes.collect : bytes.distribute) += slice;
-      } else if (to == from - 1) {
-        (p <= to ? bytes.collect : bytes.distribute) += slice;
-      }
-    }
+  const auto carries = [&](Phase phase, int p) {
+    const std::vector<int> peers = RoleOf(wiring, from, phase, p).to;
+    return std::find(peers.begin(), peers.end(), to) != peers.end();
+  };
+  for (int p = 0; p < wiring.workers; ++p) {
+    int64_t elements = 0;
+    for (const Range& bucket : buckets) elements += SliceOf(bucket, p, wiring.workers).size();
+    if (carries(Phase::kCollect, p)) bytes.collect += elements * BytesOf(collect);
+    if (carries(Phase::kDistribute, p)) bytes.distribute += elements * BytesOf(distribute);
   }
   return bytes;
 }

@@ -10,7 +10,9 @@
 // Partial sums are kept in the workers' own gradients. Linear: worker w < p adds what its left
 // neighbour has into its own and publishes to the right, mirrored for w > p; the owner p adds left,
 // then right: ((((g0+g1)+..)+gp) + (gp+1+(..+gn-1))). Ring: from worker p+1 upwards around to p.
-// Chunks of a lane follow each other like a pipeline.
+// Two levels: in every node a chain leads to the slice's delegate there, the worker whose place in
+// the node is that of the owner in its own; the delegates form a ring, which starts behind the
+// owner's node and ends at the owner. Chunks of a lane follow each other like a pipeline.
 //
 // Source: Zou et al., "Mariana: Tencent Deep Learning Platform and its Applications", VLDB 2014.
 #pragma once
@@ -33,9 +35,10 @@ struct Step {
   Kind kind;
   int peer;  // a neighbour
   Range range;
+  Wire wire = Wire::kF32;
   bool receives() const { return kind != Kind::kPublish; }
   // That arrive over the link from the peer.
-  int64_t bytes() const { return receives() ? range.size() * int64_t{sizeof(float)} : 0; }
+  int64_t bytes() const { return receives() ? range.size() * BytesOf(wire) : 0; }
 };
 
 // One worker's part in moving one slice. Empty for a slice of no elements.
@@ -45,10 +48,10 @@ struct Lane {
 };
 
 // The lanes of a bucket at `worker`; lane p moves slice p.
-std::vector<Lane> MakeSchedule(Topology t, int n, int worker, Phase phase, Range bucket,
-                               int64_t chunk_elements);
+std::vector<Lane> MakeSchedule(const Wiring& wiring, int worker, Phase phase, Range bucket,
+                               int64_t chunk_elements, Wire wire = Wire::kF32);
 
-// Every directed link of the topology, ascending by (from, to); bytes are 0.
-std::vector<LinkBytes> LinksOf(Topology t, int n);
+// Every directed link of the wiring, ascending by (from, to); bytes are 0.
+std::vector<LinkBytes> LinksOf(const Wiring& wiring);
 
 }  // namespace mariana

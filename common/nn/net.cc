@@ -8,6 +8,8 @@
 #include "common/nn/export.h"
 #include "common/nn/memory_plan.h"
 #include "common/nn/parameters.h"
+#include "common/nn/split_loss.h"
+#include "common/nn/split_plan.h"
 
 namespace mariana {
 namespace {
@@ -31,7 +33,7 @@ OpInfo DescribeOp(const Graph& graph, const MemoryPlan& memory, int op) {
 }
 
 NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable table,
-                    int64_t group) {
+                    const NetOptions& options, int64_t group) {
   NetPlan plan;
   for (int op = 0; op < static_cast<int>(graph.ops.size()); ++op) {
     plan.ops.push_back(DescribeOp(graph, memory, op));
@@ -40,7 +42,8 @@ NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable
   plan.params = std::move(table.params);
   plan.states = std::move(table.states);
   plan.output_shape = graph.tensors[graph.output].shape;
-  plan.group = plan.batch_stats_elements > 0 ? group : 0;
+  const bool grouped = options.split ? options.split->batch_stats : plan.batch_stats_elements > 0;
+  plan.group = grouped ? group : 0;
   plan.arena_elements = table.elements;
   plan.activation_bytes = memory.bytes;
   return plan;
@@ -58,12 +61,26 @@ class CompiledNet : public Net {
         graph_(CompileNet(spec, options, group_)),
         parameters_(graph_, options),
         memory_plan_(PlanMemory(graph_, options.max_rows, options.train)),
-        plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), group_)),
-        memory_(device_, Dtype::kU8, Shape{memory_plan_.bytes}) {
+        plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), options, group_)),
+        memory_(AllocateActivations()),
+        first_sample_(device_, Dtype::kI64, Shape{1}),
+        sums_(device_, Dtype::kF32, Shape{sizeof(LossSums) / sizeof(float)}),
+        pieces_(device_->MakePieces()) {
     const int64_t max_groups = (options.max_rows + group_ - 1) / group_;
     group_rows_.reserve(static_cast<size_t>(max_groups));
     batch_stats_ = Tensor(device_, Dtype::kF32, Shape{max_groups, plan_.batch_stats_elements});
-    for (int op = 0; op < static_cast<int>(graph_.ops.size()); ++op) args_.push_back(MakeArgs(op));
+    int64_t column = 0;
+    for (int op = 0; op < Ops(); ++op) {
+      args_.push_back(MakeArgs(op));
+      stats_column_.push_back(column);
+      column += graph_.ops[op].decl.stats_columns;
+      draws_ = draws_ || graph_.ops[op].decl.draws;
+      call_before_.push_back(HasParams(op));
+    }
+    call_after_ = call_before_;
+    if (options_.split && options_.split->split_loss && graph_.loss >= 0) {
+      split_loss_ = std::make_unique<SplitLoss>(options_, label_smoothing_);
+    }
   }
 
   const NetOptions& options() const override { return options_; }
@@ -85,6 +102,7 @@ class CompiledNet : public Net {
                const std::function<void(int op)>& before_op) override;
   Tensor outputs() override;
   LossSums Loss(const StepContext& step, const Tensor& labels) override;
+  void AddLoss(const StepContext& step, const Tensor& labels, LossSums* sums) override;
   Tensor output_gradient() override;
   Tensor input_gradient() override;
   void Backward(const StepContext& step, const Tensor& input,
@@ -99,6 +117,12 @@ class CompiledNet : public Net {
     return ExportGraph(graph_, parameters_, device_, input, graph);
   }
 
+  void CallAt(std::vector<bool> before, std::vector<bool> after) override {
+    call_before_ = std::move(before);
+    call_after_ = std::move(after);
+  }
+  std::string unrecorded() const override { return pieces_->unrecorded(); }
+
   void EnableProfile(bool on) override { profile_.assign(on ? graph_.ops.size() : 0, {0.0, 0.0}); }
   std::vector<std::pair<double, double>> TakeProfile() override {
     auto taken = profile_;
@@ -111,13 +135,19 @@ class CompiledNet : public Net {
     if (block < 0) return nullptr;
     return static_cast<char*>(memory_.data()) + memory_plan_.blocks[block].offset;
   }
+  int Ops() const { return static_cast<int>(graph_.ops.size()); }
   bool HasParams(int op) const { return !graph_.ops[op].decl.params.empty(); }
   LayerArgs MakeArgs(int op) const;
+  Tensor AllocateActivations() const;
   // The block's rows of this step, `sample` each.
   Tensor RowsOf(int block, Dtype dtype, const Shape& sample) const;
   void BindStep(const StepContext& step, const Tensor& input);
-  void GatherStats(int op, int64_t column);
+  void GatherStats(int op);
+  void RunForward(int op, const StepContext& step);
   void RunBackward(int op, const StepContext& step);
+  template <class F>
+  void RunPiece(int first, int last, const StepContext& step, const Tensor& input, bool backward,
+                const F& run);
   template <class F>
   void Timed(double std::pair<double, double>::*which, int op, const F& run);
 
@@ -131,11 +161,18 @@ class CompiledNet : public Net {
   Parameters parameters_;
   const MemoryPlan memory_plan_;
   const NetPlan plan_;
-  Tensor memory_;                    // all activations and gradients, by memory_plan_
-  Tensor batch_stats_;               // [groups, batch_stats_elements]
-  int64_t rows_ = 0;                 // of the current step
-  std::vector<LayerArgs> args_;      // by op
-  std::vector<int32_t> group_rows_;  // of the current step
+  Tensor memory_;                               // all activations and gradients, by memory_plan_
+  Tensor batch_stats_;                          // [groups, batch_stats_elements]
+  Tensor first_sample_;                         // i64 [1]: of the current step
+  Tensor sums_;                                 // one LossSums, of Loss
+  std::unique_ptr<Pieces> pieces_;              // of the passes
+  std::unique_ptr<SplitLoss> split_loss_;       // where classes are split, and some are here
+  int64_t rows_ = 0;                            // of the current step
+  std::vector<LayerArgs> args_;                 // by op
+  std::vector<int32_t> group_rows_;             // of the current step
+  std::vector<int64_t> stats_column_;           // by op: in batch_stats_
+  std::vector<bool> call_before_, call_after_;  // by op
+  bool draws_ = false;                          // some op does
   std::vector<std::pair<double, double>> profile_;
 };
 
@@ -147,8 +184,23 @@ LayerArgs CompiledNet::MakeArgs(int op) const {
   a.dy = Block(memory_plan_.gradient[node.output]);
   for (const auto& target : memory_plan_.targets[op]) a.dx.push_back(Block(target.block));
   a.saved = Block(memory_plan_.saved[op]);
+  a.first_sample = static_cast<const int64_t*>(first_sample_.data());
   parameters_.Bind(op, &a);
   return a;
+}
+
+// Where there is not enough, the error tells what the memory was for.
+Tensor CompiledNet::AllocateActivations() const {
+  try {
+    return Tensor(device_, Dtype::kU8, Shape{memory_plan_.bytes});
+  } catch (const Error& e) {
+    const auto& largest = *std::max_element(
+        plan_.ops.begin(), plan_.ops.end(),
+        [](const OpInfo& a, const OpInfo& b) { return a.activation_bytes < b.activation_bytes; });
+    throw Fail(e.code(), e.message(), "; these are the activations of ", options_.max_rows,
+               " samples, ", memory_plan_.bytes / options_.max_rows >> 10,
+               " KiB each, most of them of layer ", largest.name);
+  }
 }
 
 // Points ops that read the net's input at it, and deals the step's rows into groups: only the last
@@ -186,24 +238,46 @@ void CompiledNet::Timed(double std::pair<double, double>::*which, int op, const 
   profile_[op].*which += clock_->NowSeconds() - start;
 }
 
-void CompiledNet::GatherStats(int op, int64_t column) {
+void CompiledNet::GatherStats(int op) {
   const int64_t columns = graph_.ops[op].decl.stats_columns;
   device_->CopyColumns(args_[op].saved, columns, 0, batch_stats(), plan_.batch_stats_elements,
-                       column, args_[op].groups, columns, Dtype::kF32);
+                       stats_column_[op], args_[op].groups, columns, Dtype::kF32);
+}
+
+// run(op) for ops [first, last), or backwards from last - 1 to first: one piece, unless each op is
+// timed. Its key is all that the ops' work depends on, the memory of this net apart.
+template <class F>
+void CompiledNet::RunPiece(int first, int last, const StepContext& step, const Tensor& input,
+                           bool backward, const F& run) {
+  const auto all = [&] {
+    for (int i = first; i < last; ++i) run(backward ? last - 1 - (i - first) : i);
+  };
+  if (!profile_.empty()) return all();
+  pieces_->Run(
+      {backward + 2 * step.train + 4 * step.accumulate, first, last, step.rows, step.batch_rows,
+       reinterpret_cast<int64_t>(input.data()), static_cast<int64_t>(step.seed), 0},
+      all);
+}
+
+void CompiledNet::RunForward(int op, const StepContext& step) {
+  const OpNode& node = graph_.ops[op];
+  Timed(&std::pair<double, double>::first, op, [&] { node.layer->Forward(step, args_[op]); });
+  if (step.train && node.decl.stats_columns > 0) GatherStats(op);
 }
 
 void CompiledNet::Forward(const StepContext& step, const Tensor& input,
                           const std::function<void(int op)>& before_op) {
   CHECK(options_.train || !step.train) << "a net for evaluation";
   BindStep(step, input);
-  int64_t column = 0;
-  for (int op = 0; op < static_cast<int>(graph_.ops.size()); ++op) {
-    if (before_op && HasParams(op)) before_op(op);
-    if (step.rows == 0) continue;
-    const OpNode& node = graph_.ops[op];
-    Timed(&std::pair<double, double>::first, op, [&] { node.layer->Forward(step, args_[op]); });
-    if (step.train && node.decl.stats_columns > 0) GatherStats(op, column);
-    column += node.decl.stats_columns;
+  if (draws_ && step.train) first_sample_.Upload(&step.first_sample);
+  for (int first = 0; first < Ops();) {
+    if (before_op && call_before_[first]) before_op(first);
+    int last = first + 1;
+    while (last < Ops() && !(before_op && call_before_[last])) ++last;
+    if (step.rows > 0) {
+      RunPiece(first, last, step, input, false, [&](int op) { RunForward(op, step); });
+    }
+    first = last;
   }
 }
 
@@ -219,9 +293,9 @@ Tensor CompiledNet::outputs() {
 
 Tensor CompiledNet::output_gradient() {
   CHECK(options_.train) << "a net for evaluation";
-  const int block = memory_plan_.gradient[graph_.output];
+  const int block = graph_.loss < 0 ? -1 : memory_plan_.gradient[graph_.loss];
   if (block < 0) return {};
-  return RowsOf(block, Dtype::kF32, Shape{output_shape().elements()});
+  return RowsOf(block, Dtype::kF32, Shape{graph_.tensors[graph_.loss].shape.elements()});
 }
 
 Tensor CompiledNet::input_gradient() {
@@ -230,23 +304,34 @@ Tensor CompiledNet::input_gradient() {
 }
 
 LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {
-  if (step.rows == 0) return {};
-  const int64_t rows = step.rows, columns = output_shape().elements();
-  const auto* y = static_cast<const float*>(Block(memory_plan_.value[graph_.output]));
-  auto* dy =
-      step.train ? static_cast<float*>(Block(memory_plan_.gradient[graph_.output])) : nullptr;
+  LossSums sums;
+  device_->Fill(sums_.f32(), 0, sums_.elements());
+  AddLoss(step, labels, static_cast<LossSums*>(sums_.data()));
+  sums_.Download(&sums);
+  return options_.worker == 0 ? sums : LossSums();
+}
+
+void CompiledNet::AddLoss(const StepContext& step, const Tensor& labels, LossSums* sums) {
+  if (step.rows == 0 || graph_.loss < 0) return;
+  if (options_.worker > 0) sums = static_cast<LossSums*>(sums_.data());  // the first one's count
+  const bool split = split_loss_ && step.train;  // in evaluation the classes are joined
+  const TensorId from = split ? graph_.loss : graph_.output;
+  const auto* y = static_cast<const float*>(Block(memory_plan_.value[from]));
+  auto* dy = step.train ? static_cast<float*>(Block(memory_plan_.gradient[from])) : nullptr;
   const float scale = step.train ? 1.0f / static_cast<float>(step.batch_rows) : 1.0f;
+  if (split) return split_loss_->Loss(y, labels.i32(), dy, scale, step.rows, sums);
+  const int64_t rows = step.rows, columns = output_shape().elements();
   const bool classes = loss_ == LossKind::kSoftmaxCrossEntropy;
   CHECK_EQ(labels.elements(), classes ? rows : rows * columns);
   switch (loss_) {
     case LossKind::kSoftmaxCrossEntropy:
       return device_->SoftmaxCrossEntropy(y, labels.i32(), dy, scale, rows, columns,
-                                          step.train ? label_smoothing_ : 0);
+                                          step.train ? label_smoothing_ : 0, sums);
     case LossKind::kSquaredError:
-      return device_->SquaredError(y, labels.f32(), dy, scale, rows, columns);
-    case LossKind::kLogistic: return device_->Logistic(y, labels.f32(), dy, scale, rows, columns);
+      return device_->SquaredError(y, labels.f32(), dy, scale, rows, columns, sums);
+    case LossKind::kLogistic:
+      return device_->Logistic(y, labels.f32(), dy, scale, rows, columns, sums);
   }
-  return {};
 }
 
 void CompiledNet::RunBackward(int op, const StepContext& step) {
@@ -264,14 +349,23 @@ void CompiledNet::Backward(const StepContext& step, const Tensor& input,
                            const std::function<void(int op)>& after_op) {
   CHECK(options_.train && step.train);
   BindStep(step, input);
-  for (int op = static_cast<int>(graph_.ops.size()) - 1; op >= 0; --op) {
-    if (!graph_.RunsBackward(op)) continue;
+  const auto run = [&](int op) {
+    if (!graph_.RunsBackward(op)) return;
     if (step.rows > 0) {
       Timed(&std::pair<double, double>::second, op, [&] { RunBackward(op, step); });
     } else if (!step.accumulate) {
       parameters_.ClearGradients(op);
     }
-    if (after_op && HasParams(op)) after_op(op);
+  };
+  const auto calls = [&](int op) {
+    return after_op && call_after_[op] && graph_.RunsBackward(op) && HasParams(op);
+  };
+  for (int last = Ops(); last > 0;) {
+    int first = last - 1;
+    while (first > 0 && !calls(first)) --first;
+    RunPiece(first, last, step, input, true, run);
+    if (calls(first)) after_op(first);
+    last = first;
   }
 }
 
@@ -286,7 +380,13 @@ int64_t NetPlan::parameters() const {
 NetPlan PlanNet(const NetSpec& spec, const NetOptions& options) {
   const Graph graph = CompileNet(spec, options, GroupOf(spec));
   const MemoryPlan memory = PlanMemory(graph, options.max_rows, options.train);
-  return DescribeNet(graph, memory, LayOutParameters(graph), GroupOf(spec));
+  return DescribeNet(graph, memory, LayOutParameters(graph), options, GroupOf(spec));
+}
+
+std::shared_ptr<const SplitPlan> PlanSplitNet(const NetSpec& spec, const NetOptions& options,
+                                              const SplitSpec& split) {
+  Graph graph = CompileNet(spec, options, GroupOf(spec));
+  return std::make_shared<const SplitPlan>(PlanSplit(split, spec.loss, &graph));
 }
 
 std::unique_ptr<Net> Net::Build(const NetSpec& spec, const NetOptions& options) {

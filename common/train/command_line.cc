@@ -2,16 +2,19 @@
 
 #include <gflags/gflags.h>
 #include <glog/logging.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "common/base/error.h"
 #include "common/config/config.h"
+#include "common/train/ranks.h"
 #include "common/train/run_log.h"
 #include "common/train/signals.h"
 #include "common/train/version.h"
@@ -20,6 +23,8 @@
 DEFINE_string(config, "", "FILE|the job, YAML; docs/CONFIG.md lists every key");
 DEFINE_string(run_dir, "", "DIR|where the run is kept (default runs/<job name>)");
 DEFINE_string(device, "auto", "D|auto, cpu, cuda or emulated:FILE (default auto)");
+DEFINE_string(machine, "", "FILE|plan: the machine, as in configs/machines");
+DEFINE_string(json, "", "FILE|plan: write the table there, too");
 DEFINE_bool(resume, false, "|go on with the run in the run directory");
 DEFINE_bool(check, false, "|check job and data, print the layer table, exit");
 DEFINE_bool(print_config, false, "|print the effective job with the origin of each value, exit");
@@ -30,8 +35,8 @@ namespace {
 
 // In the order of --help. gflags and glog define more (help, version and v among them); a user
 // may give these.
-constexpr const char* kFlags[] = {"config", "run_dir",      "device",   "resume",
-                                  "check",  "print_config", "progress", "v"};
+constexpr const char* kFlags[] = {"config",       "run_dir",  "device",  "resume", "check",
+                                  "print_config", "progress", "machine", "json",   "v"};
 
 template <class... Args>
 Error UsageError(const Args&... what) {
@@ -168,7 +173,8 @@ int FlushOutput(const char* program, int code) {
                      ExitCode::kIo);
 }
 
-int RunVerb(const ProgramInfo& info, const std::vector<std::string>& words) {
+int RunVerb(const ProgramInfo& info, const std::vector<std::string>& words,
+            std::unique_ptr<Ranks>* ranks) {
   const auto given = [&](const char* flag) {
     const auto end = std::find(words.begin(), words.end(), "--");
     return std::find(words.begin(), end, flag) != end;
@@ -181,11 +187,22 @@ int RunVerb(const ProgramInfo& info, const std::vector<std::string>& words) {
     std::printf("%s %s\n", info.name, kVersion);
     return 0;
   }
-  const CommandLine line = ParseCommandLine(info, words);
+  CommandLine line = ParseCommandLine(info, words);
   const Verb& verb = *FindVerb(info, line.verb);
   FLAGS_v = line.verbosity;
-  HandleStopSignals(info.name, verb.saves && !line.check && !line.print_config);
-  return verb.run(line);
+  if (verb.ranks) {
+    *ranks = Ranks::Join(info.name);
+    line.ranks = ranks->get();
+  } else if (IsOneOfSeveral()) {
+    throw UsageError(line.verb, " runs as one process, not under mpirun");
+  }
+  const bool saves = verb.saves && !line.check && !line.print_config;
+  HandleStopSignals(info.name, line.ranks && !line.ranks->first() ? StopNotice::kNone
+                               : saves                            ? StopNotice::kSaves
+                                                                  : StopNotice::kStops);
+  const int code = verb.run(line);
+  if (line.ranks) line.ranks->Leave();
+  return code;
 }
 
 }  // namespace
@@ -222,6 +239,8 @@ CommandLine ParseCommandLine(const ProgramInfo& info, const std::vector<std::str
   line.config = FLAGS_config;
   line.run_dir = FLAGS_run_dir;
   line.device = FLAGS_device;
+  line.machine = FLAGS_machine;
+  line.json = FLAGS_json;
   line.resume = FLAGS_resume;
   line.check = FLAGS_check;
   line.print_config = FLAGS_print_config;
@@ -233,15 +252,27 @@ CommandLine ParseCommandLine(const ProgramInfo& info, const std::vector<std::str
 
 int RunProgram(const ProgramInfo& info, int argc, char** argv) {
   InitLog(info.name);
+  std::unique_ptr<Ranks> ranks;
+  const auto failed = [&](const char* kind, const Error& error) {
+    if (!ranks || ranks->size() == 1) {
+      return ReportError(info.name, kind, error.message(), error.code());
+    }
+    const Ranks::Ending ending = ranks->Settle(error);
+    if (ending.speak) {
+      ReportError(info.name, "error: ", ending.error.message(), ending.error.code());
+    }
+    google::FlushLogFiles(google::GLOG_INFO);
+    _exit(static_cast<int>(ending.error.code()));
+  };
   try {
-    return FlushOutput(info.name, RunVerb(info, std::vector<std::string>(argv + 1, argv + argc)));
+    return FlushOutput(info.name,
+                       RunVerb(info, std::vector<std::string>(argv + 1, argv + argc), &ranks));
   } catch (const Error& e) {
-    return ReportError(info.name, e.code() == ExitCode::kStopped ? "" : "error: ", e.message(),
-                       e.code());
+    return failed(e.code() == ExitCode::kStopped ? "" : "error: ", e);
   } catch (const std::bad_alloc&) {
-    return ReportError(info.name, "internal error: ", "out of memory", ExitCode::kInternal);
+    return failed("internal error: ", Error(ExitCode::kInternal, "out of memory"));
   } catch (const std::exception& e) {
-    return ReportError(info.name, "internal error: ", e.what(), ExitCode::kInternal);
+    return failed("internal error: ", Error(ExitCode::kInternal, e.what()));
   }
 }
 

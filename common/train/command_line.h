@@ -3,7 +3,9 @@
 //   PROGRAM [verb] --config=FILE [key.path=value ...] [flags]
 //
 // RunProgram parses it, sets up logs and signals, runs the verb and turns failures into exit
-// codes: the last line on stderr is `PROGRAM: error: what`. Call it once, from main.
+// codes: the last line on stderr is `PROGRAM: error: what`. Under mpirun it joins the ranks of the
+// job (ranks.h) first: one of them prints that line, and all end with that code. Call it once, from
+// main.
 #pragma once
 
 #include <functional>
@@ -14,11 +16,15 @@
 
 namespace mariana {
 
+class Ranks;
+
 struct CommandLine {
   std::string program;
   std::string verb;
   std::string config;           // --config, "" if not given
   std::string run_dir;          // --run_dir, "" if not given: runs/<job name>
+  std::string machine;          // --machine, of `plan`
+  std::string json;             // --json, likewise
   std::string device = "auto";  // auto, cpu, cuda or emulated:FILE
   bool resume = false;
   bool check = false;
@@ -27,6 +33,7 @@ struct CommandLine {
   int verbosity = 0;                   // --v, glog's
   std::vector<std::string> overrides;  // "key.path=value", in order
   std::vector<std::string> arguments;  // other words after the verb
+  Ranks* ranks = nullptr;              // of the job: set where the verb may have several
 };
 
 struct Verb {
@@ -36,6 +43,7 @@ struct Verb {
   bool needs_config = true;                    // --config must be given
   const char* arguments = "";                  // "MODEL OUT.ark" for --help; "": takes none
   bool saves = false;                          // a stop request saves a checkpoint first
+  bool ranks = false;                          // mpirun may start it several times, as one job
 };
 
 struct ProgramInfo {

@@ -7,10 +7,12 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/comm/device_link.h"
+#include "common/comm/link_speed.h"
+#include "common/train/parallel.h"
 #include "common/train/sync_worker.h"
 
 namespace mariana {
@@ -29,36 +31,52 @@ std::vector<Share> DealOut(int64_t rows, int64_t group, int workers) {
   return shares;
 }
 
+std::vector<std::string> DataParallelOptions::SlotNames() const {
+  if (block.steps == 0) {
+    std::vector<std::string> names = OptimizerSlotNames(optimizer);
+    if (masters()) names.push_back("master");
+    return names;
+  }
+  return block.momentum > 0 ? std::vector<std::string>{"block_momentum"}
+                            : std::vector<std::string>{};
+}
+
 // A worker and the thread it runs on.
 class DataParallel::Worker {
  public:
-  Worker(int index, const DataParallelOptions& options, int64_t max_rows, Clock* clock)
-      : sync(index, options, max_rows), tasks_(clock, 1) {
-    thread_ = std::thread([this, clock, index] {
-      ClockThread registered(clock, StrCat("worker ", index));
-      while (auto task = tasks_.Pop()) (*task)();
-    });
-  }
-  ~Worker() {
-    tasks_.Close();
-    thread_.join();
-  }
+  Worker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate,
+         Clock* clock, std::shared_ptr<const SplitPlan> split, TransferGroup* transfers)
+      : sync(index, options, max_rows, gate, std::move(split), transfers),
+        tasks_(clock, 1),
+        thread_(clock, StrCat("worker ", index), [this] {
+          while (auto task = tasks_.Pop()) (*task)();
+        }) {}
+  ~Worker() { tasks_.Close(); }
   void Post(std::function<void()> task) { CHECK(tasks_.Push(std::move(task))); }
 
   SyncWorker sync;
 
  private:
   Queue<std::function<void()>> tasks_;
-  std::thread thread_;
+  ClockedThread thread_;  // last: it ends before what it uses
+};
+
+// The workers that have the same part of the model.
+struct DataParallel::Partition {
+  std::vector<Range> buckets;
+  std::unique_ptr<ExchangeGroup> group;
 };
 
 struct DataParallel::Shared {
   explicit Shared(const DataParallelOptions& o)
-      : options(o), clock(o.clock ? o.clock : Clock::Real()), idle(clock) {}
+      : options(o), clock(o.clock ? o.clock : Clock::Real()), gate(clock, o.local()), idle(clock) {}
   DataParallelOptions options;
   Clock* clock;
-  std::unique_ptr<ExchangeGroup> group;
-  std::vector<Range> buckets;
+  BlockGate gate;
+  NetPlan plan;                                           // of the whole model
+  std::shared_ptr<const SplitPlan> split;                 // null: each worker has a model
+  std::vector<std::unique_ptr<TransferGroup>> transfers;  // by group of this rank
+  std::vector<Partition> partitions;
   int64_t steps_done = 0;
 
   std::mutex mutex;
@@ -67,52 +85,196 @@ struct DataParallel::Shared {
   std::optional<Error> failure;  // the first one
 };
 
-DataParallel::DataParallel(const DataParallelOptions& options)
-    : shared_(std::make_unique<Shared>(options)) {
-  const DataParallelOptions& o = shared_->options;
-  const int n = static_cast<int>(o.devices.size());
-  CHECK_GE(n, 1);
-  // Enough rows for the largest share's largest part, counted in whole groups of any size that
-  // the net may choose: dealing out is monotone in the number of rows.
+namespace {
+
+// One sample of the whole model, to learn what it is made of.
+NetOptions ProbeOf(const DataParallelOptions& o) {
   NetOptions probe;
   probe.device = o.devices[0];
   probe.max_rows = 1;
   probe.input = o.input;
   probe.outputs = o.outputs;
   probe.compute = o.compute;
-  const NetPlan plan = PlanNet(*o.net, probe);
-  const int64_t group = plan.group;
-  std::vector<std::string> names;
-  for (const ParamInfo& p : plan.params) names.push_back(p.name);
-  CheckGroups(o.optimizer, names);
-  CHECK(o.ema >= 0 && o.ema < 1);
-  const int64_t share = DealOut(o.batch_size, group, n)[0].rows;
-  const int64_t rows = DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
-  for (int w = 0; w < n; ++w) {
-    workers_.push_back(std::make_unique<Worker>(w, o, rows, shared_->clock));
-  }
-  shared_->buckets = workers_[0]->sync.PlanBuckets();
+  return probe;
+}
+
+// Enough rows for the largest share's largest part, counted in whole groups of any size that the
+// net may choose: dealing out is monotone in the number of rows.
+int64_t MostRows(const DataParallelOptions& o, int64_t group) {
+  const int64_t share = DealOut(o.batch_size, group, o.groups())[0].rows;
+  return DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
+}
+
+// Of the workers that have part `part`.
+ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<Range> buckets) {
   ExchangeOptions exchange;
   exchange.topology = o.topology;
-  exchange.workers = n;
-  exchange.buckets = shared_->buckets;
-  exchange.clock = shared_->clock;
-  shared_->group = ExchangeGroup::Make(exchange);
-  for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
+  exchange.workers = o.groups();
+  std::vector<int> nodes = o.node_of;
+  if (o.ranks && o.total() > o.local()) {
+    const Wiring wiring = WireUp(o.topology, o.local(), *o.ranks);
+    exchange.topology = wiring.topology;
+    nodes = wiring.node_of;
+    exchange.world = o.ranks->world();
+    for (int g = 0; g < o.groups(); ++g) {
+      exchange.rank_of.push_back((g * o.split.workers + part) / o.local());
+    }
+  }
+  for (size_t w = static_cast<size_t>(part); w < nodes.size();
+       w += static_cast<size_t>(o.split.workers)) {
+    exchange.node_of.push_back(nodes[w]);
+  }
+  exchange.buckets = std::move(buckets);
+  exchange.clock = o.clock ? o.clock : Clock::Real();
+  if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
+  exchange.collect_wire = o.collect_wire;
+  exchange.distribute_wire = o.distribute_wire;
+  if (o.devices[0]->info().queued && !o.make_link) {
+    CHECK_EQ(o.total(), o.local()) << "links between processes need memory that the host can read";
+    if (o.collect_wire != Wire::kF32 || o.distribute_wire != Wire::kF32) {
+      throw Fail(ExitCode::kUsage, "parallel.wire: between GPUs fp32 travels; use fp32");
+    }
+    // A chunk costs the host a round trip to the device.
+    if (o.chunk_elements == 0) exchange.chunk_elements = int64_t{1} << 20;
+    exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
+      return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
+                                          devices[static_cast<size_t>(ends.to)]);
+    };
+  }
+  if (o.make_link) {
+    exchange.make_link = [&o, part](const LinkEnds& ends) {
+      return o.make_link(ends.from * o.split.workers + part, ends.to * o.split.workers + part,
+                         ends);
+    };
+  }
+  return exchange;
+}
+
+// Of the buckets of what `net` has of the model.
+int64_t BucketBytesOf(const DataParallelOptions& o, const Net* net) {
+  std::string why;
+  World* const world = o.ranks && o.total() > o.local() ? o.ranks->world() : nullptr;
+  return BucketBytes(o.bucket_bytes, net->arena_elements() * int64_t{sizeof(float)}, o.groups(),
+                     world, &why);
+}
+
+std::vector<TransferRoute> RoutesOf(const SplitPlan& plan) {
+  std::vector<TransferRoute> routes;
+  for (const TransferMessage& m : plan.messages) routes.push_back({m.from, m.to});
+  return routes;
+}
+
+// Between the workers of group `group`.
+TransferGroup::Carry CarryOf(const DataParallelOptions& o, int group) {
+  if (!o.carry) return {};
+  return [&o, first = group * o.split.workers](const TransferRoute& route, int64_t bytes,
+                                               std::function<void()> arrived) {
+    o.carry({first + route.from, first + route.to}, bytes, std::move(arrived));
+  };
+}
+
+void CheckSplit(const DataParallelOptions& o) {
+  if (o.split.workers == 1) return;
+  if (o.total() > o.local()) {
+    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
+               ": a model is split between the devices of one process; start it without mpirun");
+  }
+  if (o.devices[0]->info().queued) {
+    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
+               ": this version splits a model between CPUs, or emulated devices, but not GPUs");
+  }
+  if (o.local() % o.split.workers != 0) {
+    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers, " does not divide the ",
+               o.local(), " devices");
+  }
+}
+
+}  // namespace
+
+DataParallel::DataParallel(const DataParallelOptions& options)
+    : shared_(std::make_unique<Shared>(options)) {
+  Shared& s = *shared_;
+  const DataParallelOptions& o = s.options;
+  CHECK_GE(o.local(), 1);
+  CheckSplit(o);
+  const NetOptions probe = ProbeOf(o);
+  s.plan = PlanNet(*o.net, probe);
+  std::vector<std::string> names;
+  for (const ParamInfo& p : s.plan.params) names.push_back(p.name);
+  CheckGroups(o.optimizer, names);
+  CHECK(o.ema >= 0 && o.ema < 1);
+  CHECK(o.block.steps == 0 || (o.ema == 0 && o.optimizer.type == OptimizerType::kSgd));
+  const int parts = o.split.workers;
+  if (parts > 1) {
+    s.split = PlanSplitNet(*o.net, probe, o.split);
+    for (int g = 0; g < o.local() / parts; ++g) {
+      s.transfers.push_back(
+          std::make_unique<TransferGroup>(parts, RoutesOf(*s.split), s.clock, CarryOf(o, g)));
+    }
+  }
+  const int64_t rows = MostRows(o, s.plan.group);
+  for (int i = 0; i < o.local(); ++i) {
+    TransferGroup* const transfers = parts > 1 ? s.transfers[i / parts].get() : nullptr;
+    workers_.push_back(
+        std::make_unique<Worker>(o.first() + i, o, rows, &s.gate, s.clock, s.split, transfers));
+  }
+  for (int part = 0; part < parts; ++part) {
+    Partition p;
+    p.buckets = workers_[part]->sync.PlanBuckets(BucketBytesOf(o, workers_[part]->sync.net()));
+    p.group = ExchangeGroup::Make(ExchangeOf(o, part, p.buckets));
+    s.partitions.push_back(std::move(p));
+  }
+  for (int i = 0; i < o.local(); ++i) {
+    const Partition& p = s.partitions[o.part_of(i)];
+    workers_[i]->sync.Join(p.group.get(), p.buckets);
+  }
 }
 
 // The exchange reads the workers' arenas until it is gone.
 DataParallel::~DataParallel() {
-  shared_->group.reset();
+  for (auto& w : workers_) w->sync.Leave();
+  shared_->partitions.clear();
   workers_.clear();
 }
 
 const DataParallelOptions& DataParallel::options() const { return shared_->options; }
-int DataParallel::workers() const { return static_cast<int>(workers_.size()); }
-Net* DataParallel::net(int worker) { return workers_[static_cast<size_t>(worker)]->sync.net(); }
+Net* DataParallel::net(int local) { return workers_[static_cast<size_t>(local)]->sync.net(); }
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
-std::vector<LinkBytes> DataParallel::Traffic() const { return shared_->group->Traffic(); }
+const NetPlan& DataParallel::plan() const { return shared_->plan; }
+const SplitPlan* DataParallel::split() const { return shared_->split.get(); }
+
+std::vector<LinkBytes> DataParallel::Traffic() const {
+  const int parts = options().split.workers;
+  std::vector<LinkBytes> all;
+  for (int part = 0; part < parts; ++part) {
+    for (LinkBytes link : shared_->partitions[part].group->Traffic()) {
+      link.from = link.from * parts + part;
+      link.to = link.to * parts + part;
+      all.push_back(link);
+    }
+  }
+  return all;
+}
+
+const std::vector<Range>& DataParallel::buckets() const { return shared_->partitions[0].buckets; }
+
+std::vector<int64_t> DataParallel::TransferredBytes() const {
+  std::vector<int64_t> sum(shared_->split ? shared_->split->messages.size() : 0);
+  for (const auto& group : shared_->transfers) {
+    const std::vector<int64_t> bytes = group->bytes();
+    for (size_t m = 0; m < sum.size(); ++m) sum[m] += bytes[m];
+  }
+  return sum;
+}
+
+std::vector<Net*> DataParallel::NetsOfModel() const {
+  std::vector<Net*> nets;
+  for (int part = 0; part < options().split.workers; ++part) {
+    nets.push_back(workers_[part]->sync.net());
+  }
+  return nets;
+}
 void DataParallel::EnableProfile(bool on) { net(0)->EnableProfile(on); }
 std::vector<std::pair<double, double>> DataParallel::TakeProfile() { return net(0)->TakeProfile(); }
 PhaseSeconds DataParallel::TakePhaseSeconds() {
@@ -121,7 +283,7 @@ PhaseSeconds DataParallel::TakePhaseSeconds() {
 
 void DataParallel::OnAll(const std::string& phase, const std::function<void(int)>& fn) {
   Shared& s = *shared_;
-  const int n = workers();
+  const int n = static_cast<int>(workers_.size());
   {
     std::unique_lock<std::mutex> lock(s.mutex);
     if (s.failure) throw *s.failure;
@@ -129,14 +291,20 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
   }
   // The first failure ends everybody: the exchange wakes whoever waits in it, with an error that
   // must not count as a failure of its own; so the failure is noted before.
-  auto fail = [&s, n](int w, const std::string& where, ExitCode code, const std::string& message) {
+  auto fail = [&s, this](int local, const std::string& where, ExitCode code,
+                         const std::string& message) {
+    const int w = s.options.first() + local;
     {
       std::unique_lock<std::mutex> lock(s.mutex);
       if (s.failure) return;
-      s.failure =
-          n == 1 ? Error(code, message) : Fail(code, "worker ", w, ", ", where, ": ", message);
+      s.failure = workers() == 1 ? Error(code, message)
+                                 : Fail(code, "worker ", w, ", ", where, ": ", message);
     }
-    s.group->Abort(w, where, static_cast<int>(code), message);
+    s.gate.Open();
+    for (const Partition& p : s.partitions) {
+      p.group->Abort(s.options.group_of(w), where, static_cast<int>(code), message);
+    }
+    for (const auto& group : s.transfers) group->Abort(Error(code, message));
   };
   for (int w = 0; w < n; ++w) {
     Worker* worker = workers_[static_cast<size_t>(w)].get();
@@ -163,6 +331,7 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   std::vector<RunOutcome> outcomes(n);
   std::vector<int64_t> done(n, 0);
   std::vector<StepResult> results(n);
+  shared_->gate.Reset(options.first_step);
   OnAll("", [&](int w) {
     const size_t i = static_cast<size_t>(w);
     outcomes[i] =
@@ -171,16 +340,18 @@ int64_t DataParallel::Run(BatchSource* source, const RunOptions& options) {
   shared_->steps_done += done[0];
   if (outcomes[0] != RunOutcome::kDiverged) return done[0];
 
-  std::string message = StrCat("step ", results[0].step + 1, " diverged: loss ", results[0].loss);
+  std::string message = StrCat(shared_->options.block.steps > 0 ? "the block that ends with " : "",
+                               "step ", results[0].step + 1, " diverged: loss ", results[0].loss);
   for (size_t w = 0; w < n; ++w) {
     const std::string name = workers_[w]->sync.FirstNonFinite();
     if (name.empty()) continue;
-    message += StrCat("; the gradient of ", name, " is not finite on worker ", w);
+    message += StrCat("; the gradient of ", name, " is not finite on worker ",
+                      static_cast<size_t>(shared_->options.first()) + w);
     break;
   }
   throw Error(ExitCode::kDiverged,
               message +
-                  "; the values are still those of the step before; try a lower "
+                  "; the values are still those of before it; try a lower "
                   "train.schedule.learning_rate, warm-up or train.optimizer.clip_norm");
 }
 
@@ -189,7 +360,7 @@ void DataParallel::Initialize() {
     SyncWorker& worker = workers_[static_cast<size_t>(w)]->sync;
     worker.net()->Initialize(shared_->options.seed);
     worker.ClearSlots();
-    worker.StartAverage();
+    worker.StartFromValues();
   });
   shared_->steps_done = 0;
 }
@@ -203,8 +374,8 @@ void LoadParams(Net* net, const NamedTensors& map, const std::string& suffix) {
   std::vector<float> slot;
   for (size_t i = 0; i < net->params().size(); ++i) {
     const ParamInfo& p = net->params()[i];
-    slot.assign(static_cast<size_t>(p.elements), 0.0f);
-    net->PackParam(static_cast<int>(i), map.Find(p.name + suffix, p.shape), slot.data());
+    slot.resize(static_cast<size_t>(p.elements));
+    PackPart(*net, static_cast<int>(i), map.Find(p.name + suffix, p.part.whole), slot.data());
     net->options().device->Upload(net->values() + p.offset, slot.data(),
                                   p.elements * int64_t{sizeof(float)});
   }
@@ -214,10 +385,10 @@ void LoadParams(Net* net, const NamedTensors& map, const std::string& suffix) {
 }  // namespace
 
 std::vector<HostTensor> DataParallel::SaveModel() const {
-  std::vector<HostTensor> values = SaveNetValues(workers_[0]->sync.net());
+  std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
   if (shared_->options.ema == 0) return values;
   std::vector<HostTensor> averages;
-  SaveSlot(workers_[0]->sync.average_slot(), "", &averages);
+  SaveSlot(workers_[0]->sync.average_slot(), "", true, &averages);
   std::move(averages.begin(), averages.end(), values.begin());  // parameters come first
   return values;
 }
@@ -225,41 +396,84 @@ std::vector<HostTensor> DataParallel::SaveModel() const {
 void DataParallel::LoadModel(const std::vector<HostTensor>& tensors, const std::string& where) {
   for (auto& worker : workers_) {
     LoadNetValues(worker->sync.net(), tensors, where);
-    worker->sync.StartAverage();
+    worker->sync.StartFromValues();
   }
 }
 
 void DataParallel::WithAverages(const std::function<void()>& fn) {
   if (shared_->options.ema == 0) return fn();
-  const std::vector<HostTensor> values = SaveNetValues(workers_[0]->sync.net());
+  const std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
   const std::vector<HostTensor> averages = SaveModel();
   for (auto& worker : workers_) LoadNetValues(worker->sync.net(), averages, "averages");
   fn();
   for (auto& worker : workers_) LoadNetValues(worker->sync.net(), values, "values");
 }
 
-void DataParallel::SaveSlot(int k, const std::string& suffix, std::vector<HostTensor>* out) const {
-  const Net& net = *workers_[0]->sync.net();
-  std::vector<float> slot;
-  for (size_t i = 0; i < net.params().size(); ++i) {
-    const ParamInfo& p = net.params()[i];
-    slot.assign(static_cast<size_t>(p.elements), 0.0f);
-    for (const auto& w : workers_) {
-      w->sync.ReadSlots(k, {p.offset, p.offset + p.elements}, slot.data());
+// Each worker's slot goes over as it lies; PlanSlots tells where its elements belong.
+void DataParallel::GatherSlot(int part, int k, bool on_all, std::vector<float>* arena) const {
+  const DataParallelOptions& o = shared_->options;
+  const int parts = o.split.workers;
+  std::string mine;
+  for (int i = part; i < o.local(); i += parts) {
+    const SyncWorker& worker = workers_[i]->sync;
+    std::vector<float> elements(static_cast<size_t>(worker.layout().elements()));
+    worker.ReadSlot(k, elements.data());
+    mine.append(reinterpret_cast<const char*>(elements.data()), elements.size() * sizeof(float));
+  }
+  std::vector<std::string> all;
+  if (workers() == o.local()) {
+    all.push_back(std::move(mine));
+  } else {
+    all = on_all ? o.ranks->Gather(mine) : o.ranks->GatherToFirst(mine);
+  }
+  const Net& net = *workers_[part]->sync.net();
+  const std::vector<Range>& buckets = shared_->partitions[part].buckets;
+  arena->assign(static_cast<size_t>(net.arena_elements()), 0.0f);
+  int group = 0;
+  for (const std::string& rank : all) {
+    const char* from = rank.data();
+    for (int i = part; i < o.local(); i += parts, ++group) {
+      for (const auto& list : PlanSlots(net, o.optimizer, buckets, group, o.groups()).buckets) {
+        for (const Segment& s : list) {
+          const size_t bytes = static_cast<size_t>(s.range.size()) * sizeof(float);
+          std::memcpy(arena->data() + s.range.begin, from, bytes);
+          from += bytes;
+        }
+      }
     }
-    out->push_back(EmptyF32(p.name + suffix, p.shape));
-    net.UnpackParam(static_cast<int>(i), slot.data(), out->back().f32());
+  }
+}
+
+void DataParallel::SaveSlot(int k, const std::string& suffix, bool on_all,
+                            std::vector<HostTensor>* out) const {
+  std::map<std::string, float*> by_name;
+  const size_t first = out->size();
+  for (const ParamInfo& p : plan().params) out->push_back(EmptyF32(p.name + suffix, p.shape));
+  for (size_t i = 0; i < plan().params.size(); ++i) {
+    by_name[plan().params[i].name] = (*out)[first + i].f32();
+  }
+  std::vector<float> arena, own;
+  for (int part = 0; part < options().split.workers; ++part) {
+    GatherSlot(part, k, on_all, &arena);
+    const Net& net = *workers_[part]->sync.net();
+    for (size_t i = 0; i < net.params().size(); ++i) {
+      const ParamInfo& p = net.params()[i];
+      own.resize(static_cast<size_t>(p.shape.elements()));
+      net.UnpackParam(static_cast<int>(i), arena.data() + p.offset, own.data());
+      PlacePart(own.data(), p.part, p.shape, by_name.at(p.name));
+    }
   }
 }
 
 std::vector<HostTensor> DataParallel::SaveOptimizer() const {
   std::vector<HostTensor> out;
-  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
-  for (size_t k = 0; k < names.size(); ++k) SaveSlot(static_cast<int>(k), "." + names[k], &out);
+  const std::vector<std::string> names = shared_->options.SlotNames();
+  for (size_t k = 0; k < names.size(); ++k) {
+    SaveSlot(static_cast<int>(k), "." + names[k], false, &out);
+  }
   if (shared_->options.ema == 0) return out;
-  Net* net = workers_[0]->sync.net();
-  std::vector<HostTensor> values = SaveNetValues(net);
-  values.resize(net->params().size());  // without the running averages
+  std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
+  values.resize(plan().params.size());  // without the running averages
   for (HostTensor& t : values) {
     t.name += kValue;
     out.push_back(std::move(t));
@@ -269,16 +483,22 @@ std::vector<HostTensor> DataParallel::SaveOptimizer() const {
 
 void DataParallel::LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where) {
   const NamedTensors map(tensors, where);
-  const Net& net = *workers_[0]->sync.net();
-  const std::vector<std::string> names = OptimizerSlotNames(shared_->options.optimizer);
+  const std::vector<std::string> names = shared_->options.SlotNames();
+  const int parts = options().split.workers;
   std::vector<float> slot;
-  for (size_t i = 0; i < net.params().size(); ++i) {
-    const ParamInfo& p = net.params()[i];
-    for (size_t k = 0; k < names.size(); ++k) {
-      slot.assign(static_cast<size_t>(p.elements), 0.0f);
-      net.PackParam(static_cast<int>(i), map.Find(p.name + "." + names[k], p.shape), slot.data());
-      for (auto& w : workers_) {
-        w->sync.WriteSlots(static_cast<int>(k), {p.offset, p.offset + p.elements}, slot.data());
+  for (int part = 0; part < parts; ++part) {
+    const Net& net = *workers_[part]->sync.net();
+    for (size_t i = 0; i < net.params().size(); ++i) {
+      const ParamInfo& p = net.params()[i];
+      for (size_t k = 0; k < names.size(); ++k) {
+        slot.resize(static_cast<size_t>(p.elements));
+        PackPart(net, static_cast<int>(i), map.Find(p.name + "." + names[k], p.part.whole),
+                 slot.data());
+        for (size_t w = static_cast<size_t>(part); w < workers_.size();
+             w += static_cast<size_t>(parts)) {
+          workers_[w]->sync.WriteSlots(static_cast<int>(k), {p.offset, p.offset + p.elements},
+                                       slot.data());
+        }
       }
     }
   }

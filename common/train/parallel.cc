@@ -3,31 +3,100 @@
 #include <algorithm>
 
 #include "common/base/error.h"
+#include "common/device/plugin/plugin.h"
 
 namespace mariana {
 
 void ParallelSpec::Describe(Fields* f) {
-  f->Int("devices", &devices, "Workers, one device each.", Rule().Min(1).Max(64));
+  f->Int("devices", &devices, "Workers, one device each, of each process that mpirun starts.",
+         Rule().Min(1).Max(64));
+  DescribeSplit(f);
   f->Int("threads", &threads, "Threads of a CPU device; 0: cores / devices, at least 1.",
          Rule().Min(0).Max(1024));
-  f->Choice("topology", &topology,
-            {{"auto", TopologyChoice::kAuto},
-             {"linear", TopologyChoice::kLinear},
-             {"ring", TopologyChoice::kRing}},
-            "How parameters travel: the partitioned linear topology or a ring.");
-  f->Bytes("bucket_bytes", &bucket_bytes, "Gradients are exchanged in pieces of at least this.",
-           Rule().Min(4096));
+  f->Choice(
+      "topology", &topology,
+      {{"auto", TopologyChoice::kAuto},
+       {"linear", TopologyChoice::kLinear},
+       {"ring", TopologyChoice::kRing},
+       {"two_level", TopologyChoice::kTwoLevel}},
+      "How parameters travel: the partitioned linear topology, a ring, or a chain within each "
+      "machine and a ring between machines.");
+  f->Bytes(
+      "bucket_bytes", &bucket_bytes,
+      "Gradients are exchanged in pieces of at least this; 0: by the speed of the links, which "
+      "--check tells.",
+      Rule().Min(0));
+  f->Bool("overlap", &overlap,
+          "Exchange while computing: gradients during backward, values during the next forward; "
+          "false: between the two, as the seed did (to compare).");
+  DescribeLearning(f);
 }
 
-std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
-                                                 const ParallelSpec& spec, Precision precision) {
-  if (choice == "cuda" || choice.rfind("emulated", 0) == 0) {
-    throw Fail(ExitCode::kUsage, "--device=", choice,
-               ": this version computes on CPUs only; use --device=cpu or auto");
+void ParallelSpec::DescribeSplit(Fields* f) {
+  f->Int("groups", &groups, "Groups of workers that share a model; 0: devices / split.",
+         Rule().Min(0).Max(64));
+  f->Int("split", &split, "Workers of a group: each has a part of the model. Sets `devices`.",
+         Rule().Min(1).Max(64));
+  f->List("layers", &layers, "How layers are split, where it is not to be chosen.");
+  f->Bytes("device_memory", &device_memory,
+           "Memory of a device: what needs more is refused, with the split that fits; 0: no limit.",
+           Rule().Min(0));
+  if (devices == 1) devices = std::max<int64_t>(groups, 1) * split;
+  f->Require(devices % split == 0 && (groups == 0 || devices == groups * split), "devices",
+             "must be groups * split (or not be given)");
+}
+
+void ParallelSpec::DescribeLearning(Fields* f) {
+  f->Choice("wire", &wire, {{"fp32", Wire::kF32}, {"bf16", Wire::kBf16}, {"fp16", Wire::kF16}},
+            "What gradients and values travel as between workers: fp32, or half the bytes. Sums "
+            "are added in fp32, owners keep fp32 values, all compute with the rounded ones.");
+  f->Choice("exchange", &exchange,
+            {{"every_step", ExchangeChoice::kEveryStep}, {"block", ExchangeChoice::kBlock}},
+            "Workers are one in every step, or each goes on by itself for a block of steps, after "
+            "which they are averaged: for slow links.");
+  f->Int("block_steps", &block_steps, "Of exchange: block.", Rule().Min(1).Max(1000000));
+  f->Real("block_momentum", &block_momentum,
+          "Of exchange: block; 0: local SGD, else blockwise model-update filtering, where 1 - 1 / "
+          "workers is usual.",
+          Rule().Min(0).Max(0.99));
+  f->Bool("block_nesterov", &block_nesterov, "Of exchange: block: Nesterov's form of it.");
+}
+
+namespace {
+
+// Workers beyond the number of GPUs share them. None, and why, where GPUs cannot do it.
+std::vector<std::unique_ptr<Device>> MakeCudaDevices(const ParallelSpec& spec, Precision precision,
+                                                     const Ranks* ranks, std::string* why) {
+  std::vector<std::unique_ptr<Device>> devices;
+  if (ranks && ranks->size() > 1) {
+    *why = "GPUs of several processes do not exchange: start one process with parallel.devices";
+    return devices;
   }
-  if (choice != "cpu" && choice != "auto") {
+  const int gpus = UsableCudaDevices(why);
+  for (int i = 0; gpus > 0 && i < spec.devices; ++i) {
+    devices.push_back(OpenCudaDevice(i % gpus, precision == Precision::kFp32Strict));
+  }
+  return devices;
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
+                                                 const ParallelSpec& spec, Precision precision,
+                                                 const Ranks* ranks, std::string* why) {
+  if (choice.rfind("emulated", 0) == 0) {
+    throw Fail(ExitCode::kUsage, "--device=", choice, ": is for train (without --check) alone");
+  }
+  if (choice != "cpu" && choice != "auto" && choice != "cuda") {
     throw Fail(ExitCode::kUsage, "--device=", choice,
                ": not one of auto, cpu, cuda, emulated:FILE");
+  }
+  if (choice != "cpu") {
+    std::string reason;
+    std::vector<std::unique_ptr<Device>> gpus = MakeCudaDevices(spec, precision, ranks, &reason);
+    if (!gpus.empty()) return gpus;
+    if (choice == "cuda") throw Fail(ExitCode::kUsage, "--device=cuda: ", reason);
+    if (why != nullptr) *why = "no GPU: " + reason;
   }
   if (precision == Precision::kBf16 && !CpuHasNativeBf16()) {
     throw Fail(ExitCode::kUsage,
@@ -35,8 +104,9 @@ std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
                "not; use fp32");
   }
   const int n = static_cast<int>(spec.devices);
+  const int sharers = n * (ranks ? ranks->core_sharers() : 1);
   const int threads =
-      spec.threads > 0 ? static_cast<int>(spec.threads) : std::max(1, AvailableCores() / n);
+      spec.threads > 0 ? static_cast<int>(spec.threads) : std::max(1, AvailableCores() / sharers);
   std::vector<std::unique_ptr<Device>> devices;
   for (int i = 0; i < n; ++i) devices.push_back(MakeCpuDevice(i, threads, -1));
   return devices;
@@ -48,17 +118,48 @@ std::unique_ptr<Device> InferenceDevice(const std::string& choice, const Paralle
   return std::move(MakeDevices(choice, one, Precision::kFp32)[0]);
 }
 
-Topology ChooseTopology(const ParallelSpec& spec, std::string* why) {
-  if (spec.topology == TopologyChoice::kRing) {
-    *why = "ring: the config says so";
-    return Topology::kRing;
+Topology ChooseTopology(const ParallelSpec& spec, const Ranks& ranks, std::string* why) {
+  const auto chosen = [&](Topology topology, const std::string& reason) {
+    *why = StrCat(Name(topology), ": ", reason);
+    return topology;
+  };
+  const int machines = ranks.machines();
+  const int64_t workers = spec.devices / spec.split * ranks.size();  // of one exchange
+  switch (spec.topology) {
+    case TopologyChoice::kLinear: return chosen(Topology::kLinear, "the config says so");
+    case TopologyChoice::kRing: return chosen(Topology::kRing, "the config says so");
+    case TopologyChoice::kTwoLevel:
+      if (!ranks.neighbours()) {
+        throw Fail(ExitCode::kUsage,
+                   "parallel.topology: two_level needs the ranks of a machine one after another "
+                   "(mpirun --map-by slot)");
+      }
+      return chosen(Topology::kTwoLevel, "the config says so");
+    case TopologyChoice::kAuto: break;
   }
-  *why = spec.topology == TopologyChoice::kLinear ? "linear: the config says so"
-         : spec.devices == 1                      ? "none: one worker exchanges nothing"
-         : spec.devices == 2
-             ? "linear: with two workers a ring is the same chain"
-             : "linear: the devices share one memory, where a ring's last link gains nothing";
-  return Topology::kLinear;
+  if (workers == 1) {
+    *why = "none: one worker exchanges nothing";
+    return Topology::kLinear;
+  }
+  if (workers == 2) return chosen(Topology::kLinear, "with two workers a ring is the same chain");
+  if (machines == 1) {
+    return chosen(Topology::kLinear,
+                  "the devices share one memory, where a ring's last link gains nothing");
+  }
+  if (machines < workers && ranks.neighbours()) {
+    return chosen(Topology::kTwoLevel, StrCat("several workers on each of ", machines,
+                                              " machines, whose links carry each sum once"));
+  }
+  return chosen(Topology::kRing,
+                StrCat("a worker on each of ", machines, " machines, whose links it uses alike"));
+}
+
+Wiring WireUp(Topology topology, int devices, const Ranks& ranks) {
+  Wiring wiring;
+  wiring.topology = topology;
+  wiring.workers = devices * ranks.size();
+  wiring.node_of = ranks.WorkerNodes(devices);
+  return wiring;
 }
 
 }  // namespace mariana

@@ -30,12 +30,14 @@ void OnSignal(int signal) {
 
 }  // namespace
 
-void HandleStopSignals(const char* program, bool saves) {
+void HandleStopSignals(const char* program, StopNotice said) {
   // On a terminal the line that a progress bar is on gives way.
-  const int n = std::snprintf(
-      notice, sizeof(notice), "%s%s: stopping%s (interrupt again to exit at once)\n",
-      isatty(STDERR_FILENO) ? "\r\033[K" : "", program, saves ? " after saving a checkpoint" : "");
+  const int n =
+      std::snprintf(notice, sizeof(notice), "%s%s: stopping%s (interrupt again to exit at once)\n",
+                    isatty(STDERR_FILENO) ? "\r\033[K" : "", program,
+                    said == StopNotice::kSaves ? " after saving a checkpoint" : "");
   notice_bytes = n < static_cast<int>(sizeof(notice)) ? n : static_cast<int>(sizeof(notice)) - 1;
+  if (said == StopNotice::kNone) notice_bytes = 0;
   struct sigaction action = {};
   action.sa_handler = OnSignal;
   action.sa_flags = SA_RESTART;

@@ -5,8 +5,10 @@
 
 namespace mariana {
 
-// `saves`: the first request is answered 'stopping after saving a checkpoint', else 'stopping'.
-void HandleStopSignals(const char* program, bool saves);
+// What the first request is answered on stderr: that the program saves a checkpoint and stops, that
+// it stops, or nothing (another rank speaks).
+enum class StopNotice { kSaves, kStops, kNone };
+void HandleStopSignals(const char* program, StopNotice said);
 
 bool StopRequested();  // lock-free; any thread
 // The signal that asked first, 0 if none.

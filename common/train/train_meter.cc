@@ -27,19 +27,10 @@ void TrainMeter::Open(const RunDirectory& run) {
 }
 
 void TrainMeter::OnStep(const StepResult& r) {
-  ++state_->step;
-  ++state_->step_in_epoch;
-  state_->samples += r.samples;
-  run_samples_ += r.samples;
-  CountTime();
-  window_.loss += r.loss * static_cast<double>(r.samples);
-  window_.weight += static_cast<double>(r.samples);
+  const auto samples = static_cast<double>(r.samples);
   window_.correct += r.correct;
-  window_.samples += r.samples;
-  window_.gradient_norm += r.gradient_norm;
-  window_.learning_rate = r.learning_rate;
-  ++window_.steps;
-  if (state_->step % log_.every_steps == 0) WriteWindow();
+  window_.gradient_norm += r.gradient_norm * static_cast<double>(r.steps);
+  OnSteps(r.steps, r.samples, r.loss * samples, samples, r.learning_rate);
 }
 
 void TrainMeter::OnSteps(int64_t steps, int64_t samples, double loss, double weight,
@@ -68,6 +59,10 @@ void TrainMeter::CountTime() {
 
 void TrainMeter::WriteWindow() {
   if (window_.samples == 0) return;
+  if (!metrics_) {  // another rank writes
+    window_ = Window();
+    return;
+  }
   const auto samples = static_cast<double>(window_.samples);
   MetricsRow row{state_->step, state_->Epochs(), state_->samples, state_->seconds, {}};
   row.values.emplace_back("train/loss", window_.loss / window_.weight);
@@ -88,6 +83,7 @@ void TrainMeter::WriteWindow() {
 }
 
 void TrainMeter::WriteHeldOut(const std::vector<std::pair<std::string, double>>& values) {
+  if (!metrics_) return;
   MetricsRow row{state_->step, state_->Epochs(), state_->samples, state_->seconds, {}};
   for (const auto& [name, value] : values) row.values.emplace_back("valid/" + name, value);
   metrics_->Write(row);

@@ -26,7 +26,8 @@ class TrainMeter {
   TrainMeter(Clock* clock, TrainState* state, const LogSpec& log, bool accuracy,
              bool gradient_norm);
 
-  // From here on lines are written, after those of earlier starts up to the state's step.
+  // From here on (without it, on no other rank than the first: never) lines are written, after
+  // those of earlier starts up to the state's step.
   void Open(const RunDirectory& run);
   bool open() const { return metrics_ != nullptr; }
 

@@ -17,8 +17,9 @@ void TrainSpec::Describe(Fields* f) {
   f->Int("accumulate", &accumulate,
          "Parts that each device computes its share in, to need less memory; the step is the same.",
          Rule().Min(1).Max(4096));
-  f->Choice("precision", &precision, {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}},
-            "Of activations and matrix products; parameters and gradients are fp32.");
+  DescribePrecision(f,
+                    "Of activations and matrix products; parameters and gradients are fp32. On "
+                    "GPUs fp32 multiplies in TF32, fp32_strict does not.");
   f->Section("optimizer", &optimizer, "How values follow gradients.");
   f->Section("schedule", &schedule, "The learning rate over time.");
   f->Section("checkpoint", &checkpoint, "When to save.");
@@ -28,11 +29,30 @@ void TrainSpec::Describe(Fields* f) {
           "Model (run directory, checkpoint or .safetensors) whose values a new run starts with.");
 }
 
+void TrainSpec::DescribePrecision(Fields* f, const char* text) {
+  f->Choice("precision", &precision,
+            {{"fp32", Precision::kFp32},
+             {"fp32_strict", Precision::kFp32Strict},
+             {"bf16", Precision::kBf16}},
+            text);
+}
+
 void TrainSpec::DescribeIdentity(Fields* f) {
   f->Int("batch_size", &batch_size, "");
-  f->Choice("precision", &precision, {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}}, "");
+  DescribePrecision(f, "");
   f->Section("optimizer", &optimizer, "");
   f->Section("schedule", &schedule, "");
+}
+
+void RequireBlocks(Fields* f, const TrainSpec& train, const ParallelSpec& parallel, double ema) {
+  if (parallel.exchange != ExchangeChoice::kBlock) return;
+  f->Require(train.optimizer.type == OptimizerType::kSgd, "parallel",
+             "exchange: block needs train.optimizer.type: sgd, whose state starts afresh in every "
+             "block");
+  f->Require(ema == 0, "parallel", "exchange: block has no average of values: remove train.ema");
+  f->Require(parallel.split == 1, "parallel", "exchange: block goes with split: 1 alone");
+  f->Require(train.checkpoint.every_steps % parallel.block_steps == 0, "parallel",
+             "block_steps: train.checkpoint.every_steps must be a multiple of it");
 }
 
 void LogSpec::Describe(Fields* f) {
@@ -48,14 +68,21 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   o.compute = train.compute();
   o.batch_size = train.batch_size;
   o.accumulate = train.accumulate;
+  o.split = parallel.split_spec();
   o.optimizer = train.optimizer;
   o.topology = topology;
   o.bucket_bytes = parallel.bucket_bytes;
+  o.overlap = parallel.overlap;
+  o.collect_wire = o.distribute_wire = parallel.wire;
+  if (parallel.exchange == ExchangeChoice::kBlock) {
+    o.distribute_wire = Wire::kF32;  // a block starts from the values themselves
+    o.block = {parallel.block_steps, parallel.block_momentum, parallel.block_nesterov};
+  }
   return o;
 }
 
-int64_t RowsAtATime(const TrainSpec& train, int workers) {
-  const int64_t share = DealOut(train.batch_size, 1, workers)[0].rows;
+int64_t RowsAtATime(const TrainSpec& train, int groups) {
+  const int64_t share = DealOut(train.batch_size, 1, groups)[0].rows;
   return DealOut(share, 1, static_cast<int>(train.accumulate))[0].rows;
 }
 

@@ -33,8 +33,12 @@ struct TrainSpec {
   void Describe(Fields* f);
   // The part of it that --resume must find unchanged.
   void DescribeIdentity(Fields* f);
+  void DescribePrecision(Fields* f, const char* text);
   Dtype compute() const { return precision == Precision::kBf16 ? Dtype::kBF16 : Dtype::kF32; }
 };
+
+// What `parallel.exchange: block` asks of the rest of a job.
+void RequireBlocks(Fields* f, const TrainSpec& train, const ParallelSpec& parallel, double ema = 0);
 
 // `log:`
 struct LogSpec {
@@ -48,8 +52,8 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
                                   Topology topology,
                                   const std::vector<std::unique_ptr<Device>>& devices);
 
-// The most samples that a worker computes on at a time, but for batch-norm groups, which are kept
+// The most samples that a group of workers (often of one) computes on at a time, but for batch-norm groups, which are kept
 // whole.
-int64_t RowsAtATime(const TrainSpec& train, int workers);
+int64_t RowsAtATime(const TrainSpec& train, int groups);
 
 }  // namespace mariana

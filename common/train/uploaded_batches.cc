@@ -18,6 +18,10 @@ const char* RowAt(const void* rows, int64_t i, const Shape& sample, Dtype type) 
   return static_cast<const char*>(rows) + i * sample.elements() * SizeOf(type);
 }
 
+void UploadRows(const Tensor& to, const char* from) {
+  to.device()->UploadAside(to.data(), from, to.bytes());
+}
+
 }  // namespace
 
 UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Options& options,
@@ -27,9 +31,7 @@ UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Optio
       clock_(workers.clock != nullptr ? workers.clock : Clock::Real()),
       batches_(clock_, options.first_step, std::move(next)),
       pipeline_(clock_) {
-  const int64_t most =
-      DealOut(workers_.batch_size, options_.group, static_cast<int>(workers_.devices.size()))[0]
-          .rows;
+  const int64_t most = DealOut(workers_.batch_size, options_.group, workers_.groups())[0].rows;
   int threads = 0;
   for (Device* device : workers_.devices) {
     lanes_.emplace_back();
@@ -55,41 +57,45 @@ UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Optio
   // One stage, a thread for each worker that has a lane.
   auto next_worker = std::make_shared<std::atomic<int>>(0);
   pipeline_.AddStage("upload", threads, [this, next_worker](StageMeter* meter) {
-    int worker;
+    int local;
     do {
-      worker = (*next_worker)++;
-    } while (!lanes_[static_cast<size_t>(worker)]);
-    Upload(worker, meter);
+      local = (*next_worker)++;
+    } while (!lanes_[static_cast<size_t>(local)]);
+    Upload(local, meter);
   });
 }
 
 UploadedBatches::~UploadedBatches() = default;
 
-Share UploadedBatches::ShareOf(int worker, int64_t rows) const {
-  return DealOut(rows, options_.group,
-                 static_cast<int>(workers_.devices.size()))[static_cast<size_t>(worker)];
+Share UploadedBatches::ShareOf(int local, int64_t rows) const {
+  const int group = workers_.group_of(workers_.first() + local);
+  return DealOut(rows, options_.group, workers_.groups())[static_cast<size_t>(group)];
 }
 
-void UploadedBatches::Upload(int worker, StageMeter* meter) {
-  Lane& lane = *lanes_[static_cast<size_t>(worker)];
+void UploadedBatches::Upload(int local, StageMeter* meter) {
+  Lane& lane = *lanes_[static_cast<size_t>(local)];
   for (int64_t step = options_.first_step; step < options_.last_step; ++step) {
+    std::function<void()> used;
     {
       std::unique_lock<std::mutex> lock(lane.mutex);
       meter->Time(StageMeter::kWaitOutput, [&] {
         lane.changed.Wait(&lock, [&] { return lane.stopping || step < lane.current + 2; });
       });
       if (lane.stopping) return;
+      used = lane.used;
     }
     std::exception_ptr error;
     try {
+      if (used) meter->Time(StageMeter::kWaitOutput, used);
       const auto batch = meter->Time(StageMeter::kWaitInput, [&] { return batches_.Get(step); });
       meter->Time(StageMeter::kBusy, [&] {
-        const Share share = ShareOf(worker, batch->rows);
+        const Share share = ShareOf(local, batch->rows);
+        const int64_t at = share.begin - batch->first;
         const DeviceBatch& to = lane.buffers[step % 2];
-        to.input.Rows(0, share.rows)
-            .Upload(RowAt(batch->input, share.begin, workers_.input, workers_.compute));
-        to.labels.Rows(0, share.rows)
-            .Upload(RowAt(batch->labels, share.begin, workers_.label, workers_.label_dtype));
+        UploadRows(to.input.Rows(0, share.rows),
+                   RowAt(batch->input, at, workers_.input, workers_.compute));
+        UploadRows(to.labels.Rows(0, share.rows),
+                   RowAt(batch->labels, at, workers_.label, workers_.label_dtype));
       });
     } catch (...) {  // for the worker to rethrow: it knows where it happened
       error = std::current_exception();
@@ -127,7 +133,7 @@ DeviceBatch UploadedBatches::HostRows(Device* device, const std::shared_ptr<cons
                                       int64_t begin, int64_t rows) const {
   const auto view = [&](const void* all, const Shape& sample, Dtype type) {
     // Workers read their input only.
-    void* first = const_cast<char*>(RowAt(all, begin, sample, type));
+    void* first = const_cast<char*>(RowAt(all, begin - batch->first, sample, type));
     return Tensor(device, type, WithRows(rows, sample),
                   std::shared_ptr<void>(std::const_pointer_cast<void>(batch->keep), first));
   };
@@ -139,17 +145,18 @@ DeviceBatch UploadedBatches::Take(int worker, int64_t step, int64_t begin, int64
   return Waiting([&]() -> DeviceBatch {
     const auto batch = batches_.Get(step);
     CHECK_LE(begin + rows, batch->rows);
-    const auto w = static_cast<size_t>(worker);
+    const auto w = static_cast<size_t>(worker - workers_.first());
     if (!lanes_[w]) return HostRows(workers_.devices[w], batch, begin, rows);
     Lane& lane = *lanes_[w];
     std::unique_lock<std::mutex> lock(lane.mutex);
     if (step != lane.current) {
+      lane.used = workers_.devices[w]->Mark();
       lane.current = step;
       lane.changed.NotifyAll();
     }
     lane.changed.Wait(&lock, [&] { return lane.error || lane.uploaded > step; });
     if (lane.uploaded <= step) std::rethrow_exception(lane.error);
-    const int64_t first = begin - ShareOf(worker, batch->rows).begin;
+    const int64_t first = begin - ShareOf(static_cast<int>(w), batch->rows).begin;
     const DeviceBatch& from = lane.buffers[step % 2];
     return {from.input.Rows(first, rows), from.labels.Rows(first, rows)};
   });

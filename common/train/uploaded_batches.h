@@ -22,11 +22,12 @@
 
 namespace mariana {
 
-// A batch over all workers, in host memory.
+// A batch over all workers, in host memory: of its rows at least those of this rank's workers.
 struct HostBatch {
-  int64_t rows = 0;
-  const void* input = nullptr;       // [rows, ...] of the workers' compute type
-  const void* labels = nullptr;      // [rows, ...] of their label type
+  int64_t rows = 0;                  // over all workers
+  int64_t first = 0;                 // the row that `input` and `labels` begin with
+  const void* input = nullptr;       // [..., ...] of the workers' compute type
+  const void* labels = nullptr;      // [..., ...] of their label type
   std::shared_ptr<const void> keep;  // as long as this lives, so do the two
 };
 
@@ -46,7 +47,8 @@ class UploadedBatches : public BatchSource {
 
   int64_t Rows(int64_t step) override;
   DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override;
-  // The stages "upload" (where there is one) and "train" (the workers: busy between their calls).
+  // The stages "upload" (where there is one) and "train" (this rank's workers: busy between their
+  // calls).
   std::vector<StageSeconds> Seconds() const;
 
  private:
@@ -55,14 +57,15 @@ class UploadedBatches : public BatchSource {
     explicit Lane(Clock* clock) : changed(clock) {}
     std::mutex mutex;  // of the steps and `error`
     CondVar changed;
-    DeviceBatch buffers[2];  // step s is in s % 2
-    int64_t uploaded = 0;    // steps before this one have been uploaded
-    int64_t current = 0;     // the step that the worker is at
+    DeviceBatch buffers[2];      // step s is in s % 2
+    int64_t uploaded = 0;        // steps before this one have been uploaded
+    int64_t current = 0;         // the step that the worker is at
+    std::function<void()> used;  // waits for the work that was queued before it
     bool stopping = false;
     std::exception_ptr error;
   };
-  void Upload(int worker, StageMeter* meter);
-  Share ShareOf(int worker, int64_t rows) const;
+  void Upload(int local, StageMeter* meter);
+  Share ShareOf(int local, int64_t rows) const;
   DeviceBatch HostRows(Device* device, const std::shared_ptr<const HostBatch>& batch, int64_t begin,
                        int64_t rows) const;
   template <class F>
@@ -72,7 +75,7 @@ class UploadedBatches : public BatchSource {
   const Options options_;
   Clock* const clock_;
   SharedBatches<HostBatch> batches_;
-  std::vector<std::unique_ptr<Lane>> lanes_;  // null: the device reads host memory
+  std::vector<std::unique_ptr<Lane>> lanes_;  // of this rank's workers; null: reads host memory
 
   mutable std::mutex mutex_;  // of the workers' times
   int64_t first_call_ns_ = -1, last_return_ns_ = 0, waited_ns_ = 0;

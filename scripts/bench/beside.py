@@ -21,8 +21,8 @@ def shell(command, **kwargs):
     return subprocess.run(command, check=True, cwd=ROOT, **kwargs)
 
 
-def output_of(command):
-    return shell(command, stdout=subprocess.PIPE, text=True).stdout
+def output_of(command, **kwargs):
+    return shell(command, stdout=subprocess.PIPE, text=True, **kwargs).stdout
 
 
 def install(*packages, **kwargs):

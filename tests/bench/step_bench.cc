@@ -78,6 +78,7 @@ class Step {
     for (int64_t i = 0; i < batch; ++i) labels[i] = static_cast<int32_t>(i * 37 % widths.back());
     labels_ = Tensor(device, Dtype::kI32, {batch});
     labels_.Upload(labels.data());
+    sums_ = Tensor(device, Dtype::kF32, {sizeof(LossSums) / sizeof(float)});
   }
 
   // One step; the mean loss.
@@ -89,11 +90,11 @@ class Step {
             [&] { l.op->Forward(x, w + l.weight, nullptr, w + l.bias, l.y.f32(), batch_); });
       x = l.y.f32();
     }
-    LossSums sums;
     Layer& last = layers_.back();
     Timed("loss", [&] {
-      sums = device_->SoftmaxCrossEntropy(last.y.f32(), labels_.i32(), last.dy.f32(), 1.0f / batch_,
-                                          batch_, last.spec.out, 0);
+      device_->Fill(sums_.f32(), 0, sums_.elements());
+      device_->SoftmaxCrossEntropy(last.y.f32(), labels_.i32(), last.dy.f32(), 1.0f / batch_,
+                                   batch_, last.spec.out, 0, static_cast<LossSums*>(sums_.data()));
     });
     Timed("backward", [&] {
       for (size_t i = layers_.size(); i-- > 0;) {
@@ -110,6 +111,8 @@ class Step {
       device_->Update(sgd, grads_.f32(), values_.f32(), nullptr, momentum_.f32(), nullptr,
                       values_.elements());
     });
+    LossSums sums;
+    sums_.Download(&sums);
     return sums.loss / batch_;
   }
 
@@ -151,6 +154,7 @@ class Step {
   int64_t batch_;
   std::vector<Layer> layers_;
   Tensor values_, grads_, momentum_, input_, labels_;
+  Tensor sums_;  // one LossSums
   std::map<std::string, double> seconds_;
 };
 

@@ -161,7 +161,7 @@ class ImageStream::Impl {
       may_read_.NotifyAll();
       lock.unlock();
       if (!done->lost.empty()) LeaveOut(done->lost, &done->batch);
-      if (done->batch.rows() == 0) continue;
+      if (done->batch.rows() == 0 && !options_.part) continue;
       *batch = std::move(done->batch);
       return true;
     }
@@ -196,40 +196,58 @@ class ImageStream::Impl {
   bool TakeRun(StageMeter* meter, Run* run) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto step = [&] { return next_position_ / options_.batch_size; };
-    meter->Time(StageMeter::kWaitOutput, [&] {
-      may_read_.Wait(&lock, [&] {
-        return pipeline_.stopping() || next_position_ >= plan_.size() ||
-               step() < handed_out_ + options_.prefetch;
+    for (;;) {
+      meter->Time(StageMeter::kWaitOutput, [&] {
+        may_read_.Wait(&lock, [&] {
+          return pipeline_.stopping() || next_position_ >= plan_.size() ||
+                 step() < handed_out_ + options_.prefetch;
+        });
       });
-    });
-    if (pipeline_.stopping() || next_position_ >= plan_.size()) return false;
-    const int64_t begin = step() * options_.batch_size;
-    const int64_t end = std::min(begin + options_.batch_size, plan_.size());
-    if (next_position_ == begin) filling_.push_back(Start(begin, end));
+      if (pipeline_.stopping() || next_position_ >= plan_.size()) return false;
+      const int64_t begin = step() * options_.batch_size;
+      const int64_t rows = std::min(options_.batch_size, plan_.size() - begin);
+      const auto [first, last] =
+          options_.part ? options_.part(rows) : std::pair<int64_t, int64_t>(0, rows);
+      if (next_position_ == begin) {
+        filling_.push_back(Start(begin, rows, first, last));
+        next_position_ += first;
+      }
+      const int64_t at = next_position_, take = std::min(run_, begin + last - at);
+      if (take > 0) FillRun(at, take, begin + first, run);
+      next_position_ = at + take == begin + last ? begin + rows : at + take;
+      if (take > 0) return true;
+      complete_.NotifyAll();  // no row of this step is wanted
+    }
+  }
+
+  // Positions [at, at + take) of the batch that fills, whose first row is at `row_0`.
+  void FillRun(int64_t at, int64_t take, int64_t row_0, Run* run) {
     if (!spare_.empty()) {
       *run = std::move(spare_.back());
       spare_.pop_back();
     }
-    const int64_t take = std::min(run_, end - next_position_);
     run->filling = filling_.back().get();
-    run->first_row = next_position_ - begin;
+    run->first_row = at - row_0;
     run->records.clear();
-    for (int64_t k = 0; k < take; ++k) run->records.push_back(RecordAt(next_position_ + k));
-    next_position_ += take;
-    return true;
+    for (int64_t k = 0; k < take; ++k) run->records.push_back(RecordAt(at + k));
   }
 
-  std::unique_ptr<Filling> Start(int64_t begin, int64_t end) {
+  // The batch of `rows` rows at position `begin`, of which [first, last) are wanted.
+  std::unique_ptr<Filling> Start(int64_t begin, int64_t rows, int64_t first, int64_t last) {
     auto filling = std::make_unique<Filling>();
-    filling->left = end - begin;
+    filling->left = last - first;
     ImageBatch& batch = filling->batch;
     batch.step = begin / options_.batch_size;
+    batch.first_row = first;
+    batch.whole_rows = rows;
     batch.pixels = pool_->Take();
-    const auto rows = static_cast<size_t>(end - begin);
-    batch.image.resize(rows);
-    (has_targets_ ? batch.target.resize(rows) : batch.label.resize(rows));
+    const auto wanted = static_cast<size_t>(last - first);
+    batch.image.resize(wanted);
+    (has_targets_ ? batch.target.resize(wanted) : batch.label.resize(wanted));
     const int64_t first_sample = options_.epoch * steps_ * options_.batch_size;
-    for (int64_t p = begin; p < end; ++p) batch.sample.push_back(first_sample + p);
+    for (int64_t p = begin + first; p < begin + last; ++p) {
+      batch.sample.push_back(first_sample + p);
+    }
     return filling;
   }
 

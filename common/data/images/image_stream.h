@@ -11,6 +11,8 @@
 // and what stands in is a function of the data alone. In order (evaluation), its row is left out:
 // a batch may then be short, and one without rows is not handed out.
 //
+// A process that needs only some rows of each batch says so (`part`); no other image is read.
+//
 // Stages: read (`io_threads`: storage) -> decode (`cpu_threads`: decoding and transforming, each
 // with a decoder of its own) -> the caller. At most `prefetch` batches are under way or ready;
 // batches handed out belong to the caller, and their memory is used again when he lets go of them.
@@ -52,6 +54,8 @@ class PixelBytes {
 
 struct ImageBatch {
   int64_t step = 0;
+  int64_t first_row = 0;        // of the whole batch, before rows were left out
+  int64_t whole_rows = 0;       // of the whole batch, likewise
   PixelBytes pixels;            // [rows, height, width, channels] of the stream's type
   std::vector<int32_t> label;   // of sets with classes
   std::vector<float> target;    // of sets with targets
@@ -77,6 +81,8 @@ struct ImageStreamOptions {
   int64_t epoch = 0;
   int64_t first_step = 0;  // of the epoch, to start at
   int64_t batch_size = 256;
+  // The rows [first, second) to read of a batch of so many; may be none. Null: all.
+  std::function<std::pair<int64_t, int64_t>(int64_t rows)> part;
   int64_t shuffle_window = 1 << 14;  // images shuffled together
   bool shuffle = true;               // false: the source's own order, for evaluation
   int io_threads = 1, cpu_threads = 1;
@@ -92,7 +98,8 @@ class ImageStream {
 
   // Batches in the epoch, counted from step 0 whatever first_step.
   int64_t steps() const;
-  // False at the end of the epoch. An exception in any stage comes out here.
+  // False at the end of the epoch. An exception in any stage comes out here. With a `part`, every
+  // step's batch is handed out.
   bool Next(ImageBatch* batch);
   // The stages "read", "decode" and "consume" (the caller: busy between its calls of Next).
   std::vector<StageSeconds> Seconds() const;

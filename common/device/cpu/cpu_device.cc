@@ -152,11 +152,22 @@ class CpuDevice : public Device {
     });
   }
   void Dropout(const void* x, void* y, int64_t rows, int64_t cols, float rate, uint64_t seed,
-               uint64_t stream, int64_t first_sample, Dtype t) override {
+               uint64_t stream, const int64_t* first_sample, const DropoutPart& part,
+               Dtype t) override {
     CHECK(rate >= 0.0f && rate < 1.0f);
+    if (part.whole > 0) {  // pixel by pixel
+      const int64_t pixels = cols / part.channels;
+      return pool_.Split(rows * pixels, RowGrain(part.channels), [&](int64_t b, int64_t e) {
+        for (int64_t r = b; r < e; ++r) {
+          kernels_.dropout(At(x, r * part.channels, t), At(y, r * part.channels, t),
+                           (*first_sample * pixels + r) * part.whole + part.first, part.channels,
+                           rate, seed, stream, t);
+        }
+      });
+    }
     pool_.Split(rows * cols, kGrain, [&](int64_t b, int64_t e) {
-      kernels_.dropout(At(x, b, t), At(y, b, t), first_sample * cols + b, e - b, rate, seed, stream,
-                       t);
+      kernels_.dropout(At(x, b, t), At(y, b, t), *first_sample * cols + b, e - b, rate, seed,
+                       stream, t);
     });
   }
   void CopyColumns(const void* src, int64_t src_stride, int64_t src_col, void* dst,
@@ -213,26 +224,29 @@ class CpuDevice : public Device {
     batch_norms_.Infer(a, x, gamma, beta, mean, variance, residual, y, rows, t);
   }
 
-  LossSums SoftmaxCrossEntropy(const float* logits, const int32_t* labels, float* gradient,
-                               float scale, int64_t rows, int64_t cols, float smoothing) override {
-    return Rows(rows, cols, [&](int64_t r, bool* correct) {
+  void SoftmaxCrossEntropy(const float* logits, const int32_t* labels, float* gradient, float scale,
+                           int64_t rows, int64_t cols, float smoothing, LossSums* sums) override {
+    Rows(rows, cols, sums, [&](int64_t r, bool* correct) {
       CHECK(labels[r] >= 0 && labels[r] < cols) << "label " << labels[r] << " of " << cols;
       return kernels_.softmax_cross_entropy(logits + r * cols, labels[r],
                                             gradient == nullptr ? nullptr : gradient + r * cols,
                                             scale, cols, smoothing, correct);
     });
   }
-  LossSums SquaredError(const float* outputs, const float* targets, float* gradient, float scale,
-                        int64_t rows, int64_t cols) override {
-    return Rows(rows, cols, [&](int64_t r, bool* correct) {
+  std::unique_ptr<SplitSoftmaxOp> MakeSplitSoftmax(const SplitSoftmaxSpec& spec) override {
+    return std::make_unique<SplitSoftmax>(spec, this);
+  }
+  void SquaredError(const float* outputs, const float* targets, float* gradient, float scale,
+                    int64_t rows, int64_t cols, LossSums* sums) override {
+    Rows(rows, cols, sums, [&](int64_t r, bool* correct) {
       return kernels_.squared_error(outputs + r * cols, targets + r * cols,
                                     gradient == nullptr ? nullptr : gradient + r * cols, scale,
                                     cols, correct);
     });
   }
-  LossSums Logistic(const float* logits, const float* targets, float* gradient, float scale,
-                    int64_t rows, int64_t cols) override {
-    return Rows(rows, cols, [&](int64_t r, bool* correct) {
+  void Logistic(const float* logits, const float* targets, float* gradient, float scale,
+                int64_t rows, int64_t cols, LossSums* sums) override {
+    Rows(rows, cols, sums, [&](int64_t r, bool* correct) {
       return kernels_.logistic(logits + r * cols, targets + r * cols,
                                gradient == nullptr ? nullptr : gradient + r * cols, scale, cols,
                                correct);
@@ -304,7 +318,7 @@ class CpuDevice : public Device {
 
   // A loss over rows; the rows' sums are added in row order, whatever the threads.
   template <class F>
-  LossSums Rows(int64_t rows, int64_t cols, const F& row_loss) {
+  void Rows(int64_t rows, int64_t cols, LossSums* to, const F& row_loss) {
     if (static_cast<int64_t>(partial_.size()) < rows) partial_.resize(rows);
     if (static_cast<int64_t>(correct_.size()) < rows) correct_.resize(rows);
     pool_.Split(rows, RowGrain(cols), [&](int64_t b, int64_t e) {
@@ -319,8 +333,40 @@ class CpuDevice : public Device {
       sums.loss += partial_[r];
       sums.correct += correct_[r];
     }
-    return sums;
+    to->loss += sums.loss;
+    to->correct += sums.correct;
   }
+
+  class SplitSoftmax : public SplitSoftmaxOp {
+   public:
+    SplitSoftmax(const SplitSoftmaxSpec& spec, CpuDevice* device) : spec_(spec), device_(device) {
+      CHECK(spec.classes > 0 && spec.first + spec.classes <= spec.whole);
+    }
+    void Summarize(const float* logits, const int32_t* labels, float* summary,
+                   int64_t rows) override {
+      device_->pool_.Split(rows, RowGrain(spec_.classes), [&](int64_t b, int64_t e) {
+        for (int64_t r = b; r < e; ++r) {
+          CHECK(labels[r] >= 0 && labels[r] < spec_.whole)
+              << "label " << labels[r] << " of " << spec_.whole;
+          device_->kernels_.softmax_summary(logits + r * spec_.classes, labels[r] - spec_.first,
+                                            spec_.classes, summary + r * kSummary);
+        }
+      });
+    }
+    void Loss(const float* logits, const int32_t* labels, const float* summaries, float* gradient,
+              float scale, int64_t rows, LossSums* sums) override {
+      const int64_t n = spec_.classes;
+      device_->Rows(rows, n, sums, [&](int64_t r, bool* correct) {
+        return device_->kernels_.softmax_part(
+            logits + r * n, labels[r] - spec_.first, spec_, summaries + r * spec_.parts * kSummary,
+            gradient == nullptr ? nullptr : gradient + r * n, scale, correct);
+      });
+    }
+
+   private:
+    const SplitSoftmaxSpec spec_;
+    CpuDevice* const device_;
+  };
 
   DeviceInfo info_;
   const Kernels& kernels_;

@@ -1,4 +1,5 @@
-// The exchange among workers of one process, each a thread of the test.
+// The exchange among workers, each a thread of the test: of one process, or of several ranks that
+// are threads too.
 #include "common/comm/exchange.h"
 
 #include <sys/wait.h>
@@ -15,11 +16,13 @@
 
 #include "common/base/error.h"
 #include "common/base/random.h"
+#include "common/comm/wire.h"
+#include "common/comm/world.h"
 
 namespace mariana {
 namespace {
 
-constexpr Topology kTopologies[] = {Topology::kLinear, Topology::kRing};
+constexpr Topology kTopologies[] = {Topology::kLinear, Topology::kRing, Topology::kTwoLevel};
 
 // Uneven: nothing at all, fewer elements than workers, fewer than 16 a worker, no multiple of 16.
 const std::vector<Range> kUneven = {{0, 5}, {16, 16}, {16, 67}, {80, 1107}, {1120, 4000}};
@@ -30,36 +33,64 @@ void Dawdle(RandomSequence* random) {
 }
 
 struct Job {
-  explicit Job(ExchangeOptions o, int64_t elements)
-      : options(o), received(o.workers), group(ExchangeGroup::Make(o)) {
+  explicit Job(const ExchangeOptions& o, int64_t elements, int ranks = 1)
+      : options(o), received(o.workers), ends(o.workers), groups(ranks) {
     for (int w = 0; w < o.workers; ++w) {
       grads.emplace_back(elements);
       values.emplace_back(elements);
       received[w].resize(elements);
+      rank_of.push_back(w * ranks / o.workers);
     }
+    if (ranks == 1) {
+      Make(0);
+      return;
+    }
+    std::vector<std::string> nodes;
+    for (int r = 0; r < ranks; ++r) nodes.push_back(StrCat("node", r));
+    worlds = MakeThreadWorlds(nodes, o.clock);
+    OnThreads(ranks, [this](int r) { Make(r); });
+  }
+  ~Job() {  // each waits for others to take what it sent
+    OnThreads(static_cast<int>(groups.size()), [this](int r) { groups[r].reset(); });
+  }
+
+  void Make(int rank) {
+    ExchangeOptions o = options;
+    if (!worlds.empty()) {
+      o.world = worlds[rank].get();
+      o.rank_of = rank_of;
+    }
+    groups[rank] = ExchangeGroup::Make(o);
     for (int w = 0; w < o.workers; ++w) {
-      ends.push_back(group->Join(w, nullptr, grads[w].data(), values[w].data(),
-                                 [this, w](int64_t begin, int64_t n) {
-                                   for (int64_t i = begin; i < begin + n; ++i) ++received[w][i];
-                                 }));
+      if (rank_of[w] != rank) continue;
+      ends[w] = groups[rank]->Join(w, nullptr, grads[w].data(), values[w].data(),
+                                   [this, w](int64_t begin, int64_t n) {
+                                     for (int64_t i = begin; i < begin + n; ++i) ++received[w][i];
+                                   });
     }
   }
+
+  template <class Body>
+  static void OnThreads(int n, Body body) {
+    std::vector<std::thread> threads;
+    for (int i = 1; i < n; ++i) threads.emplace_back([&, i] { body(i); });
+    body(0);
+    for (auto& t : threads) t.join();
+  }
+
+  ExchangeGroup* group(int worker) { return groups[rank_of[worker]].get(); }
 
   // body(worker) on a thread each; returns what they threw, as "code message", or "".
   template <class Body>
   std::vector<std::string> Run(Body body) {
     std::vector<std::string> errors(options.workers);
-    std::vector<std::thread> threads;
-    for (int w = 0; w < options.workers; ++w) {
-      threads.emplace_back([&, w] {
-        try {
-          body(w);
-        } catch (const Error& e) {
-          errors[w] = StrCat(static_cast<int>(e.code()), " ", e.message());
-        }
-      });
-    }
-    for (auto& t : threads) t.join();
+    OnThreads(options.workers, [&](int w) {
+      try {
+        body(w);
+      } catch (const Error& e) {
+        errors[w] = StrCat(static_cast<int>(e.code()), " ", e.message());
+      }
+    });
     return errors;
   }
 
@@ -67,7 +98,9 @@ struct Job {
   std::vector<std::vector<float>> grads, values;
   std::vector<std::vector<int>> received;  // [worker][element]: times it came from another
   std::vector<Exchange*> ends;             // [worker]
-  std::unique_ptr<ExchangeGroup> group;    // last: its threads use the arenas
+  std::vector<int> rank_of;
+  std::vector<std::unique_ptr<World>> worlds;          // of more than one rank
+  std::vector<std::unique_ptr<ExchangeGroup>> groups;  // by rank; last: threads use the arenas
 };
 
 ExchangeOptions Options(Topology t, int n, std::vector<Range> buckets, int64_t chunk = 64) {
@@ -76,6 +109,10 @@ ExchangeOptions Options(Topology t, int n, std::vector<Range> buckets, int64_t c
   o.workers = n;
   o.buckets = std::move(buckets);
   o.chunk_elements = chunk;
+  for (int w = 0; t == Topology::kTwoLevel && w < n; ++w) {
+    o.node_of.push_back(w * (n % 3 == 0 ? 3 : 2) / n);  // one worker a node, several, uneven
+  }
+  if (n == 1) o.node_of.clear();
   return o;
 }
 
@@ -83,20 +120,45 @@ float Gradient(int step, int worker, int64_t i) {
   return 2 * ToUnit(Philox(step, worker, static_cast<uint64_t>(i)).v[0]) - 1;
 }
 
-// The sum of x over all workers in the order of the topology, in the arithmetic of T.
-template <class T, class X>
-T Sum(Topology t, int n, int owner, X x) {
-  const auto fold = [&](int from, int to, int by) {
-    T sum = x(from);
-    for (int w = from; w != to;) {
-      w = (w + by + n) % n;
-      sum += x(w);
-    }
+// The sum of gradients of element i over all workers in the order of the topology; a partial sum
+// is rounded each time it moves on.
+float Sum(const ExchangeOptions& o, int owner, int step, int64_t i) {
+  const auto moved = [&](float sum) {
+    Round(o.collect_wire, kGradientScale, &sum, 1);
     return sum;
   };
-  if (t == Topology::kRing) return fold((owner + 1) % n, owner, 1);
-  const T left = fold(0, owner, 1);
-  return owner == n - 1 ? left : left + fold(n - 1, owner + 1, -1);
+  const auto fold = [&](int from, int to, int by) {  // of the chain's workers before `to`
+    float sum = Gradient(step, from, i);
+    for (int w = from + by; w != to; w += by) sum = Gradient(step, w, i) + moved(sum);
+    return sum;
+  };
+  const auto chain = [&](int first, int size, int to) {
+    float sum = Gradient(step, to, i);
+    if (to > first) sum += moved(fold(first, to, 1));
+    if (to < first + size - 1) sum += moved(fold(first + size - 1, to, -1));
+    return sum;
+  };
+  if (o.topology == Topology::kLinear) return chain(0, o.workers, owner);
+  // A ring of nodes; of single workers if it is the plain one.
+  std::vector<int> first, size;
+  const bool nodes = o.topology == Topology::kTwoLevel && !o.node_of.empty();
+  int home = 0;
+  for (int w = 0; w < o.workers; ++w) {
+    if (w == 0 || o.topology == Topology::kRing || (nodes && o.node_of[w] != o.node_of[w - 1])) {
+      first.push_back(w);
+      size.push_back(0);
+    }
+    ++size.back();
+    if (w == owner) home = static_cast<int>(first.size()) - 1;
+  }
+  const int k = static_cast<int>(first.size());
+  float sum = 0;
+  for (int hop = 1; hop <= k; ++hop) {
+    const int at = (home + hop) % k;
+    const float here = chain(first[at], size[at], first[at] + (owner - first[home]) % size[at]);
+    sum = hop == 1 ? here : here + moved(sum);
+  }
+  return sum;
 }
 
 // One worker's whole step: fills gradients, collects the buckets in an order of its own, commits,
@@ -132,26 +194,30 @@ void Step(Job* job, int w, int step, RandomSequence* random) {
   for (int b : order) e->WaitValues(b);
 }
 
-void CheckSteps(Topology t, int n, const std::vector<Range>& buckets, int64_t chunk, int steps,
-                uint64_t seed) {
-  const int64_t elements = buckets.empty() ? 0 : buckets.back().end;
-  Job job(Options(t, n, buckets, chunk), elements);
+void CheckSteps(const ExchangeOptions& o, int ranks, int steps, uint64_t seed) {
+  const int n = o.workers;
+  Job job(o, o.buckets.empty() ? 0 : o.buckets.back().end, ranks);
   const auto errors = job.Run([&](int w) {
     RandomSequence random(seed, w);
     for (int s = 0; s < steps; ++s) Step(&job, w, s, &random);
   });
   for (const auto& e : errors) REQUIRE(e == "");
 
-  for (const Range& bucket : buckets) {
+  const double unit = o.collect_wire == Wire::kF32   ? 1e-6
+                      : o.collect_wire == Wire::kF16 ? 1e-3
+                                                     : 1e-2;
+  for (const Range& bucket : o.buckets) {
     for (int p = 0; p < n; ++p) {
       const Range slice = SliceOf(bucket, p, n);
       for (int64_t i = slice.begin; i < slice.end; ++i) {
         float value = 0;
         for (int s = 0; s < steps; ++s) {
-          const auto g = [&](int w) { return Gradient(s, w, i); };
-          const float sum = Sum<float>(t, n, p, g);
-          REQUIRE(std::abs(sum - Sum<double>(t, n, p, g)) < 1e-6 * n);
+          double exact = 0;
+          for (int w = 0; w < n; ++w) exact += Gradient(s, w, i);
+          const float sum = Sum(o, p, s, i);
+          REQUIRE(std::abs(sum - exact) < unit * n);
           value -= sum;
+          Round(o.distribute_wire, kValueScale, &value, 1);
         }
         for (int w = 0; w < n; ++w) {
           REQUIRE(job.values[w][i] == value);  // the same bits, whatever the order of calls
@@ -160,18 +226,36 @@ void CheckSteps(Topology t, int n, const std::vector<Range>& buckets, int64_t ch
       }
     }
   }
-  for (const LinkBytes& link : job.group->Traffic()) {
-    const LinkBytes one = ExpectedTraffic(t, n, buckets, link.from, link.to);
-    REQUIRE(link.collect == one.collect * steps);
-    REQUIRE(link.distribute == one.distribute * steps);
+  for (const auto& group : job.groups) {
+    for (const LinkBytes& link : group->Traffic()) {
+      const LinkBytes one =
+          ExpectedTraffic(o, o.buckets, link.from, link.to, o.collect_wire, o.distribute_wire);
+      REQUIRE(link.collect == one.collect * steps);
+      REQUIRE(link.distribute == one.distribute * steps);
+    }
   }
 }
 
-TEST_CASE("1 to 6 workers keep one model: exact sums, same bits, bytes by the formula") {
+TEST_CASE("1 to 8 workers keep one model: exact sums, same bits, bytes by the formula") {
   for (Topology t : kTopologies) {
-    for (int n = 1; n <= 6; ++n) {
+    for (int n : {1, 2, 3, 4, 5, 6, 8}) {
       CAPTURE(Name(t), n);
-      CheckSteps(t, n, kUneven, 64, 3, 100 + n);
+      CheckSteps(Options(t, n, kUneven), 1, 3, 100 + n);
+    }
+  }
+}
+
+TEST_CASE("workers spread over ranks end in the same bits as in one process, whatever travels") {
+  const Wire wires[] = {Wire::kF32, Wire::kBf16, Wire::kF16};
+  for (Topology t : kTopologies) {
+    for (int n : {2, 3, 5}) {
+      for (int ranks : {1, 2, n}) {
+        ExchangeOptions o = Options(t, n, kUneven);
+        o.collect_wire = wires[(n + ranks) % 3];
+        o.distribute_wire = wires[(n * ranks + 1) % 3];
+        CAPTURE(Name(t), n, ranks, Name(o.collect_wire), Name(o.distribute_wire));
+        CheckSteps(o, ranks, 3, 200 + n);
+      }
     }
   }
 }
@@ -189,14 +273,37 @@ TEST_CASE("random bucket layouts, chunk sizes and orders of calls") {
     const int n = 1 + static_cast<int>(random.Below(6));
     const int64_t chunk = 1 + static_cast<int64_t>(random.Below(300));
     CAPTURE(trial, n, chunk, buckets.size());
-    CheckSteps(kTopologies[trial % 2], n, buckets, chunk, 2, 1000 + trial);
+    CheckSteps(Options(kTopologies[trial % 3], n, buckets, chunk), 1 + trial % 2 * (n - 1), 2,
+               1000 + trial);
   }
+}
+
+TEST_CASE("values of an arena that no cache holds arrive too, at any alignment") {
+  const int64_t large = 5 << 20;  // 20 MB
+  const ExchangeOptions o = Options(Topology::kLinear, 2, {{0, 5}, {16, 1107}, {1120, large}}, 999);
+  Job job(o, large);
+  job.Run([&](int w) {
+    Exchange* const e = job.ends[w];
+    for (int b = 0; b < 3; ++b) {
+      const Range own = e->Owned(b);
+      for (int64_t i = own.begin; i < own.end; ++i) job.values[w][i] = static_cast<float>(i);
+      e->Distribute(b);
+    }
+    for (int b = 0; b < 3; ++b) e->WaitValues(b);
+  });
+  int64_t wrong = 0;
+  for (int w = 0; w < 2; ++w) {
+    for (const Range& b : o.buckets) {
+      for (int64_t i = b.begin; i < b.end; ++i) wrong += job.values[w][i] != static_cast<float>(i);
+    }
+  }
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("commit adds in worker order whoever comes first, and tells all the same") {
   const double losses[] = {1e16, 1.0, -1e16, 3.0};  // every order has another sum
   for (int trial = 0; trial < 50; ++trial) {
-    Job job(Options(Topology::kLinear, 4, {}), 0);
+    Job job(Options(Topology::kLinear, 4, {}), 0, 1 + trial % 3);
     std::vector<CommitValues> got(4);
     job.Run([&](int w) {
       RandomSequence random(trial, w);
@@ -220,7 +327,8 @@ TEST_CASE("commit adds in worker order whoever comes first, and tells all the sa
 }
 
 TEST_CASE("gather hands everyone all parts in worker order, of any length") {
-  Job job(Options(Topology::kRing, 3, {}), 0);
+  const int ranks = GENERATE(1, 2, 3);
+  Job job(Options(Topology::kRing, 3, {}), 0, ranks);
   const auto errors = job.Run([&](int w) {
     RandomSequence random(5, w);
     for (int round = 0; round < 50; ++round) {
@@ -251,7 +359,7 @@ TEST_CASE("one worker alone needs no thread, no link, and never waits") {
   const float two[] = {1, 2};
   job.ends[0]->GatherHost(two, 2, &all);
   CHECK(all == std::vector<float>{1, 2});
-  CHECK(job.group->Traffic().empty());
+  CHECK(job.group(0)->Traffic().empty());
   CHECK(job.ends[0]->Owned(0).size() == 100);
 }
 
@@ -260,14 +368,15 @@ TEST_CASE("a worker's failure reaches the others in whatever phase they are") {
   const char* const phases[] = {"collect", "commit", "gather", "values", "later"};
   for (Topology t : kTopologies) {
     for (const std::string phase : phases) {
-      CAPTURE(Name(t), phase);
-      Job job(Options(t, 4, buckets), 3000);
+      const int ranks = t == Topology::kRing ? 1 : t == Topology::kLinear ? 2 : 4;
+      CAPTURE(Name(t), phase, ranks);
+      Job job(Options(t, 4, buckets), 3000, ranks);
       const auto errors = job.Run([&](int w) {
         Exchange* const e = job.ends[w];
         const auto fails_at = [&](const std::string& here) {
           if (phase == here && w == 2) {
-            job.group->Abort(2, "backward", 76, "loss is not finite");
-            job.group->Abort(2, "unwinding", 70, "never seen");
+            job.group(2)->Abort(2, "backward", 76, "loss is not finite");
+            job.group(2)->Abort(2, "unwinding", 70, "never seen");
           }
           return phase == here && w == 2;
         };
@@ -286,10 +395,13 @@ TEST_CASE("a worker's failure reaches the others in whatever phase they are") {
         fails_at("gather");
         std::vector<float> all;
         e->GatherHost(nullptr, 0, &all);
-        if (w == 2) job.group->Abort(2, "backward", 76, "loss is not finite");
+        if (w == 2) job.group(2)->Abort(2, "backward", 76, "loss is not finite");
         for (;;) e->Commit({});  // until the failure shows
       });
-      for (const auto& e : errors) CHECK(e == "76 worker 2, backward: loss is not finite");
+      const std::string where =
+          ranks == 1 ? "" : StrCat(" (rank ", ranks / 2, ", node", ranks / 2, ")");
+      for (const auto& e : errors)
+        CHECK(e == "76 worker 2" + where + ", backward: loss is not finite");
       for (Exchange* e : job.ends) {  // and for ever after
         std::vector<float> all;
         CHECK_THROWS_AS(e->Collect(0), Error);
@@ -299,6 +411,26 @@ TEST_CASE("a worker's failure reaches the others in whatever phase they are") {
         CHECK_THROWS_AS(e->WaitValues(0), Error);
       }
     }
+  }
+}
+
+TEST_CASE("a world's failure ends every wait and call, also of who comes late") {
+  struct Ear : WorldListener {
+    void Arrived(std::shared_ptr<BulkMessage>) override {}
+    void Failed(const Error& error) override { heard = error.message(); }
+    std::string heard;
+  };
+  const auto worlds = MakeThreadWorlds({"a", "b"});
+  std::thread waits([&] { CHECK_THROWS_AS(worlds[1]->Receive(0, World::kFirstFreeTag), Error); });
+  worlds[0]->Abort(Error(ExitCode::kLostWorkers, "rank 0 is gone"));
+  waits.join();
+  CHECK(!worlds[1]->Fail(Error(ExitCode::kInternal, "later")));
+  for (const auto& world : worlds) {
+    Ear ear;
+    world->Listen(&ear);
+    world->Listen(nullptr);
+    CHECK(ear.heard == "rank 0 is gone");
+    CHECK_THROWS_AS(world->Barrier(), Error);
   }
 }
 

@@ -45,7 +45,7 @@ class SlowLink : public Link {
   SlowLink(int from, int to, Arenas* arenas, Port* port, Arrivals* arrivals)
       : from_(from), to_(to), arenas_(arenas), port_(port), arrivals_(arrivals) {}
   void Publish(const LaneKey& lane, Range) override { arrivals_->Arrived(lane, from_); }
-  void Receive(const Step& step, std::function<void()> done) override {
+  void Receive(const LaneKey&, const Step& step, std::function<void()> done) override {
     port_->Receive(step.bytes(), [this, step, done] {
       for (int64_t i = step.range.begin; i < step.range.end; ++i) {
         if (step.kind == Step::Kind::kAdd) {
@@ -69,6 +69,9 @@ class SlowLink : public Link {
 // n workers that collect and then distribute one bucket of M bytes over ports of M bytes a
 // second; seconds of both phases, each until the last worker is done.
 std::pair<double, double> PhaseSeconds(Topology t, int n, int64_t chunks_per_slice) {
+  Wiring wiring;
+  wiring.topology = t;
+  wiring.workers = n;
   const int64_t chunk = 16, elements = chunk * chunks_per_slice * n;
   const auto clock = Clock::MakeVirtual();
   const ClockThread registered(clock.get(), "test");
@@ -81,13 +84,13 @@ std::pair<double, double> PhaseSeconds(Topology t, int n, int64_t chunks_per_sli
     arenas.push_back({grads[w].data(), values[w].data()});
     ProgressEngine::Schedule schedule;
     for (Phase phase : {Phase::kCollect, Phase::kDistribute}) {
-      schedule.push_back({MakeSchedule(t, n, w, phase, {0, elements}, chunk)});
+      schedule.push_back({MakeSchedule(wiring, w, phase, {0, elements}, chunk)});
     }
     workers.push_back(std::make_unique<ProgressEngine>(w, n, clock.get(), schedule));
     ports.push_back(std::make_unique<Port>(clock.get(), w, 4.0 * elements));
   }
   std::vector<std::unique_ptr<Link>> links;
-  for (const LinkBytes& l : LinksOf(t, n)) {
+  for (const LinkBytes& l : LinksOf(wiring)) {
     links.push_back(std::make_unique<SlowLink>(l.from, l.to, arenas.data(), ports[l.to].get(),
                                                workers[l.to].get()));
     workers[l.from]->ConnectTo(l.to, links.back().get());

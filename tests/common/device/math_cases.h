@@ -9,6 +9,15 @@
 
 namespace mariana::device_cases {
 
+inline Tensor OneI64(Device* device, int64_t value) {
+  Tensor tensor(device, Dtype::kI64, {1});
+  tensor.Upload(&value);
+  return tensor;
+}
+inline const int64_t* I64(const Tensor& tensor) {
+  return static_cast<const int64_t*>(tensor.data());
+}
+
 // ---- element-wise
 inline void CheckElementwise(Device* device, Dtype t, int64_t n) {
   CAPTURE(Name(t), n);
@@ -93,7 +102,8 @@ inline void CheckDropout(Device* device, Dtype t) {
   const float rate = 0.3f;
   Floats x(rows * cols, 1.0f);
   const Tensor tx = ToDevice(device, t, {rows, cols}, &x), y(device, t, {rows, cols});
-  device->Dropout(tx.data(), y.data(), rows, cols, rate, 5, 9, 11, t);
+  const Tensor first = OneI64(device, 11), later = OneI64(device, 11 + 20);
+  device->Dropout(tx.data(), y.data(), rows, cols, rate, 5, 9, I64(first), {}, t);
   const Floats whole = ToHost(y);
   Doubles expected;
   for (uint64_t i = 11 * cols; i < uint64_t{(11 + rows) * cols}; ++i) {
@@ -104,9 +114,25 @@ inline void CheckDropout(Device* device, Dtype t) {
   const double kept = static_cast<double>(rows * cols - std::count(whole.begin(), whole.end(), 0));
   REQUIRE(std::abs(kept / (rows * cols) - 0.7) < 0.05);
   const Tensor part = tx.Rows(0, 5);
-  device->Dropout(part.data(), y.data(), 5, cols, rate, 5, 9, 11 + 20, t);
+  device->Dropout(part.data(), y.data(), 5, cols, rate, 5, 9, I64(later), {}, t);
   const Floats some = ToHost(y.Rows(0, 5));
   REQUIRE(std::equal(some.begin(), some.end(), whole.begin() + 20 * cols));
+}
+
+// Columns that a worker has of a layer are masked as in the whole layer.
+inline void CheckDropoutPart(Device* device, Dtype t) {
+  const int64_t rows = 5, pixels = 6, channels = 7, first = 4, whole = 13;
+  Floats ones(rows * pixels * whole, 1.0f);
+  const Tensor sample = OneI64(device, 3);
+  const Tensor x = ToDevice(device, t, {rows, pixels * whole}, &ones);
+  const Tensor all(device, t, {rows, pixels, whole}), part(device, t, {rows, pixels, channels});
+  device->Dropout(x.data(), all.data(), rows, pixels * whole, 0.4f, 5, 9, I64(sample), {}, t);
+  device->Dropout(x.data(), part.data(), rows, pixels * channels, 0.4f, 5, 9,
+                  I64(sample), {channels, first, whole}, t);
+  const Tensor expected(device, t, {rows, pixels, channels});
+  device->CopyColumns(all.data(), whole, first, expected.data(), channels, 0, rows * pixels,
+                      channels, t);
+  REQUIRE(ToHost(part) == ToHost(expected));
 }
 
 inline void CheckCopyColumns(Device* device, Dtype t) {
@@ -311,6 +337,17 @@ struct LossResult {
   Floats gradient;
 };
 
+// What add(sums) adds in device memory; sums are added to, not written.
+template <class F>
+LossSums SumsOf(Device* device, const F& add) {
+  LossSums sums{2, 3};
+  const Tensor on_device(device, Dtype::kU8, {sizeof(sums)});
+  on_device.Upload(&sums);
+  add(static_cast<LossSums*>(on_device.data()));
+  on_device.Download(&sums);
+  return {sums.loss - 2, sums.correct - 3};
+}
+
 inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float range,
                                float smoothing = 0) {
   CAPTURE(rows, cols, range, smoothing);
@@ -346,11 +383,14 @@ inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float
   std::vector<int32_t> found(rows);
   index.Download(found.data());
   REQUIRE(found == best);
-  const LossSums only =
-      device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), nullptr, 1, rows, cols, smoothing);
+  const auto loss = [&](float* g) {
+    return SumsOf(device, [&](LossSums* sums) {
+      device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), g, 0.25f, rows, cols, smoothing, sums);
+    });
+  };
+  const LossSums only = loss(nullptr);
   LossResult result;
-  result.sums =
-      device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 0.25f, rows, cols, smoothing);
+  result.sums = loss(tx.f32());
   result.gradient = ToHost(tx);
   REQUIRE(std::abs(result.sums.loss - expected.loss) <= 1e-6 * (1 + expected.loss));
   REQUIRE(result.sums.correct == expected.correct);
@@ -358,6 +398,48 @@ inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float
   REQUIRE(only.correct == result.sums.correct);
   RequireNear(result.gradient, gradient, 1e-6);
   return result;
+}
+
+// Parts of the classes, of different sizes, make the loss and the gradients of all classes.
+inline void CheckSplitSoftmax(Device* device, float smoothing) {
+  const int64_t rows = 9, cols = 103;
+  const std::vector<int64_t> cuts = {0, 1, 40, cols};
+  const int parts = static_cast<int>(cuts.size()) - 1;
+  constexpr int64_t kSummary = SplitSoftmaxOp::kSummary;
+  Floats x = Random(rows * cols, 9, 3);
+  x[5] = x[50] = x[51] = 20;  // row 0: the first of equals, and another part's
+  const Tensor tx = ToDevice(device, Dtype::kF32, {rows, cols}, &x);
+  const std::vector<int32_t> labels = {50, 0, 1, 39, 40, 102, 7, 0, 60};
+  const Tensor tl(device, Dtype::kI32, {rows}), whole(device, Dtype::kF32, {rows, cols});
+  tl.Upload(labels.data());
+  const LossSums expected = SumsOf(device, [&](LossSums* sums) {
+    device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), whole.f32(), 0.5f, rows, cols, smoothing, sums);
+  });
+  std::vector<std::unique_ptr<SplitSoftmaxOp>> ops;
+  std::vector<Tensor> logits;
+  const Tensor all(device, Dtype::kF32, {rows, parts, kSummary});
+  for (int p = 0; p < parts; ++p) {
+    const int64_t n = cuts[p + 1] - cuts[p];
+    ops.push_back(device->MakeSplitSoftmax({rows, cuts[p], n, cols, parts, smoothing}));
+    logits.emplace_back(device, Dtype::kF32, Shape{rows, n});
+    device->CopyColumns(tx.data(), cols, cuts[p], logits[p].data(), n, 0, rows, n, Dtype::kF32);
+    const Tensor summary(device, Dtype::kF32, {rows, kSummary});
+    ops[p]->Summarize(logits[p].f32(), tl.i32(), summary.f32(), rows);
+    device->CopyColumns(summary.data(), kSummary, 0, all.data(), parts * kSummary, p * kSummary,
+                        rows, kSummary, Dtype::kF32);
+  }
+  for (int p = 0; p < parts; ++p) {
+    const int64_t n = cuts[p + 1] - cuts[p];
+    const Tensor gradient(device, Dtype::kF32, {rows, n}), part(device, Dtype::kF32, {rows, n});
+    const LossSums sums = SumsOf(device, [&](LossSums* to) {
+      ops[p]->Loss(logits[p].f32(), tl.i32(), all.f32(), gradient.f32(), 0.5f, rows, to);
+    });
+    REQUIRE(sums.correct == expected.correct);
+    REQUIRE(std::abs(sums.loss - expected.loss) <= 1e-6 * expected.loss);
+    device->CopyColumns(whole.data(), cols, cuts[p], part.data(), n, 0, rows, n, Dtype::kF32);
+    const Floats wanted = ToHost(part);
+    RequireNear(ToHost(gradient), Doubles(wanted.begin(), wanted.end()), 1e-6);
+  }
 }
 
 // The first of equal outputs is the answer; a NaN or an infinity shows in the loss.
@@ -368,7 +450,9 @@ inline void CheckSoftmaxCorners(Device* device) {
     const Tensor tx = ToDevice(device, Dtype::kF32, {1, cols}, &x);
     const Tensor tl(device, Dtype::kI32, {1});
     tl.Upload(&label);
-    return device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 1, 1, cols, 0);
+    return SumsOf(device, [&](LossSums* sums) {
+      device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), tx.f32(), 1, 1, cols, 0, sums);
+    });
   };
   REQUIRE(run({1, 1, 1}, 0).correct == 1);
   REQUIRE(run({1, 1, 1}, 1).correct == 0);
@@ -401,8 +485,10 @@ inline LossResult CheckPairwiseLoss(Device* device, bool logistic, int64_t rows,
     expected.correct += logistic && all;
   }
   const auto loss = [&](float* g) {
-    return logistic ? device->Logistic(tx.f32(), tt.f32(), g, 0.25f, rows, cols)
-                    : device->SquaredError(tx.f32(), tt.f32(), g, 0.25f, rows, cols);
+    return SumsOf(device, [&](LossSums* sums) {
+      logistic ? device->Logistic(tx.f32(), tt.f32(), g, 0.25f, rows, cols, sums)
+               : device->SquaredError(tx.f32(), tt.f32(), g, 0.25f, rows, cols, sums);
+    });
   };
   const LossSums only = loss(nullptr);
   LossResult result{loss(tx.f32()), ToHost(tx)};

@@ -5,10 +5,14 @@
 #include <cmath>
 #include <memory>
 #include <set>
+#include <thread>
 
 #include "common/base/error.h"
 #include "common/base/random.h"
+#include "common/comm/wire.h"
 #include "common/config/config.h"
+#include "common/device/formulas.h"
+#include "common/train/train_checkpoint.h"
 
 namespace mariana {
 namespace {
@@ -67,6 +71,8 @@ struct Job {
   int64_t bucket_bytes = 1024;  // several buckets even in this small net
   Shape input{kInputs};
   double ema = 0;
+  BlockSpec block;
+  Wire wire = Wire::kF32;
 };
 
 Job MakeJob(const std::string& layers, const std::string& optimizer) {
@@ -86,8 +92,10 @@ const char kEverything[] =
 
 class Trainer {
  public:
-  Trainer(const Job& job, int workers) {
+  // On each rank, where there are several.
+  Trainer(const Job& job, int workers, Ranks* ranks = nullptr) {
     DataParallelOptions o;
+    o.ranks = ranks;
     for (int w = 0; w < workers; ++w) {
       devices_.push_back(MakeCpuDevice(w, 1, -1));
       o.devices.push_back(devices_.back().get());
@@ -95,12 +103,14 @@ class Trainer {
     o.net = &job.net;
     o.input = job.input;
     o.ema = job.ema;
+    o.block = job.block;
     o.outputs = kClasses;
     o.batch_size = kBatch;
     o.accumulate = job.accumulate;
     o.seed = 5;
     o.optimizer = job.optimizer;
     o.topology = job.topology;
+    o.collect_wire = o.distribute_wire = job.wire;
     o.bucket_bytes = job.bucket_bytes;
     parallel = std::make_unique<DataParallel>(o);
     parallel->Initialize();
@@ -300,6 +310,42 @@ TEST_CASE(
         1e-4);
 }
 
+TEST_CASE(
+    "over a narrow wire all train alike, near fp32's values, and go on from what owners keep") {
+  Job job = MakeJob(kEverything, "{type: sgd, momentum: 0.9}");
+  Blobs source;
+  Trainer fp32(job, 3);
+  fp32.Run(&source, 0, 20);
+  job.wire = GENERATE(Wire::kBf16, Wire::kF16);
+  job.ema = GENERATE(0.0, 0.9);
+  CAPTURE(Name(job.wire), job.ema);
+  Trainer whole(job, 3), stopped(job, 3), resumed(job, 3);
+  const std::vector<double> losses = whole.Run(&source, 0, 20);
+  CHECK(losses.back() < losses.front());
+  std::vector<float> values(static_cast<size_t>(whole.parallel->net(0)->arena_elements()));
+  for (int w = 0; w < 3; ++w) {
+    const float* const arena = whole.parallel->net(w)->values();
+    if (w == 0) values.assign(arena, arena + values.size());
+    CHECK(std::equal(values.begin(), values.end(), arena));
+  }
+  const auto sent = [&](float v) {
+    return job.wire == Wire::kBf16 ? formulas::FromBf16(formulas::ToBf16(v)) : FromF16(ToF16(v));
+  };
+  for (float v : values) REQUIRE(sent(v) == v);
+  const float* const exact = fp32.parallel->net(0)->values();
+  const double distance = RelativeDistance({exact, exact + values.size()}, values);
+  CHECK(distance > 0);
+  CHECK(distance < (job.wire == Wire::kBf16 ? 2e-2 : 3e-3));
+
+  stopped.Run(&source, 0, 12);
+  resumed.parallel->LoadModel(stopped.parallel->SaveModel(), "memory");
+  resumed.parallel->LoadOptimizer(stopped.parallel->SaveOptimizer(), "memory");
+  resumed.parallel->set_steps_done(12);
+  resumed.Run(&source, 12, 20);
+  CHECK(Flatten(whole.parallel->SaveModel()) == Flatten(resumed.parallel->SaveModel()));
+  CHECK(Flatten(whole.parallel->SaveOptimizer()) == Flatten(resumed.parallel->SaveOptimizer()));
+}
+
 TEST_CASE("a last batch smaller than the number of workers is trained on") {
   Job job = MakeJob("[{type: linear, units: 8, activation: relu}, {type: linear, units: 0}]",
                     "{type: sgd}");
@@ -375,6 +421,193 @@ TEST_CASE("each link carries what the formula says") {
     const Net* net = trainer.parallel->net(0);
     CHECK(total == 10 * 3 * net->arena_elements() * 4);
   }
+}
+
+namespace {
+
+// Runs body(ranks) on each of n ranks, which are threads.
+template <class Body>
+void OnRanks(int n, Body body) {
+  auto worlds = MakeThreadWorlds(std::vector<std::string>(static_cast<size_t>(n), "node"));
+  std::vector<std::thread> threads;
+  for (auto& world : worlds) {
+    threads.emplace_back([&body, &world] {
+      Ranks ranks(std::move(world));
+      body(&ranks);
+      ranks.Barrier();
+    });
+  }
+  for (std::thread& t : threads) t.join();
+}
+
+}  // namespace
+
+TEST_CASE("workers on several ranks have the bits of as many on one, also of the averages") {
+  const bool images = GENERATE(true, false);
+  Job job = images ? MakeImageJob() : MakeJob(kEverything, "{type: adam, clip_norm: 1}");
+  job.topology = GENERATE(Topology::kLinear, Topology::kRing);
+  Blobs source(kLastBatch, job.input);
+  Trainer together(job, 4);
+  together.Run(&source, 0, 12);
+  const std::vector<float> model = Flatten(together.parallel->SaveModel());
+  const std::vector<float> optimizer = Flatten(together.parallel->SaveOptimizer());
+  for (int n : {2, 4}) {
+    std::vector<std::vector<float>> models(static_cast<size_t>(n)), states = models;
+    OnRanks(n, [&](Ranks* ranks) {
+      Blobs own(kLastBatch, job.input);
+      Trainer part(job, 4 / n, ranks);
+      part.Run(&own, 0, 7);
+      const auto saved = part.parallel->SaveModel();
+      const auto slots = TensorsFromFirst(ranks, [&] { return part.parallel->SaveOptimizer(); });
+      Trainer resumed(job, 4 / n, ranks);
+      resumed.parallel->LoadModel(saved, "memory");
+      resumed.parallel->LoadOptimizer(slots, "memory");
+      resumed.parallel->set_steps_done(7);
+      resumed.Run(&own, 7, 12);
+      const auto r = static_cast<size_t>(ranks->rank());
+      models[r] = Flatten(resumed.parallel->SaveModel());
+      states[r] = Flatten(resumed.parallel->SaveOptimizer());
+    });
+    for (const auto& m : models) CHECK(m == model);
+    CHECK(states[0] == optimizer);
+  }
+}
+
+namespace {
+
+const char kSmall[] =
+    "[{type: linear, units: 24, activation: tanh}, {type: batch_norm}, {type: linear, units: 0}]";
+
+// The share of one worker, as if that were the batch.
+class OneShare : public BatchSource {
+ public:
+  OneShare(BatchSource* all, int worker, int workers)
+      : all_(all), worker_(worker), workers_(workers) {}
+  Share Of(int64_t step) {
+    return DealOut(all_->Rows(step), 4, workers_)[static_cast<size_t>(worker_)];
+  }
+  int64_t Rows(int64_t step) override { return Of(step).rows; }
+  DeviceBatch Take(int, int64_t step, int64_t begin, int64_t rows) override {
+    return all_->Take(0, step, Of(step).begin + begin, rows);
+  }
+
+ private:
+  BatchSource* all_;
+  int worker_, workers_;
+};
+
+// Blockwise model-update filtering as Chen and Huo write it, worker by worker: steps [0, last).
+std::vector<float> FilteredBlocks(const Job& job, const BlockSpec& block, int workers,
+                                  int64_t last) {
+  Blobs source;
+  Trainer worker(job, 1);
+  auto shape = worker.parallel->SaveModel();  // tensors to carry values in
+  auto zeros = worker.parallel->SaveOptimizer();
+  const size_t parameters = zeros.size();
+  std::vector<float> global = Flatten(shape), delta(global.size(), 0.0f);
+  size_t trained = 0;  // values before the running averages
+  for (size_t i = 0; i < parameters; ++i) trained += static_cast<size_t>(shape[i].shape.elements());
+  for (int64_t begin = 0; begin < last;) {
+    const int64_t end = std::min((begin / block.steps + 1) * block.steps, last);
+    std::vector<double> mean(global.size(), 0.0);
+    int64_t all_rows = 0;
+    for (int64_t s = begin; s < end; ++s) all_rows += source.Rows(s);
+    for (int w = 0; w < workers; ++w) {
+      OneShare share(&source, w, workers);
+      size_t at = 0;
+      for (HostTensor& t : shape) {
+        std::copy_n(global.begin() + static_cast<ptrdiff_t>(at), t.shape.elements(), t.f32());
+        at += static_cast<size_t>(t.shape.elements());
+      }
+      worker.parallel->LoadModel(shape, "memory");
+      worker.parallel->LoadOptimizer(zeros, "memory");
+      worker.Run(&share, begin, end);
+      int64_t rows = 0;
+      for (int64_t s = begin; s < end; ++s) rows += share.Rows(s);
+      const std::vector<float> local = Flatten(worker.parallel->SaveModel());
+      for (size_t i = 0; i < mean.size(); ++i) {
+        mean[i] += static_cast<double>(rows) / static_cast<double>(all_rows) * local[i];
+      }
+    }
+    const auto momentum = static_cast<float>(block.momentum);
+    for (size_t i = 0; i < global.size(); ++i) {
+      if (i >= trained) {
+        global[i] = static_cast<float>(mean[i]);
+        continue;
+      }
+      // W_g(t - 1) is where the block began: W(t - 1), and momentum * delta beyond it (Nesterov).
+      const auto step = static_cast<float>(mean[i] - global[i]);
+      const float before = block.nesterov ? momentum * delta[i] : 0.0f;
+      delta[i] = momentum * delta[i] + step;
+      const float filtered = global[i] - before + delta[i];
+      global[i] = filtered + (block.nesterov ? momentum * delta[i] : 0.0f);
+    }
+    begin = end;
+  }
+  return global;
+}
+
+}  // namespace
+
+TEST_CASE("blocks of steps are local SGD and blockwise model-update filtering, on any ranks") {
+  Job job = MakeJob(kSmall, "{type: sgd, momentum: 0.9}");
+  const BlockSpec block =
+      GENERATE(BlockSpec{4, 0, false}, BlockSpec{4, 0.6, false}, BlockSpec{3, 0.6, true});
+  INFO(block.steps << " " << block.momentum << " " << block.nesterov);
+  const std::vector<float> reference = FilteredBlocks(job, block, 3, 22);
+  job.block = block;
+  Blobs source;
+  Trainer trainer(job, 3);
+  trainer.Run(&source, 0, 22);
+  const std::vector<float> model = Flatten(trainer.parallel->SaveModel());
+  CHECK(RelativeDistance(reference, model) < 1e-5);
+
+  std::vector<std::vector<float>> models(3);
+  OnRanks(3, [&](Ranks* ranks) {
+    Blobs own;
+    Trainer part(job, 1, ranks), resumed(job, 1, ranks);
+    part.Run(&own, 0, 12);
+    resumed.parallel->LoadModel(part.parallel->SaveModel(), "memory");
+    resumed.parallel->LoadOptimizer(
+        TensorsFromFirst(ranks, [&] { return part.parallel->SaveOptimizer(); }), "memory");
+    resumed.parallel->set_steps_done(12);
+    resumed.Run(&own, 12, 22);
+    models[static_cast<size_t>(ranks->rank())] = Flatten(resumed.parallel->SaveModel());
+  });
+  for (const auto& m : models) CHECK(m == model);
+}
+
+TEST_CASE("a block of one step without momenta is the step itself") {
+  Job job = MakeJob(
+      "[{type: linear, units: 24, activation: tanh}, {type: dropout, rate: 0.25}, "
+      "{type: linear, units: 0}]",
+      "{type: sgd, momentum: 0}");
+  Blobs source;
+  Trainer every(job, 3);
+  every.Run(&source, 0, kSteps);
+  job.block.steps = 1;
+  Trainer blocks(job, 3);
+  const std::vector<double> losses = blocks.Run(&source, 0, kSteps);
+  CHECK(losses.size() == kSteps);
+  CHECK(RelativeDistance(Flatten(every.parallel->SaveModel()),
+                         Flatten(blocks.parallel->SaveModel())) < 1e-5);
+}
+
+TEST_CASE("a block that diverges ends the run with the values of before it") {
+  Job job = MakeJob(kSmall, "{type: sgd}");
+  job.block.steps = 4;
+  Blobs source;
+  source.nan_step = 6;
+  Trainer trainer(job, 2), reference(job, 2);
+  CHECK_THROWS_WITH(trainer.Run(&source, 0, kSteps),
+                    Catch::StartsWith("the block that ends with step 8 diverged: loss nan"));
+  reference.Run(&source, 0, 4);
+  const auto values = [](const Trainer& t) {
+    auto all = t.parallel->SaveModel();
+    all.resize(t.parallel->net(0)->params().size());  // running averages have seen the NaN
+    return Flatten(all);
+  };
+  CHECK(values(trainer) == values(reference));
 }
 
 }  // namespace mariana
