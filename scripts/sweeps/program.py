@@ -58,10 +58,11 @@ class Program:
 
     def _located(self, line):
         """A line of the program's, with the axis' place in sweep.yaml for that of an override."""
-        m = re.match(r'override "([^=]*)=.*?": (?=\1)', line)
         for axis in self.spec.axes:
-            if m and m.group(1) == axis.key:
-                return "%s: space: %s" % (axis.node.place, line[m.end():])
+            if line.startswith('override "%s=' % axis.key):
+                what = line.partition('": ' + axis.key)[2]  # nothing where a long value was cut
+                return "%s: space: %s%s" % (axis.node.place, axis.key, what or ": is refused: " +
+                                            line[:160])
         return "%s: %s" % (self.spec.path, line)
 
     def _budgets(self, config):

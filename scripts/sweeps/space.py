@@ -2,11 +2,13 @@
 
   KEY: [value, value, ...]                 choices: any YAML values, whole sections too
   KEY: {choices: {name: value, ...}}       choices with names for the report
+  KEY: [{include: FILE}, ...]              sections of other YAML files; keys beside it win
   KEY: {low: 1, high: 8}                   whole numbers, or numbers where one has a decimal point
   KEY: {low: 1e-3, high: 1, log: true, steps: 4}     evenly in the logarithm; a grid takes 4 values
 """
 import dataclasses
 import math
+import os
 
 import yaml
 
@@ -84,15 +86,37 @@ def read_overrides(node, path, mistakes):
             for key, value in node.value]
 
 
-def read_axes(node, mistakes):
+def read_axes(node, folder, mistakes):
+    """folder: what the paths of includes are relative to."""
     if not isinstance(node, yaml.MappingNode):
         mistakes.add(node, "space", "must be a section: `key.path: values`")
         return []
-    axes = [_read_axis(key.value, value, mistakes) for key, value in node.value]
+    axes = [_read_axis(key.value, value, folder, mistakes) for key, value in node.value]
     return [axis for axis in axes if axis]
 
 
-def _read_axis(key, node, mistakes):
+def _included(value, folder, axis, mistakes):
+    """A value with the contents of files in place of its includes."""
+    if isinstance(value, list):
+        return [_included(v, folder, axis, mistakes) for v in value]
+    if not isinstance(value, dict):
+        return value
+    out = {}
+    if isinstance(value.get("include"), str):
+        path = os.path.join(folder, value["include"])
+        root = yaml_file.compose(path, mistakes)
+        section = yaml_file.value_of(root) if root is not None else {}
+        if isinstance(section, dict):
+            out = _included({k: v for k, v in section.items() if not k.startswith("x-")},
+                            os.path.dirname(path), axis, mistakes)
+        else:
+            mistakes.add(axis.node, "space." + axis.key, path + " holds no section of keys")
+    out.update({k: _included(v, folder, axis, mistakes) for k, v in value.items()
+                if k != "include"})
+    return out
+
+
+def _read_axis(key, node, folder, mistakes):
     path = "space." + key
     value = yaml_file.value_of(node)
     axis = Axis(key, node)
@@ -107,6 +131,7 @@ def _read_axis(key, node, mistakes):
         mistakes.add(node, path, "must be a list of values, {choices: {name: value}} or "
                      "{low: .., high: .., log: .., steps: ..}")
         return None
+    axis.values = _included(axis.values, folder, axis, mistakes)  # names stay as written
     if not axis.values:
         mistakes.add(node, path, "has no values")
         return None

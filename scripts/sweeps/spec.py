@@ -205,7 +205,7 @@ def read_spec(path, folder=None):
         spec.overrides = space.read_overrides(*top.nodes["overrides"][1:], "overrides", mistakes)
     _read_choices(spec, top)
     if top.has("space"):
-        spec.axes = space.read_axes(top.nodes["space"][1], mistakes)
+        spec.axes = space.read_axes(top.nodes["space"][1], spec.folder, mistakes)
     if not spec.axes and not mistakes.lines:
         top.wrong("space", "is missing or empty: the keys to vary")
     _check_grid(spec, top)

@@ -119,6 +119,17 @@ class Training(sweeps.SweepTest):
         rates = {e["point"]["train.schedule.learning_rate"] for e in self.events("trial")}
         self.assertEqual(rates, {0.01, 0.1, 1.0})
 
+    def test_choices_may_lie_in_files(self):
+        os.mkdir(self.path("zoo"))
+        self.write("zoo/a.yaml", "structure: from_a\n")
+        self.write("zoo/b.yaml", "include: a.yaml\nunits: 7\n")
+        axes = specs.read_spec(self.write(
+            "s.yaml", "program: mariana_dnn\nconfig: job.yaml\nspace:\n"
+            "  net: [{include: zoo/a.yaml}, {include: zoo/b.yaml, units: 8}]\n")).axes
+        self.assertEqual(axes[0].values, [{"structure": "from_a"},
+                                          {"structure": "from_a", "units": 8}])
+        self.assertEqual(axes[0].names[0], "{include: zoo/a.yaml}")
+
     def test_a_grid_on_the_command_line(self):
         self.finish(self.start("main.py", "mariana_dnn", "--config=job.yaml", "units=1,2",
                                "seed=1,2,3", "train.epochs=2"))
