@@ -109,7 +109,7 @@ class Cluster:
         expire first, in 6 s."""
         await_that("restart %d of job %s" % (count, job), lambda: int(
             self.shown(job, "Restarts") or 0) == count and
-            self.shown(job, "JobState") != "PENDING", 0.1)
+            self.shown(job, "JobState") == "RUNNING", 0.1)
 
     def await_end(self, job):
         await_that("the end of job " + job, lambda: self.shown(job, "JobState") == "COMPLETED",
