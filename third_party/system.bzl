@@ -151,18 +151,21 @@ def _cuda_configure_impl(rctx):
     if headers != home + "/include":
         rctx.symlink(headers, "cudnn_include")
         includes.append("cudnn_include")
-    for so, _ in files:
-        rctx.symlink(_first_with(rctx, folders, so) + "/" + so, so)
+    static = files[0][0]
+    rctx.symlink(_first_with(rctx, folders, static) + "/" + static, static)
     rctx.file("nvcc.sh", "#!/bin/sh\nexec %s/bin/nvcc \"$@\"\n" % home)
     rctx.file("defs.bzl", "CUDA_FOUND = True\n")
-    rctx.file("BUILD", _VIS + '''
+    build = _VIS + '''
 sh_binary(name = "nvcc", srcs = ["nvcc.sh"])
 cc_library(name = "headers", hdrs = glob({globs}), includes = {includes})
 cc_library(name = "cudart", srcs = ["libcudart_static.a"], linkopts = ["-ldl", "-lrt", "-lpthread"], deps = [":headers"])
-cc_import(name = "cublaslt_so", shared_library = "libcublasLt.so.13")
-cc_library(name = "cublaslt", deps = [":headers", ":cublaslt_so"])
-cc_import(name = "cudnn_so", shared_library = "libcudnn.so.9")
-cc_library(name = "cudnn", deps = [":headers", ":cudnn_so"])
-'''.format(globs = [i + "/**" for i in includes], includes = includes))
+'''.format(globs = [i + "/**" for i in includes], includes = includes)
+
+    # Where they lie, not through a link: cuDNN looks for its parts beside itself.
+    for so, name in files[1:]:
+        folder = _first_with(rctx, folders, so)
+        linkopts = ["-L" + folder, "-l:" + so, "-Wl,-rpath," + folder]
+        build += 'cc_library(name = "%s", linkopts = %s, deps = [":headers"])\n' % (name, linkopts)
+    rctx.file("BUILD", build)
 
 cuda_configure = repository_rule(implementation = _cuda_configure_impl, local = True, environ = ["CUDA_HOME", "MARIANA_NO_CUDA"])

@@ -210,7 +210,7 @@ MARIANA_HOST_DEVICE inline float AdaGrad(const OptimizerStep& s, float g, float 
 struct AdamScalars {
   float beta1, rest1, beta2, rest2, rate, inverse_root_bias2, keep;
 };
-inline AdamScalars MakeAdamScalars(const OptimizerStep& s) {
+MARIANA_HOST_DEVICE inline AdamScalars MakeAdamScalars(const OptimizerStep& s) {
   return {static_cast<float>(s.beta1),
           static_cast<float>(1.0 - s.beta1),
           static_cast<float>(s.beta2),

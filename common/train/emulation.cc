@@ -1,8 +1,11 @@
 #include "common/train/emulation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <mutex>
 
 #include "common/base/error.h"
 #include "common/comm/emulated/emulated_link.h"
@@ -31,11 +34,14 @@ class Emulator {
       o.devices.push_back(devices_.back().get());
       o.node_of.push_back(machine.node_of(d));
     }
-    o.make_link = [this, collect = o.collect_wire,
-                   distribute = o.distribute_wire](const LinkEnds& ends) -> std::unique_ptr<Link> {
-      return std::make_unique<EmulatedLink>(ends, devices_[static_cast<size_t>(ends.from)].get(),
-                                            devices_[static_cast<size_t>(ends.to)].get(), collect,
+    o.make_link = [this, collect = o.collect_wire, distribute = o.distribute_wire](
+                      int from, int to, const LinkEnds& ends) {
+      return std::make_unique<EmulatedLink>(ends, devices_[static_cast<size_t>(from)].get(),
+                                            devices_[static_cast<size_t>(to)].get(), collect,
                                             distribute);
+    };
+    o.carry = [this](const TransferRoute& route, int64_t bytes, std::function<void()> arrived) {
+      Carry(route, bytes, std::move(arrived));
     };
     ChooseSizes(&o);
     workers_ = std::make_unique<DataParallel>(o);
@@ -67,6 +73,25 @@ class Emulator {
     std::vector<int64_t> busy_ns;  // by device
     std::vector<int64_t> bytes;    // by edge
   };
+
+  // Activations from device to device, on a copy engine of the sender's: queued where its compute
+  // stream stands, behind nothing but the links.
+  void Carry(const TransferRoute& route, int64_t bytes, std::function<void()> arrived) {
+    EmulatedDevice* const from = devices_[static_cast<size_t>(route.from)].get();
+    const EmulatedDevice* const to = devices_[static_cast<size_t>(route.to)].get();
+    const Route* way;
+    {
+      const std::lock_guard<std::mutex> lock(routes_mutex_);
+      auto& known = routes_[{route.from, route.to}];
+      if (!known) {
+        known =
+            std::make_unique<Route>(fabric_.routes().BetweenDevices(from->index(), to->index()));
+      }
+      way = known.get();
+    }
+    const auto latency = static_cast<int64_t>(std::llround(way->latency_ns));
+    fabric_.Copy(*way, bytes, clock_->NowNs() + latency, "activations", std::move(arrived));
+  }
 
   // Of buckets and ranges, where the job leaves them open: by the ways between neighbours. A range
   // takes a link as long as it takes to queue the next one.
@@ -169,6 +194,8 @@ class Emulator {
   Timeline timeline_;
   Fabric fabric_;
   std::vector<std::unique_ptr<EmulatedDevice>> devices_;
+  std::mutex routes_mutex_;
+  std::map<std::pair<int, int>, std::unique_ptr<Route>> routes_;  // of activations
   std::unique_ptr<DataParallel> workers_;
   Counters begin_;
   Emulation result_;

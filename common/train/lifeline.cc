@@ -184,7 +184,8 @@ void Lifeline::Reach(const std::string& address) {
   } while (SecondsSince(begin) < options_.start_seconds);
   throw mariana::Fail(ExitCode::kLostWorkers, "rank ", options_.rank,
                       ", start: cannot reach rank 0 on ", to.at("host").get<std::string>(),
-                      ", port ", to.at("port").get<int>());
+                      ", port ", to.at("port").get<int>(),
+                      " (where machines have one name, set MARIANA_NODE)");
 }
 
 // A stranger's connection is closed.
@@ -220,6 +221,13 @@ void Lifeline::Start() {
     }
     throw mariana::Fail(ExitCode::kLostWorkers, "rank ", missing, ", start: did not come within ",
                         options_.start_seconds, " s");
+  }
+  // From here on all are heard.
+  if (listener_ >= 0) {
+    SendAll("start\n");
+  } else if (ReadLine(peers_[0].fd, options_.start_seconds) != "start") {
+    throw mariana::Fail(ExitCode::kLostWorkers, "rank 0, start: the process on ", peers_[0].host,
+                        " does not go on");
   }
   for (const Peer& p : peers_) {
     const int on = 1;

@@ -52,7 +52,7 @@ class Lifeline {
   std::string Open(bool one_machine);
   // The others: connects to rank 0. Throws Error(kLostWorkers) when it cannot.
   void Reach(const std::string& address);
-  // Rank 0 first waits until all have connected; throws Error(kLostWorkers) naming who has not.
+  // First waits until all have connected; throws Error(kLostWorkers), on rank 0 naming who has not.
   void Start();
 
   // This rank fails: tells all, unless a failure is known already. Returns the one that counts.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <glog/logging.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -63,6 +64,22 @@ std::string Listed(const std::vector<int>& ranks) {
   return text;
 }
 
+// "1101": this process may run on cores 0, 1 and 3.
+std::string OwnCores() {
+  cpu_set_t set;
+  std::string cores;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return cores;
+  for (int i = 0; i < CPU_SETSIZE; ++i) cores += CPU_ISSET(i, &set) != 0 ? '1' : '0';
+  return cores.substr(0, cores.find_last_of('1') + 1);
+}
+
+bool Meet(const std::string& a, const std::string& b) {
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    if (a[i] == '1' && b[i] == '1') return true;
+  }
+  return a.empty() || b.empty();
+}
+
 // Of a rank that does not speak. Its warnings are in its log.
 void BeSilent() {
   const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -106,7 +123,9 @@ std::unique_ptr<Ranks> Ranks::Join(const std::string& program) {
 
 Ranks::Ranks(std::unique_ptr<World> world) : world_(std::move(world)) {
   std::vector<std::string> machines;
-  local_size_ = 0;
+  local_size_ = core_sharers_ = 0;
+  const std::string own_cores = OwnCores();
+  const std::vector<std::string> cores = world_->Gather(own_cores);
   for (const std::string& node : world_->Gather(world_->node())) {
     const auto known = std::find(machines.begin(), machines.end(), node);
     const auto r = static_cast<int>(machine_of_.size());
@@ -115,6 +134,7 @@ Ranks::Ranks(std::unique_ptr<World> world) : world_(std::move(world)) {
     if (node != world_->node()) continue;
     if (r < rank()) ++local_rank_;
     ++local_size_;
+    if (Meet(own_cores, cores[static_cast<size_t>(r)])) ++core_sharers_;
   }
 }
 

@@ -37,6 +37,8 @@ class Ranks {
   // Among the ranks on this machine: its index, and how many there are.
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
+  // Of those, this one included, how many may run on a core that this one may run on.
+  int core_sharers() const { return core_sharers_; }
   // Machines, and whether each one's ranks follow each other.
   int machines() const;
   bool neighbours() const;
@@ -84,7 +86,7 @@ class Ranks {
 
   std::string program_;
   std::unique_ptr<World> world_;
-  int local_rank_ = 0, local_size_ = 1;
+  int local_rank_ = 0, local_size_ = 1, core_sharers_ = 1;
   std::vector<int> machine_of_;  // by rank, numbered as they first come
   std::atomic<const char*> phase_{"start"};
   std::mutex mutex_;  // of last_words_

@@ -21,14 +21,20 @@ struct StepSums {
   double squares;  // of owned gradients
 };
 
+// First of a piece's key.
+enum PieceKind : int64_t { kCommitPiece, kUpdatePiece };
+
 Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; }
 
 }  // namespace
 
 SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows,
-                       BlockGate* gate)
+                       BlockGate* gate, std::shared_ptr<const SplitPlan> split,
+                       TransferGroup* transfers)
     : index_(index),
+      group_(options.group_of(index)),
       options_(options),
+      transfers_(transfers),
       max_rows_(max_rows),
       clock_(options.clock ? options.clock : Clock::Real()),
       device_(options.devices[static_cast<size_t>(index - options.first())]),
@@ -39,6 +45,11 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
   net.input = options.input;
   net.outputs = options.outputs;
   net.compute = options.compute;
+  if (split) {
+    net.split = std::move(split);
+    net.worker = options.part_of(index);
+    net.transfers = transfers->end(net.worker);
+  }
   net.clock = clock_;
   net_ = Net::Build(*options.net, net);
 }
@@ -83,13 +94,19 @@ SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
       }
       slot += mine.size();
       if (!p.decay) layout.undecayed.push_back(mine);
+      auto& counted = layout.counted;
+      if (p.counts && !counted.empty() && counted.back().end == mine.begin) {
+        counted.back().end = mine.end;
+      } else if (p.counts) {
+        counted.push_back(mine);
+      }
     }
   }
   return layout;
 }
 
 void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
-  exchange_ = group->Join(index_, device_, net_->grads(), net_->values(), {});
+  exchange_ = group->Join(group_, device_, net_->grads(), net_->values(), {});
   if (device_->info().queued && exchange_->workers() > 1) {
     queued_exchange_ = MakeQueuedExchange(exchange_, device_, clock_);
     exchange_ = queued_exchange_.get();
@@ -105,16 +122,14 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
   }
   PlanCalls(bucket_ops);
   sums_ = Tensor(device_, Dtype::kF32, Shape{sizeof(StepSums) / sizeof(float)});
-  layout_ = PlanSlots(*net_, options_.optimizer, buckets, index_, options_.total());
+  pieces_ = device_->MakePieces();
+  layout_ = PlanSlots(*net_, options_.optimizer, buckets, group_, options_.groups());
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
   const bool any_bias = std::any_of(net_->params().begin(), net_->params().end(),
                                     [](const ParamInfo& p) { return !p.decay; });
-  finite_probe_ = layout_.undecayed;
-  if (!any_bias || options_.optimizer.clip_norm > 0 || in_blocks()) {
-    finite_probe_.clear();
-    for (size_t b = 0; b < n; ++b) finite_probe_.push_back(exchange_->Owned(static_cast<int>(b)));
-  }
+  const bool whole = !any_bias || options_.optimizer.clip_norm > 0 || in_blocks();
+  finite_probe_ = whole ? layout_.counted : layout_.undecayed;
   const size_t slots = options_.SlotNames().size() + (options_.ema > 0 ? 1 : 0);
   for (size_t k = 0; k < slots; ++k) {
     slots_.emplace_back(device_, Dtype::kF32, Shape{std::max<int64_t>(layout_.elements(), 1)});
@@ -166,7 +181,8 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     SetPhase("commit");
     TakeSums(&mine);
     mine.stop = run.stop_requested && run.stop_requested();
-    const CommitValues all = exchange_->Commit(mine);
+    CommitValues all = exchange_->Commit(mine);
+    if (transfers_) all = transfers_->Commit(options_.part_of(index_), all);
     result->step = step;
     result->samples = all.samples;
     result->correct = all.correct;
@@ -197,7 +213,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
 }
 
 Share SyncWorker::ShareOf(int64_t batch_rows) const {
-  return DealOut(batch_rows, net_->group(), options_.total())[static_cast<size_t>(index_)];
+  return DealOut(batch_rows, net_->group(), options_.groups())[static_cast<size_t>(group_)];
 }
 
 void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share& share,
@@ -224,7 +240,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
     SetPhase("forward");
     net_->Forward(context, batch.input, [this](int op) { AwaitValues(op); });
     net_->AddLoss(context, batch.labels, &static_cast<StepSums*>(sums_.data())->loss);
-    mine->samples += context.rows;
+    if (options_.part_of(index_) == 0) mine->samples += context.rows;
     timer.Add(&seconds.forward);
 
     SetPhase("backward");
@@ -282,10 +298,12 @@ void SyncWorker::AwaitAll() {
 }
 
 void SyncWorker::TakeSums(CommitValues* mine) {
-  for (const Range& r : finite_probe_) {
-    device_->AddSumOfSquares(net_->grads() + r.begin, r.size(),
-                             &static_cast<StepSums*>(sums_.data())->squares);
-  }
+  pieces_->Run({kCommitPiece}, [this] {
+    for (const Range& r : finite_probe_) {
+      device_->AddSumOfSquares(net_->grads() + r.begin, r.size(),
+                               &static_cast<StepSums*>(sums_.data())->squares);
+    }
+  });
   StepSums sums{};
   sums_.Download(&sums);
   device_->Fill(sums_.f32(), 0, sums_.elements());
@@ -309,30 +327,51 @@ std::vector<int32_t> SyncWorker::GroupRows(int64_t rows) const {
   return groups;
 }
 
+// What varies from step to step goes to the device first, so that the updates can be replayed.
 void SyncWorker::UpdateAndDistribute(double learning_rate, double scale, int64_t t) {
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    for (const Segment& s : layout_.buckets[b]) {
-      const OptimizerStep step =
-          MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors);
-      const int64_t i = s.range.begin;
-      const int own = OptimizerSlots(options_.optimizer);
-      float* const values = options_.masters() ? SlotAt(master_slot(), s) : net_->values() + i;
-      device_->Update(step, net_->grads() + i, values,
-                      net_->values16() && !options_.masters() ? net_->values16() + i : nullptr,
-                      own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
-                      s.range.size());
-      if (options_.ema > 0) {
-        device_->Update(MakeAverageStep(options_.ema, t), values, SlotAt(average_slot(), s),
-                        nullptr, nullptr, nullptr, s.range.size());
-      }
-      if (options_.masters()) {  // the exchange rounds them
-        device_->Copy(net_->values() + i, values, s.range.size() * int64_t{sizeof(float)});
-      }
+  steps_.clear();
+  for (const auto& list : layout_.buckets) {
+    for (const Segment& s : list) {
+      steps_.push_back(MakeOptimizerStep(options_.optimizer, learning_rate, t, scale, s.factors));
+      if (options_.ema > 0) steps_.push_back(MakeAverageStep(options_.ema, t));
     }
-    exchange_->Distribute(static_cast<int>(b));
+  }
+  const auto bytes = static_cast<int64_t>(steps_.size() * sizeof(OptimizerStep));
+  if (device_steps_.empty()) device_steps_ = Tensor(device_, Dtype::kU8, Shape{bytes});
+  device_steps_.Upload(steps_.data());
+  size_t first = 0;
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    const int bucket = static_cast<int>(b);
+    pieces_->Run({kUpdatePiece, bucket}, [&] { UpdateBucket(bucket, first); });
+    first += layout_.buckets[b].size() * (options_.ema > 0 ? 2 : 1);
+    exchange_->Distribute(bucket);
     awaiting_values_[b] = true;
   }
   if (!options_.overlap) AwaitAll();
+}
+
+// `first`: of the bucket's segments in steps_.
+void SyncWorker::UpdateBucket(int bucket, size_t first) {
+  const auto* now = static_cast<const OptimizerStep*>(device_steps_.data());
+  const int own = OptimizerSlots(options_.optimizer);
+  size_t at = first;
+  for (const Segment& s : layout_.buckets[static_cast<size_t>(bucket)]) {
+    const int64_t i = s.range.begin;
+    float* const values = options_.masters() ? SlotAt(master_slot(), s) : net_->values() + i;
+    device_->UpdateFrom(steps_[at], now + at, net_->grads() + i, values,
+                        net_->values16() && !options_.masters() ? net_->values16() + i : nullptr,
+                        own > 0 ? SlotAt(0, s) : nullptr, own > 1 ? SlotAt(1, s) : nullptr,
+                        s.range.size());
+    ++at;
+    if (options_.ema > 0) {
+      device_->UpdateFrom(steps_[at], now + at, values, SlotAt(average_slot(), s), nullptr, nullptr,
+                          nullptr, s.range.size());
+      ++at;
+    }
+    if (options_.masters()) {  // the exchange rounds them
+      device_->Copy(net_->values() + i, values, s.range.size() * int64_t{sizeof(float)});
+    }
+  }
 }
 
 void SyncWorker::ReadSlot(int k, float* elements) const {

@@ -47,7 +47,9 @@ class Axis:
 def short(v):
     if v == 0:
         return "0"
-    if abs(v) >= 1e6 or abs(v) < 1e-4:
+    if 1e6 <= abs(v) < 1e10:
+        return "%.4gM" % (v / 1e6)
+    if abs(v) >= 1e10 or abs(v) < 1e-4:
         return ("%.2g" % v).replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
     return "%.4g" % v
 

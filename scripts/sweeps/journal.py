@@ -37,7 +37,8 @@ class Trial:
 
     @property
     def failed(self):
-        return self.outcome not in ("waiting", "running", "done", "paused", "twin")
+        return self.outcome not in ("waiting", "running", "done", "paused", "stopped",
+                                    "twin")
 
 
 class Journal:

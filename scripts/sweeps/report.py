@@ -129,11 +129,16 @@ def _parallel(runner, ranked):
     place = _goodness(ranked)
     rows = []
     for t in reversed(ranked):
-        shares = [axis.share(t.point[axis.key]) for axis in axes]
+        shares = [_spread(axis, axis.share(t.point[axis.key]), t.number) for axis in axes]
         shares.append(1 - place[t.number])
         rows.append((shares, "best" if t is ranked[0] else "", place[t.number],
                      "trial %d: %s" % (t.number, number(t.value))))
     return charts.parallel(columns, rows)
+
+
+def _spread(axis, share, trial):
+    """Choices a little apart, so that lines of several trials do not hide each other."""
+    return share if axis.is_range else share + 0.05 * ((trial * 0.618) % 1 - 0.5)
 
 
 def _short_keys(axes):
@@ -143,7 +148,8 @@ def _short_keys(axes):
         parts = axis.key.split(".")
         for n in range(1, len(parts) + 1):
             end = parts[-n:]
-            if sum(a.key.split(".")[-n:] == end for a in axes) == 1 and not end[0].isdigit():
+            alone = sum(a.key.split(".")[-n:] == end for a in axes) == 1
+            if alone and end[0] != "type" and not end[0].isdigit():
                 break
         out[axis.key] = ".".join(end)
     return out

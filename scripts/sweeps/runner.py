@@ -181,7 +181,7 @@ class Runner:
         self.show.ended(self, t)
         if outcome == "disk":
             raise Stop("%s; make room and run the same command again" % error, 74)
-        failed = [t for t in self.state.trials if t.failed and t.outcome != "stopped"]
+        failed = [t for t in self.state.trials if t.failed]
         if len(failed) >= FAILURES_IN_A_ROW and not any(
                 t.values or t.outcome == "diverged" for t in self.state.trials):
             raise Stop("the first %d trials failed; the last: %s (%s)" % (

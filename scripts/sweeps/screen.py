@@ -70,7 +70,7 @@ class Table(Lines):
         self.refresh(runner, now=True)
 
     def ended(self, runner, t):
-        if t.failed and t.outcome != "stopped":
+        if t.failed:
             super().ended(runner, t)
         self.refresh(runner, now=True)
 

@@ -111,6 +111,25 @@ struct DropoutBlock {
 // One more than what is needed when the first sample starts within a block: it is not known here.
 inline int64_t DropoutBlocks(int64_t n) { return (n + 3) / 4 + 1; }
 
+// The i-th element of a worker's part of the columns.
+template <class T>
+struct DropoutPartElement {
+  const T* x;
+  T* y;
+  int64_t cols;
+  DropoutPart part;
+  float rate, scale;
+  uint64_t seed, stream;
+  const int64_t* first_sample;
+  MARIANA_HOST_DEVICE void operator()(int64_t i) const {
+    const int64_t pixel = *first_sample * (cols / part.channels) + i / part.channels;
+    const int64_t index = pixel * part.whole + part.first + i % part.channels;
+    const Philox4 words = Philox(seed, stream, static_cast<uint64_t>(index / 4));
+    const float kept = formulas::Keep(words.v[index % 4], rate) ? scale : 0.0f;
+    y[i] = FromFloat<T>(ToFloat(x[i]) * kept);
+  }
+};
+
 // One element of an optimizer's step; of kSgd with momentum 0, m is not read.
 template <OptimizerKind kind, bool momentum, bool nesterov>
 MARIANA_HOST_DEVICE inline float NewValue(const OptimizerStep& s, const formulas::AdamScalars& a,
@@ -121,27 +140,28 @@ MARIANA_HOST_DEVICE inline float NewValue(const OptimizerStep& s, const formulas
   return formulas::Sgd(s, g, w);
 }
 
-// Elements [i, i + W) of n.
+// Elements [i, i + W) of n. The step comes by value, or from device memory where `now` is not null.
 template <int W, OptimizerKind kind, bool momentum, bool nesterov, bool shadow>
 struct UpdateElements {
   static constexpr bool kFirst = kind != OptimizerKind::kSgd || momentum;
   static constexpr bool kSecond = kind == OptimizerKind::kAdam;
   OptimizerStep step;
-  formulas::AdamScalars adam;
+  const OptimizerStep* now;
   const float* g;
   float* w;
   uint16_t* w16;
   float *slot0, *slot1;
 
   template <int P>
-  MARIANA_HOST_DEVICE void Do(int64_t i) const {
+  MARIANA_HOST_DEVICE void Do(const OptimizerStep& s, const formulas::AdamScalars& adam,
+                              int64_t i) const {
     const Pack<float, P> gradient = LoadPack<P>(g + i);
     Pack<float, P> value = LoadPack<P>(w + i), m{}, v{};
     if constexpr (kFirst) m = LoadPack<P>(slot0 + i);
     if constexpr (kSecond) v = LoadPack<P>(slot1 + i);
     for (int k = 0; k < P; ++k) {
-      value.v[k] = NewValue<kind, momentum, nesterov>(step, adam, gradient.v[k], value.v[k],
-                                                      &m.v[k], &v.v[k]);
+      value.v[k] =
+          NewValue<kind, momentum, nesterov>(s, adam, gradient.v[k], value.v[k], &m.v[k], &v.v[k]);
     }
     StorePack<P>(value, w + i);
     if constexpr (kFirst) StorePack<P>(m, slot0 + i);
@@ -149,10 +169,13 @@ struct UpdateElements {
     if constexpr (shadow) StorePack<P>(value, w16 + i);
   }
   MARIANA_HOST_DEVICE void operator()(int64_t i, int64_t n) const {
+    const OptimizerStep s = now == nullptr ? step : *now;
+    formulas::AdamScalars adam{};
+    if constexpr (kSecond) adam = formulas::MakeAdamScalars(s);
     if (i + W <= n) {
-      Do<W>(i);
+      Do<W>(s, adam, i);
     } else {
-      for (int64_t j = i; j < n; ++j) Do<1>(j);
+      for (int64_t j = i; j < n; ++j) Do<1>(s, adam, j);
     }
   }
 };

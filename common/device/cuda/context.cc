@@ -56,17 +56,23 @@ Context::Context(int o, bool s) : ordinal(o), strict(s), synchronous_(Synchronou
     Check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "cudaStreamCreate");
   }
   Check(cublasLtCreate(&blas), "cublasLtCreate");
-  Check(cudnnCreate(&dnn), "cudnnCreate");
-  Check(cudnnSetStream(dnn, compute), "cudnnSetStream");
   workspace.Reserve(kBlasWorkspace, compute);
 }
 
 Context::~Context() {
   cudaSetDevice(ordinal);
   cudaStreamSynchronize(compute);
-  cudnnDestroy(dnn);
+  if (dnn_ != nullptr) cudnnDestroy(dnn_);
   cublasLtDestroy(blas);
   for (cudaStream_t stream : {compute, copy, exchange}) cudaStreamDestroy(stream);
+}
+
+cudnnHandle_t Context::dnn() {
+  if (dnn_ == nullptr) {
+    Check(cudnnCreate(&dnn_), "cudnnCreate");
+    Check(cudnnSetStream(dnn_, compute), "cudnnSetStream");
+  }
+  return dnn_;
 }
 
 void Context::Launched(const char* kernel) {

@@ -50,6 +50,8 @@ class Context {
   void Launched(const char* kernel);
   // Waits for the compute stream; an error names the operation queued last.
   void Synchronize();
+  // cuDNN's handle, made when it is first asked for: nets without convolutions do without.
+  cudnnHandle_t dnn();
   float* Partials(int64_t floats) {
     partials.Reserve(floats * static_cast<int64_t>(sizeof(float)), compute);
     return static_cast<float*>(partials.data());
@@ -60,12 +62,12 @@ class Context {
   const bool strict;
   cudaStream_t compute = nullptr, copy = nullptr, exchange = nullptr;
   cublasLtHandle_t blas = nullptr;
-  cudnnHandle_t dnn = nullptr;
   cudaDeviceProp properties{};
   Scratch workspace;  // of the libraries
   Scratch partials;   // of our reductions; each uses it up before the next
 
  private:
+  cudnnHandle_t dnn_ = nullptr;
   const bool synchronous_;
   const char* last_ = "set-up";  // a literal
 };

@@ -95,7 +95,7 @@ class Convolution : public AffineOp {
     void* to = mixed() ? Room(&outputs16_, spec_.out) : y;
     const float one = 1, zero = 0;
     SetMath(plan.forward.math);
-    Check(cudnnConvolutionForward(context_->dnn, &one, plan.x, Padded(x, rows), filter_,
+    Check(cudnnConvolutionForward(context_->dnn(), &one, plan.x, Padded(x, rows), filter_,
                                   Weights(w, w16), convolution_, plan.forward.algorithm,
                                   context_->workspace.data(), plan.forward.workspace, &zero, plan.y,
                                   to),
@@ -166,7 +166,7 @@ class Convolution : public AffineOp {
     }
     const float one = 1, beta = accumulate && !half() ? 1 : 0;
     SetMath(plan.filter.math);
-    Check(cudnnConvolutionBackwardFilter(context_->dnn, &one, plan.x, x, plan.y, dz, convolution_,
+    Check(cudnnConvolutionBackwardFilter(context_->dnn(), &one, plan.x, x, plan.y, dz, convolution_,
                                          plan.filter.algorithm, context_->workspace.data(),
                                          plan.filter.workspace, &beta, filter_, to),
           "cudnnConvolutionBackwardFilter");
@@ -186,7 +186,7 @@ class Convolution : public AffineOp {
     const float one = 1, zero = 0;
     SetMath(plan.data.math);
     Check(
-        cudnnConvolutionBackwardData(context_->dnn, &one, filter_, Weights(w, w16), plan.y, dz,
+        cudnnConvolutionBackwardData(context_->dnn(), &one, filter_, Weights(w, w16), plan.y, dz,
                                      convolution_, plan.data.algorithm, context_->workspace.data(),
                                      plan.data.workspace, &zero, plan.x, to),
         "cudnnConvolutionBackwardData");
@@ -234,22 +234,24 @@ class Convolution : public AffineOp {
     constexpr int kMost = 16;
     int count = 0;
     std::vector<cudnnConvolutionFwdAlgoPerf_t> forward(kMost);
-    Check(cudnnGetConvolutionForwardAlgorithm_v7(context_->dnn, made->x, filter_, convolution_,
+    Check(cudnnGetConvolutionForwardAlgorithm_v7(context_->dnn(), made->x, filter_, convolution_,
                                                  made->y, kMost, &count, forward.data()),
           "cudnnGetConvolutionForwardAlgorithm");
     forward.resize(static_cast<size_t>(count));
     made->forward = Choose<cudnnConvolutionFwdAlgo_t>(forward, "the outputs");
     std::vector<cudnnConvolutionBwdFilterAlgoPerf_t> filter(kMost);
-    Check(cudnnGetConvolutionBackwardFilterAlgorithm_v7(
-              context_->dnn, made->x, made->y, convolution_, filter_, kMost, &count, filter.data()),
-          "cudnnGetConvolutionBackwardFilterAlgorithm");
+    Check(
+        cudnnGetConvolutionBackwardFilterAlgorithm_v7(
+            context_->dnn(), made->x, made->y, convolution_, filter_, kMost, &count, filter.data()),
+        "cudnnGetConvolutionBackwardFilterAlgorithm");
     filter.resize(static_cast<size_t>(count));
     made->filter = Choose<cudnnConvolutionBwdFilterAlgo_t>(filter, "the gradient of weights");
     if (spec_.input_gradient) {
       std::vector<cudnnConvolutionBwdDataAlgoPerf_t> data(kMost);
-      Check(cudnnGetConvolutionBackwardDataAlgorithm_v7(
-                context_->dnn, filter_, made->y, convolution_, made->x, kMost, &count, data.data()),
-            "cudnnGetConvolutionBackwardDataAlgorithm");
+      Check(
+          cudnnGetConvolutionBackwardDataAlgorithm_v7(
+              context_->dnn(), filter_, made->y, convolution_, made->x, kMost, &count, data.data()),
+          "cudnnGetConvolutionBackwardDataAlgorithm");
       data.resize(static_cast<size_t>(count));
       made->data = Choose<cudnnConvolutionBwdDataAlgo_t>(data, "the gradient of the input");
     }

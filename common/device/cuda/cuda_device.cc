@@ -186,9 +186,10 @@ class CudaDevice : public Device {
     cuda::Convert(Now(), x, from, y, to, n);
   }
   void Dropout(const void* x, void* y, int64_t rows, int64_t cols, float rate, uint64_t seed,
-               uint64_t stream, const int64_t* first_sample, Dtype t) override {
+               uint64_t stream, const int64_t* first_sample, const DropoutPart& part,
+               Dtype t) override {
     CHECK(rate >= 0.0f && rate < 1.0f);
-    cuda::Dropout(Now(), x, y, rows, cols, rate, seed, stream, first_sample, t);
+    cuda::Dropout(Now(), x, y, rows, cols, rate, seed, stream, first_sample, part, t);
   }
   void CopyColumns(const void* src, int64_t src_stride, int64_t src_col, void* dst,
                    int64_t dst_stride, int64_t dst_col, int64_t rows, int64_t cols,
@@ -245,7 +246,11 @@ class CudaDevice : public Device {
   }
   void Update(const OptimizerStep& step, const float* g, float* w, uint16_t* w16, float* slot0,
               float* slot1, int64_t n) override {
-    cuda::Update(Now(), step, g, w, w16, slot0, slot1, n);
+    cuda::Update(Now(), step, nullptr, g, w, w16, slot0, slot1, n);
+  }
+  void UpdateFrom(const OptimizerStep& step, const OptimizerStep* now, const float* g, float* w,
+                  uint16_t* w16, float* slot0, float* slot1, int64_t n) override {
+    cuda::Update(Now(), step, now, g, w, w16, slot0, slot1, n);
   }
   double SumOfSquares(const float* x, int64_t n) override {
     cuda::Check(cudaMemsetAsync(result_, 0, sizeof(double), Now()->compute), "cudaMemsetAsync");

@@ -27,6 +27,14 @@ struct Team {
   int lane = static_cast<int>(threadIdx.x) % kLanes;
   int64_t row = int64_t{blockIdx.x} * (kThreads / kLanes) + threadIdx.x / kLanes;
 
+  // What a thread has read or written before it, the others of the row may overwrite or read.
+  __device__ void Meet() const {
+    if constexpr (kLanes == 32) {
+      __syncwarp();
+    } else {
+      __syncthreads();
+    }
+  }
   __device__ double Sum(double x) const {
     for (int d = 16; d > 0; d /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, d);
     if constexpr (kLanes > 32) {
@@ -96,8 +104,9 @@ __global__ void __launch_bounds__(kThreads)
   const Row<kLanes, cached> x{logits + team.row * cols, row_cache};
   const int32_t label = labels[team.row];
   const bool valid = label >= 0 && label < cols;
-  // Before the gradient takes the place of the outputs: the reductions below are barriers.
+  // Before the gradient takes the place of the outputs.
   const float at_label = valid ? x.x[label] : CUDART_NAN_F;  // no such label: the loss shows it
+  team.Meet();
   Best best{-CUDART_INF_F, 0x7FFFFFFF};
   EachColumn<kLanes>(team.lane, cols, [&](int64_t i) {
     const float v = x.First(i);

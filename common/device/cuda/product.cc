@@ -77,7 +77,8 @@ Product::Product(const Spec& spec, Context* context) : spec_(spec), context_(con
   set(CUBLASLT_MATMUL_DESC_TRANSA, spec.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(CUBLASLT_MATMUL_DESC_TRANSB, spec.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(CUBLASLT_MATMUL_DESC_EPILOGUE, spec.epilogue);
-  if (spec.epilogue != CUBLASLT_EPILOGUE_DEFAULT) {
+  if (spec.epilogue == CUBLASLT_EPILOGUE_BIAS || spec.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS ||
+      spec.epilogue == CUBLASLT_EPILOGUE_BGRADB) {
     set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, spec.bias);
   }
 }

@@ -414,6 +414,26 @@ TEST_CASE("a worker's failure reaches the others in whatever phase they are") {
   }
 }
 
+TEST_CASE("a world's failure ends every wait and call, also of who comes late") {
+  struct Ear : WorldListener {
+    void Arrived(std::shared_ptr<BulkMessage>) override {}
+    void Failed(const Error& error) override { heard = error.message(); }
+    std::string heard;
+  };
+  const auto worlds = MakeThreadWorlds({"a", "b"});
+  std::thread waits([&] { CHECK_THROWS_AS(worlds[1]->Receive(0, World::kFirstFreeTag), Error); });
+  worlds[0]->Abort(Error(ExitCode::kLostWorkers, "rank 0 is gone"));
+  waits.join();
+  CHECK(!worlds[1]->Fail(Error(ExitCode::kInternal, "later")));
+  for (const auto& world : worlds) {
+    Ear ear;
+    world->Listen(&ear);
+    world->Listen(nullptr);
+    CHECK(ear.heard == "rank 0 is gone");
+    CHECK_THROWS_AS(world->Barrier(), Error);
+  }
+}
+
 TEST_CASE("an exception while values arrive is the worker's failure") {
   auto group = ExchangeGroup::Make(Options(Topology::kLinear, 2, {{0, 64}}));
   std::vector<float> arena(64 * 4);
