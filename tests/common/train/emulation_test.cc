@@ -163,8 +163,8 @@ TEST_CASE("a plan tries every choice, says what does not fit and picks the best"
   DataParallelOptions workers = job.workers;
   workers.batch_size = 300;
   int told = 0;
-  const PlanTable plan = Plan(TestMachine(3, 10), spec, workers, "samples",
-                              [&told](const PlanRow&) { ++told; });
+  const PlanTable plan =
+      Plan(TestMachine(3, 10), spec, workers, "samples", [&told](const PlanRow&) { ++told; });
   REQUIRE(plan.rows.size() == 2 + 2 * 4);  // alone; with others two topologies, two wires
   CHECK(told == 10);
   CHECK_THAT(plan.rows[1].does_not_fit, Catch::Contains("out of memory"));
