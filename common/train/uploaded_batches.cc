@@ -68,8 +68,9 @@ UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Optio
 UploadedBatches::~UploadedBatches() = default;
 
 Share UploadedBatches::ShareOf(int local, int64_t rows) const {
-  return DealOut(rows, options_.group,
-                 workers_.total())[static_cast<size_t>(workers_.first() + local)];
+  return DealOut(
+      rows, options_.group,
+      workers_.total())[static_cast<size_t>(workers_.first()) + static_cast<size_t>(local)];
 }
 
 void UploadedBatches::Upload(int local, StageMeter* meter) {
