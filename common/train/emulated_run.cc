@@ -85,8 +85,7 @@ int EmulateTraining(const CommandLine& cl, const std::string& run_path,
     WriteFileAtomic(trace, all.chrome_trace);
     WriteFileAtomic(run.path() + "/emulation.json",
                     EmulationJson(all, one, bound, Name(options.workers.topology)));
-    std::printf("every stream and link of %lld steps: %s (chrome://tracing, ui.perfetto.dev)\n",
-                static_cast<long long>(options.steps), trace.c_str());
+    std::printf("every stream and link: %s (chrome://tracing, ui.perfetto.dev)\n", trace.c_str());
     return 0;
   });
 }

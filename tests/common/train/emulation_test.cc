@@ -129,6 +129,16 @@ TEST_CASE("nodes are emulated in one process, and two levels spare the network")
   CHECK(network_bytes(Topology::kRing) == Approx(1.5 * 32.03e6).epsilon(0.01));
 }
 
+TEST_CASE("a block of steps is emulated whole, and exchanges once") {
+  Job job;
+  job.workers.topology = Topology::kRing;
+  const Machine machine = TestMachine(4, 10);
+  const double every_step = job.Run(machine, 4, 400).links.at(0).bytes;
+  job.workers.block.steps = 5;
+  const Emulation e = job.Run(machine, 4, 400);
+  CHECK(e.links.at(0).bytes == Approx(every_step / 5).epsilon(0.01));
+}
+
 TEST_CASE("more workers than devices, and a type that the device lacks, are refused") {
   const Job job;
   Machine machine = TestMachine(2, 10);
