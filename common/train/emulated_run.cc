@@ -76,7 +76,8 @@ int EmulateTraining(const CommandLine& cl, const std::string& run_path,
     alone.workers.batch_size = (all.batch_size + all.devices - 1) / all.devices;
     alone.trace = false;
     const Emulation one = all.devices == 1 ? all : Emulate(alone);
-    const bool bounded = all.devices > 1 && options.workers.split.workers == 1;
+    const bool bounded =
+        all.devices > 1 && options.workers.split.workers == 1 && options.workers.block.steps == 0;
     const double bound = bounded ? StepBound(options, all) : all.step_seconds;
     summary->samples_per_second = all.samples_per_second();
     std::printf("%stopology             %s\n", FormatEmulation(machine, all, one, job.unit).c_str(),
