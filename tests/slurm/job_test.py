@@ -117,6 +117,7 @@ class JobTest(ScratchTest):
         self.environment["TMPDIR"] = self.folder
         code, started, out = self.job([0], "--bundle=" + self.path("bundle.tar.gz"), "trainer")
         self.assertEqual((code, started), (0, ["--resume"]), out)
+        self.assertFalse([name for name in os.listdir(self.folder) if name.startswith("mariana")])
 
     def test_an_array_runs_line_by_line_or_its_own(self):
         self.write("commands", "trainer 'a b'\ntrainer c\n")
