@@ -116,7 +116,14 @@ class Runner:
             t = self._draw()
             if t.outcome == "waiting":
                 return t, 0
-        return None
+        return self._unfinished_best()
+
+    def _unfinished_best(self):
+        """With few trials none may come to the top: the best one is trained to the end."""
+        if self.back_end.running() or any(t.outcome == "done" for t in self.state.trials):
+            return None
+        best = self.state.best()
+        return (best, best.rung + 1) if best and best.outcome == "paused" else None
 
     def _wants_retry(self, t):
         if t.outcome in ("waiting", "stopped"):

@@ -85,6 +85,13 @@ class Training(sweeps.SweepTest):
         self.assertEqual(self.sweep(ASHA)[0].count("begins"), 0)
         self.assertEqual(self.starts(), starts)
 
+    def test_of_few_trials_the_best_is_trained_to_the_end(self):
+        self.sweep(ASHA.replace("trials: 9", "trials: 2"))
+        best = min((e for e in self.events("end") if e["rung"] == 0), key=lambda e: e["value"])
+        best = self.events("trial")[best["number"]]["id"]
+        self.assertEqual({trial: starts[-1][1] for trial, starts in self.starts().items()},
+                         {trial: 9 if trial == best else 1 for trial in self.starts()})
+
     def test_horizon_is_that_of_the_whole_training(self):
         self.sweep("overrides: {train.schedule.type: cosine}\n" + ASHA)
         self.assertEqual({s[2] for trial in self.starts().values() for s in trial}, {9})

@@ -139,6 +139,22 @@ TEST_CASE("a block of steps is emulated whole, and exchanges once") {
   CHECK(e.links.at(0).bytes == Approx(every_step / 5).epsilon(0.01));
 }
 
+TEST_CASE("two devices that share a model: what travels, its time, and their memory") {
+  const Machine machine = TestMachine(2, 10);
+  Job job;
+  const Emulation one = job.Run(machine, 1, 2000);
+  job.workers.split.workers = 2;
+  const Emulation two = job.Run(machine, 2, 2000);
+  // Half the columns behind each layer but the last, and their gradients; 5 floats of the loss.
+  const double bytes = 7 * 2 * 2000 * 500 * 4 + 2000 * 20;
+  REQUIRE(!two.links.empty());
+  CHECK(two.links[0].bytes == Approx(bytes).epsilon(0.001));
+  const double least = one.step_seconds / 2 + bytes / 10e9;
+  CHECK(two.step_seconds > least);
+  CHECK(two.step_seconds < 1.15 * least);
+  CHECK(static_cast<double>(two.memory_bytes) < 0.7 * static_cast<double>(one.memory_bytes));
+}
+
 TEST_CASE("more workers than devices, and a type that the device lacks, are refused") {
   const Job job;
   Machine machine = TestMachine(2, 10);
