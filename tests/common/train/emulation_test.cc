@@ -129,6 +129,16 @@ TEST_CASE("nodes are emulated in one process, and two levels spare the network")
   CHECK(network_bytes(Topology::kRing) == Approx(1.5 * 32.03e6).epsilon(0.01));
 }
 
+TEST_CASE("a block of steps is emulated whole, and exchanges once") {
+  Job job;
+  job.workers.topology = Topology::kRing;
+  const Machine machine = TestMachine(4, 10);
+  const double every_step = job.Run(machine, 4, 400).links.at(0).bytes;
+  job.workers.block.steps = 5;
+  const Emulation e = job.Run(machine, 4, 400);
+  CHECK(e.links.at(0).bytes == Approx(every_step / 5).epsilon(0.01));
+}
+
 TEST_CASE("two devices that share a model: what travels, its time, and their memory") {
   const Machine machine = TestMachine(2, 10);
   Job job;
@@ -143,16 +153,6 @@ TEST_CASE("two devices that share a model: what travels, its time, and their mem
   CHECK(two.step_seconds > least);
   CHECK(two.step_seconds < 1.15 * least);
   CHECK(static_cast<double>(two.memory_bytes) < 0.7 * static_cast<double>(one.memory_bytes));
-}
-
-TEST_CASE("a block of steps is emulated whole, and exchanges once") {
-  Job job;
-  job.workers.topology = Topology::kRing;
-  const Machine machine = TestMachine(4, 10);
-  const double every_step = job.Run(machine, 4, 400).links.at(0).bytes;
-  job.workers.block.steps = 5;
-  const Emulation e = job.Run(machine, 4, 400);
-  CHECK(e.links.at(0).bytes == Approx(every_step / 5).epsilon(0.01));
 }
 
 TEST_CASE("more workers than devices, and a type that the device lacks, are refused") {
