@@ -87,7 +87,7 @@ def number(v):
 
 
 def shown_metrics(runs, asked):
-    """Metrics that runs have, held-out ones first; those of the learning rate and the clock aside."""
+    """Metrics that runs have, held-out ones first, without those of the clock."""
     names = dict.fromkeys(n for run in runs for row in run.rows for n in row if "/" in n)
     if asked:
         return [asked] if asked in names else []

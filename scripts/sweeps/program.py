@@ -1,4 +1,4 @@
-"""The program that a sweep runs: its effective config, a trial's id and command, what it measured."""
+"""The program that a sweep runs: its effective config, a trial's id and command, its metrics."""
 import copy
 import glob
 import hashlib

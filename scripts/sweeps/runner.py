@@ -102,7 +102,7 @@ class Runner:
             self._start(*job)
 
     def _next(self):
-        """(trial, rung) to train, None when nothing is left, or nothing until a running one ends."""
+        """(trial, rung) to train, None when nothing is left, or not until a running one ends."""
         if self.left_over:
             t = self.left_over.pop(0)
             return t, t.running

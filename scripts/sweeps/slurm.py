@@ -1,7 +1,7 @@
 """Trials as jobs of Slurm: those that are to start at the same time are one array of
 scripts/slurm/array.sh, each preempted, requeued and resumed for itself by scripts/slurm/job, which
-leaves the exit code in a file. What is queued or running is asked of squeue now and then; a job that
-is gone without a code was lost."""
+leaves the exit code in a file. What is queued or running is asked of squeue now and then; a job
+that is gone without a code was lost."""
 import os
 import re
 import shlex

@@ -238,9 +238,11 @@ class Mistakes(sweeps.SweepTest):
     def test_all_mistakes_of_the_file_come_at_once(self):
         _, err = self.sweep("metrik: x\nsearch: {type: gird, trials: -3}\n"
                             "prune: {type: asha, factor: 1}\n"
-                            "space:\n  a: 3\n  b: {low: 0, high: 1.0, log: true}\n  c: []\n", code=64)
+                            "space:\n  a: 3\n  b: {low: 0, high: 1.0, log: true}\n  c: []\n",
+                            code=64)
         lines = [line.split(self.folder)[-1] for line in err.splitlines()]
-        self.assertEqual([re.sub(r"^.*?s\.yaml", "s.yaml", line).split(": ")[:2] for line in lines], [
+        lines = [re.sub(r"^.*?s\.yaml", "s.yaml", line).split(": ")[:2] for line in lines]
+        self.assertEqual(lines, [
             ["s.yaml:4:16", "search.type"], ["s.yaml:4:30", "search.trials"],
             ["s.yaml:5:29", "prune.factor"], ["s.yaml:7:6", "space.a"], ["s.yaml:8:6", "space.b"],
             ["s.yaml:9:6", "space.c"], ["s.yaml:3:1", "metrik"]])
