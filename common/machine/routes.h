@@ -48,7 +48,7 @@ class Routes {
 
   Machine machine_;
   std::map<std::pair<int, std::string>, int> parts_;  // (node, name); of the network: node 0
-  std::set<int> devices_;  // parts
+  std::set<int> devices_;                             // parts
   std::vector<Edge> edges_;
   std::vector<std::vector<int>> leaving_;  // [part] -> edges
 };

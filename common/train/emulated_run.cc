@@ -76,7 +76,8 @@ int EmulateTraining(const CommandLine& cl, const std::string& run_path,
     alone.workers.batch_size = (all.batch_size + all.devices - 1) / all.devices;
     alone.trace = false;
     const Emulation one = all.devices == 1 ? all : Emulate(alone);
-    const bool bounded = all.devices > 1 && options.workers.split.workers == 1;
+    const bool bounded =
+        all.devices > 1 && options.workers.split.workers == 1 && options.workers.block.steps == 0;
     const double bound = bounded ? StepBound(options, all) : all.step_seconds;
     summary->samples_per_second = all.samples_per_second();
     std::printf("%stopology             %s\n", FormatEmulation(machine, all, one, job.unit).c_str(),
@@ -85,8 +86,7 @@ int EmulateTraining(const CommandLine& cl, const std::string& run_path,
     WriteFileAtomic(trace, all.chrome_trace);
     WriteFileAtomic(run.path() + "/emulation.json",
                     EmulationJson(all, one, bound, Name(options.workers.topology)));
-    std::printf("every stream and link of %lld steps: %s (chrome://tracing, ui.perfetto.dev)\n",
-                static_cast<long long>(options.steps), trace.c_str());
+    std::printf("every stream and link: %s (chrome://tracing, ui.perfetto.dev)\n", trace.c_str());
     return 0;
   });
 }

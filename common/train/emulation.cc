@@ -24,6 +24,7 @@ class Emulator {
         clock_(Clock::MakeVirtual()),
         here_(clock_.get(), "main"),
         fabric_(*options.machine, clock_.get(), &timeline_) {
+    if (options.workers.block.steps > 0) warm_up_ = steps_ = options.workers.block.steps;
     const Machine& machine = *options.machine;
     DataParallelOptions o = options.workers;
     o.clock = clock_.get();
@@ -49,7 +50,7 @@ class Emulator {
   }
 
   Emulation Run() {
-    const int64_t last = options_.warm_up + options_.steps;
+    const int64_t last = warm_up_ + steps_;
     UploadedBatches::Options upload;
     upload.last_step = last;
     upload.group = workers_->net(0)->group();
@@ -58,7 +59,7 @@ class Emulator {
     run.last_step = last;
     run.learning_rate = [](int64_t) { return 0.0; };
     run.on_step = [this, last](const StepResult& r) {
-      if (r.step + 1 == options_.warm_up) Begin();
+      if (r.step + 1 == warm_up_) Begin();
       if (r.step + 1 == last) End();
     };
     workers_->Run(&source, run);
@@ -152,7 +153,7 @@ class Emulator {
   void End() {
     timeline_.Record(false);
     const Counters end = Count();
-    const auto steps = static_cast<double>(options_.steps);
+    const auto steps = static_cast<double>(steps_);
     const auto ns = static_cast<double>(end.now_ns - begin_.now_ns);
     result_.devices = options_.devices;
     result_.batch_size = options_.workers.batch_size;
@@ -189,6 +190,7 @@ class Emulator {
   }
 
   const EmulationOptions& options_;
+  int64_t warm_up_ = options_.warm_up, steps_ = options_.steps;  // or a whole block each
   const std::unique_ptr<Clock> clock_;
   const ClockThread here_;
   Timeline timeline_;

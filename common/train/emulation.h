@@ -22,8 +22,8 @@ struct EmulationOptions {
   const Machine* machine = nullptr;
   int devices = 1;              // the machine's first so many, one worker each
   DataParallelOptions workers;  // devices, clock and links are the emulation's own
-  int64_t warm_up = 2;          // steps that do not count
-  int64_t steps = 3;            // that do
+  int64_t warm_up = 2;          // steps that do not count; of exchange: block, a block
+  int64_t steps = 3;            // that do; likewise
   bool trace = false;
   bool profile = false;  // adds waits of the host
 };

@@ -169,8 +169,8 @@ PlanTable Plan(const Machine& machine, const PlanSpec& spec, const DataParallelO
 std::string PlanHeading(const PlanTable& table) {
   char text[200];
   std::snprintf(text, sizeof text, "%7s %5s %9s %-9s %-4s %12s %9s %9s %6s %8s %10s %9s\n",
-                "devices", "split", "batch", "topology", "wire", (table.unit + "/s").c_str(), "ms/step", "exposed",
-                "eff.", "GB", "per $1000", "per kW");
+                "devices", "split", "batch", "topology", "wire", (table.unit + "/s").c_str(),
+                "ms/step", "exposed", "eff.", "GB", "per $1000", "per kW");
   return text;
 }
 
@@ -203,7 +203,8 @@ std::string FormatChoices(const PlanTable& table) {
     const PlanRow& r = table.rows[static_cast<size_t>(i)];
     text += StrCat(what, ": parallel.devices=", r.devices, " train.batch_size=", r.batch_size);
     if (r.split > 1) text += StrCat(" parallel.split=", r.split);
-    if (r.devices > r.split) text += StrCat(", topology ", Name(r.topology), ", wire ", Name(r.wire));
+    if (r.devices > r.split)
+      text += StrCat(", topology ", Name(r.topology), ", wire ", Name(r.wire));
     text += StrCat(": ", static_cast<int64_t>(r.samples_per_second), " ", table.unit, " a second, ",
                    Gigabytes(r.memory_bytes), " GB a device\n");
   };
@@ -217,12 +218,9 @@ std::string FormatChoices(const PlanTable& table) {
 std::string PlanJson(const PlanTable& table) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const PlanRow& r : table.rows) {
-    nlohmann::ordered_json row{{"devices", r.devices},
-                               {"split", r.split},
-                               {"batch_size", r.batch_size},
-                               {"topology", Name(r.topology)},
-                               {"wire", Name(r.wire)},
-                               {"fits", r.does_not_fit.empty()}};
+    nlohmann::ordered_json row{{"devices", r.devices},       {"split", r.split},
+                               {"batch_size", r.batch_size}, {"topology", Name(r.topology)},
+                               {"wire", Name(r.wire)},       {"fits", r.does_not_fit.empty()}};
     if (r.does_not_fit.empty()) {
       row["samples_per_second"] = r.samples_per_second;
       row["step_seconds"] = r.step_seconds;

@@ -15,8 +15,8 @@ namespace mariana {
 struct PlanSpec {
   std::vector<int64_t> devices, batch_sizes;  // empty: Plan chooses
   std::vector<int64_t> splits{1};
-  std::vector<int64_t> input;                 // of one sample; empty: the data says
-  int64_t outputs = 0;                        // 0: the data says
+  std::vector<int64_t> input;  // of one sample; empty: the data says
+  int64_t outputs = 0;         // 0: the data says
   void Describe(Fields* f);
 };
 
