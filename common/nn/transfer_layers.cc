@@ -165,8 +165,10 @@ class Send : public TransferEnd {
 
   LayerDecl Setup(const SetupArgs& args) override {
     LayerDecl decl = DeclareScratch(args);
-    // A gradient that comes back as it is; not one that peers are reading.
-    decl.gradient_in_place = transfer_.backward.out[worker_].empty() &&
+    // A gradient that comes back as it is: not one that peers read or add to.
+    const auto& in = transfer_.backward.in[worker_];
+    decl.gradient_in_place = transfer_.backward.out[worker_].empty() && in.size() == 1 &&
+                             in[0].message < 0 &&
                              transfer_.from.held[worker_] == transfer_.to.held[worker_];
     return decl;
   }
