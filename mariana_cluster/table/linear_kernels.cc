@@ -1,5 +1,7 @@
 #include "mariana_cluster/table/linear_kernels.h"
 
+#include <string>
+
 #include "mariana_cluster/table/row_kernels.h"
 
 namespace mariana {

@@ -228,7 +228,7 @@ TEST_CASE("rows of one part come, and the stages' times are told") {
     CHECK(s.busy > 0);
     CHECK(s.threads == 1);
   }
-  CHECK(stages == std::set<std::string>{"read", "parse", "cut", "cache", "consume"});
+  CHECK(stages == std::set<std::string>{"read", "parse", "cache", "consume"});
   CHECK(LimitingStage(feed->Seconds()) != "");
 }
 
