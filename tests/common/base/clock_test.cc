@@ -140,6 +140,42 @@ TEST_CASE("virtual time visits every deadline of several threads in order") {
   CHECK(clock->NowNs() == 6 * kHour);
 }
 
+TEST_CASE("registered threads run one at a time, in the order in which they became able to") {
+  auto clock = Clock::MakeVirtual();
+  std::mutex mutex;
+  CondVar cv(clock.get());
+  bool go = false;
+  std::atomic<int> running{0}, most{0};
+  std::vector<int> started, notified;
+  const auto work = [&](std::vector<int>* order, int id) {
+    most = std::max<int>(most, ++running);
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+    order->push_back(id);
+    --running;
+  };
+  {
+    ClockThread main(clock.get(), "main");
+    std::vector<std::unique_ptr<ClockedThread>> threads;
+    for (int id = 0; id < 4; ++id) {
+      threads.push_back(std::make_unique<ClockedThread>(clock.get(), "thread", [&, id] {
+        work(&started, id);
+        clock->SleepFor(4 - id);  // 3 waits first
+        std::unique_lock<std::mutex> lock(mutex);
+        cv.Wait(&lock, [&] { return go; });
+        lock.unlock();
+        work(&notified, id);
+      }));
+    }
+    clock->SleepFor(10);
+    go = true;
+    cv.NotifyAll();
+    for (auto& thread : threads) thread->Join();
+  }
+  CHECK(most == 1);
+  CHECK(started == std::vector<int>{0, 1, 2, 3});
+  CHECK(notified == std::vector<int>{3, 2, 1, 0});
+}
+
 TEST_CASE("virtual time stands still while a registered thread works or has yet to start") {
   auto clock = Clock::MakeVirtual();
   std::atomic<int64_t> seen{-1};
