@@ -252,7 +252,8 @@ TEST_CASE("between nodes each slice travels once for every other node, side by s
   }
 }
 
-TEST_CASE("the size of buckets follows the speed of links, in steps that measuring does not cross") {
+TEST_CASE(
+    "the size of buckets follows the speed of links, in steps that measuring does not cross") {
   const auto name = [](double bytes_per_second) { return ClassOf(bytes_per_second).name; };
   CHECK(name(0) == "100 Mbit/s");
   CHECK(name(25e6) == "100 Mbit/s");  // 200 Mbit/s
