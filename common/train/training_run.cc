@@ -62,8 +62,8 @@ void TrainingRun::SetWorkers(DataParallel* workers, const std::string& devices,
   workers_ = workers;
   topology_ = topology;
   devices_ = ranks_->size() == 1 ? devices : StrCat(ranks_->size(), " ranks x ", devices);
-  Say(StrCat("net: ", workers->plan().parameters(), " parameters; ", devices_,
-             "; topology ", topology_));
+  Say(StrCat("net: ", workers->plan().parameters(), " parameters; ", devices_, "; topology ",
+             topology_));
 }
 
 void TrainingRun::StartOrResume(const std::function<void()>& start) {

@@ -1,5 +1,5 @@
-"""Machines that are not there: network namespaces joined by a bridge, every link limited to a rate in
-both directions, and mpirun across them. Needs root, iproute2 and Open MPI. Nothing is left behind.
+"""Machines that are not there: network namespaces joined by a bridge, every link limited to a rate
+in both directions, and mpirun across them. Needs root, iproute2 and Open MPI. Nothing is left behind.
 
     with Nodes(4, "200mbit") as nodes:
         nodes.mpirun(["mariana_dnn", "--config", ...], ranks_per_node=1)
@@ -61,7 +61,8 @@ class Nodes:
             subprocess.run(["ip", "netns", "del", name], check=False)
 
     def command(self, words, ranks_per_node=1, nodes=None):
-        hosts = ",".join("n%d:%d" % (k, ranks_per_node) for k in range(1, (nodes or self.number) + 1))
+        hosts = ",".join("n%d:%d" % (k + 1, ranks_per_node)
+                         for k in range(nodes or self.number))
         subnet = NETWORK % (self.net, 0) + "/24"
         return ["nsenter", "--net=/run/netns/" + self.name(0), "mpirun", "--bind-to", "none",
                 "--oversubscribe", "--map-by", "slot", "-H", hosts,

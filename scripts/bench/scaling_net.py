@@ -1,11 +1,11 @@
-"""Part of scripts/bench/scaling: training across four machines whose links carry 200 Mbit/s each way
-(network_nodes.py), by the shipped program under mpirun, a worker on each.
+"""Part of scripts/bench/scaling: training across four machines whose links carry 200 Mbit/s each
+way (network_nodes.py), by the shipped program under mpirun, a worker on each.
 
 A figure is the share of the topology's bound: the least time in which its links can carry a step's
 bytes, over the median time of a step. With M bytes of parameters and B bytes/s each way at every
-machine, a ring of n needs 2 (n - 1) / n M / B; a chain 2 (n + 1) / n M / B, for a machine in its middle
-takes in from both sides through one plug. B counts what the link carries, headers included. The net is
-chosen so that links, not cores, set the pace.
+machine, a ring of n needs 2 (n - 1) / n M / B; a chain 2 (n + 1) / n M / B, for a machine in its
+middle takes in from both sides through one plug. B counts what the link carries, headers included.
+The net is chosen so that links, not cores, set the pace.
 """
 import os
 import statistics
@@ -20,7 +20,7 @@ CONFIG = os.path.join(beside.ROOT, "configs/speech_production.yaml")
 DATA = os.path.join(beside.ROOT, "data/bench_network")
 NODES, RATE = 4, 200e6  # bit/s
 TARGETS = {"ring": 0.85, "linear": 0.85}
-# Outputs and hidden layers: 3.2 M parameters in layers of alike sizes.
+# Outputs and hidden layers: 3.0 M parameters in layers of alike sizes.
 STATES, UNITS, LAYERS, BATCH = 1000, 700, 5, 64
 
 

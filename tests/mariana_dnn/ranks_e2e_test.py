@@ -107,7 +107,8 @@ class Ranks(ranks.RanksTest, ProgramTest):
                                    run_dir=self.run_dir())
         result = program.finish(process)
         self.assertEqual(result.code, 64, result)
-        self.assertRegex(ranks.last_line(result), "^mariana_dnn: error: ranks 1 and 2 have a config")
+        self.assertRegex(ranks.last_line(result),
+                         "^mariana_dnn: error: ranks 1 and 2 have a config")
         self.assertEqual(result.err.count("mariana_dnn: error"), 1, result.err)
 
     def test_check_speaks_once_and_other_verbs_run_alone(self):
