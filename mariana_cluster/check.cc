@@ -72,9 +72,9 @@ void PrintTables(const JobSpec& job, const std::vector<ClickTable>& tables) {
 
 void CheckClicks(const CommandLine& cl, JobSpec* job) {
   if (NeedsFit(job->data.rows)) {
-    FitNumbers(*OpenData(job->data, false).train, kFitRows, &job->data.rows);
+    FitNumbers(*OpenData(*job, false).train, kFitRows, &job->data.rows);
   }
-  const ClickData data = OpenData(job->data, true);
+  const ClickData data = OpenData(*job, true);
   ReadFirstRows(*data.plan, *data.train, RowPart::kTrain);
   if (data.has_valid()) ReadFirstRows(*data.plan, data.valid(), data.valid_part());
   PrintFiles("data.train", *data.plan, *data.train, data.train_shards, RowPart::kTrain);

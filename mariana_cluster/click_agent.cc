@@ -86,10 +86,10 @@ void ClickAgent::OpenAndMeasure() {
   if (input_.from != nullptr) {
     job_->data.rows = ReadSavedModel(SafetensorsFile(input_.from->model_path()))->rows;
   } else if (NeedsFit(job_->data.rows)) {
-    const ClickData raw = OpenData(job_->data, false);
+    const ClickData raw = OpenData(*job_, false);
     FitNumbers(*raw.train, kFitRows, &job_->data.rows);
   }
-  data_ = OpenData(job_->data, true);
+  data_ = OpenData(*job_, true);
 }
 
 void ClickAgent::DescribeTheModel() {
@@ -109,6 +109,17 @@ void ClickAgent::SayWhatThereIs() {
                     rows_ < 0 ? std::string("an unknown number of") : StrCat("about ", rows_),
                     " rows; features of ", data_.plan->FieldNames().size(), " fields, ",
                     data_.plan->dense_columns() + data_.joined_columns(), " dense columns"));
+  const int64_t workers = job_->parallel.workers;
+  if (job_->parallel.deterministic) return;
+  int64_t idle = 0;
+  for (int64_t w = 0; w < workers; ++w) {
+    const auto share = ShareOf(data_.train_shards, static_cast<int>(w), static_cast<int>(workers));
+    idle += std::all_of(share.begin(), share.end(), [](const RowShard& s) { return s.empty(); });
+  }
+  if (idle == 0) return;
+  input_.say(StrCat(idle, " of ", workers,
+                    " workers have nothing to read: the files come in fewer ",
+                    "pieces; raise data.shards, or give more files where they are compressed"));
 }
 
 // What the best model owes to each field.

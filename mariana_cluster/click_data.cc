@@ -2,7 +2,8 @@
 
 namespace mariana {
 
-ClickData OpenData(const ClickDataSpec& spec, bool fitted) {
+ClickData OpenData(const JobSpec& job, bool fitted) {
+  const ClickDataSpec& spec = job.data;
   ClickData data;
   data.train = std::make_unique<RowFiles>(std::vector<std::string>{spec.train}, spec.rows);
   const int count = static_cast<int>(spec.shards);
@@ -14,7 +15,7 @@ ClickData OpenData(const ClickDataSpec& spec, bool fitted) {
     data.valid_shards = data.train_shards;
   }
   if (!spec.joined.empty()) data.joined = std::make_unique<JoinedFeatures>(spec.joined);
-  if (fitted) data.plan = std::make_unique<RowPlan>(spec.rows);
+  if (fitted) data.plan = std::make_unique<RowPlan>(spec.rows, job.click.has("net"));
   return data;
 }
 

@@ -29,7 +29,7 @@ struct ClickData {
 
 // `fitted`: whether what the fields measure on the data has been measured; without it there is no
 // plan. Throws as RowFiles and RowPlan do.
-ClickData OpenData(const ClickDataSpec& spec, bool fitted);
+ClickData OpenData(const JobSpec& job, bool fitted);
 
 // Every `of`-th shard from `first` on.
 std::vector<RowShard> ShareOf(const std::vector<RowShard>& shards, int first, int of);

@@ -20,7 +20,7 @@ class ClickWorker : public WorkerTask {
  public:
   explicit ClickWorker(const WorkerTaskInput& input)
       : input_(input),
-        data_(OpenData(input.job->data, true)),
+        data_(OpenData(*input.job, true)),
         learner_(input.job, *data_.plan, data_.joined_columns(), input.memory, input.worker),
         held_out_(ScoreOptions(*input.job)) {
     const JobSpec& job = *input.job;
@@ -112,11 +112,12 @@ std::unique_ptr<ClickFeed> ClickWorker::MakeFeed(bool train, int first, int of,
   o.batch_size = job.train.batch_size;
   o.part = train ? RowPart::kTrain : data_.valid_part();
   o.parse_threads = static_cast<int>(job.parallel.parse_threads);
-  o.queue_depth = job.parallel.queue_depth;
+  o.queue_depth = job.parallel.Depth(train && learner_.by_sample());
   o.cache = job.data.cache.kind == CacheKind::kMemory;
   o.cache_memory = cache_memory;
   o.cache_folder = job.data.cache.folder;
   o.seed = static_cast<uint64_t>(job.seed);
+  o.prepare = !train || !learner_.by_sample();
   o.joined = data_.joined.get();
   return std::make_unique<ClickFeed>(
       Clock::Real(), data_.plan.get(), train ? data_.train.get() : &data_.valid(),

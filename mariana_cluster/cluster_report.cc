@@ -30,7 +30,7 @@ std::vector<StageSeconds> AllStages(const ClusterReportInput& in) {
   StageSeconds train;
   train.name = "train";
   train.threads = in.workers;
-  for (const char* stage : {"gather", "forward", "backward", "apply", "dense"}) {
+  for (const char* stage : {"learn", "gather", "forward", "backward", "apply", "dense"}) {
     train.busy += of(stage);
   }
   train.wait_input = of("data");
@@ -136,7 +136,7 @@ void AddTimes(const ClusterReportInput& in, Report* report) {
   AddStages(
       in.facts,
       StrCat("Training: time of ", in.workers, in.workers == 1 ? " worker" : " workers, added up"),
-      {"data", "wait", "gather", "forward", "backward", "apply", "dense"}, report);
+      {"data", "wait", "learn", "gather", "forward", "backward", "apply", "dense"}, report);
   AddPipeline(in.facts, "all workers", report);
 }
 

@@ -88,7 +88,7 @@ class FrameLane : public DataLane {
     options.epoch = epoch;
     options.block_frames = job.data.frames.block_frames;
     options.first_step = first_batch;
-    options.prefetch = static_cast<int>(std::max<int64_t>(1, job.parallel.queue_depth));
+    options.prefetch = static_cast<int>(std::max<int64_t>(1, job.parallel.Depth(false)));
     options.readers = static_cast<int>(job.data.frames.reader_threads);
     frames_.emplace(worker_->sets().train.get(), options, epoch, number_, lanes_);
   }

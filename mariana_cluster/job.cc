@@ -60,18 +60,24 @@ void ClusterSpec::Describe(Fields* f) {
          "deterministic: batches whose updates make a round; more of them keep more workers busy.",
          Rule().Min(1).Max(1024));
   f->Int("queue_depth", &queue_depth,
-         "Batches between the stages of a worker; 0: one stage after the other.",
-         Rule().Min(0).Max(1024));
+         "Batches between the stages of a worker; 0: one stage after the other, in one thread; -1: "
+         "8, but 0 where a worker learns from one sample after another (sparse_access): passing "
+         "rows on to another core would cost as much as learning them.",
+         Rule().Min(-1).Max(1024));
   f->Choice("sparse_access", &access,
-            {{"batched", SparseAccess::kBatched}, {"per_sample", SparseAccess::kPerSample}},
+            {{"auto", SparseAccess::kAuto},
+             {"batched", SparseAccess::kBatched},
+             {"per_sample", SparseAccess::kPerSample}},
             "batched: each row of a table is read and updated once a batch; per_sample: for each "
-            "sample anew (slow; to measure what batching gains).");
+            "sample anew (slow; to measure what batching gains); auto: batched, but a model of "
+            "the linear term alone with FTRL, where not deterministic, learns from one sample "
+            "after another, each in one pass over its rows.");
   f->Require(mode != Mode::kSsp || staleness > 0, "staleness", "must be above 0 for mode: ssp");
   f->Require(mode != Mode::kBsp || staleness == 0, "staleness", "is 0 for mode: bsp");
   f->Require(!deterministic || mode == Mode::kAsync, "mode",
              "goes without deterministic, whose rounds have an order of their own");
-  f->Require(!deterministic || access == SparseAccess::kBatched, "sparse_access",
-             "must be batched where deterministic is set");
+  f->Require(!deterministic || access != SparseAccess::kPerSample, "sparse_access",
+             "must not be per_sample where deterministic is set");
 }
 
 void ClickEvaluateSpec::Describe(Fields* f) {

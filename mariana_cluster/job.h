@@ -36,7 +36,7 @@ struct ClickDataSpec {
 };
 
 enum class Mode { kAsync, kSsp, kBsp };
-enum class SparseAccess { kBatched, kPerSample };
+enum class SparseAccess { kAuto, kBatched, kPerSample };
 
 // `parallel:`
 struct ClusterSpec {
@@ -48,9 +48,11 @@ struct ClusterSpec {
   int64_t staleness = 0;       // async: steps that a worker may be ahead of the slowest; 0: any
   bool deterministic = false;  // the same bits whatever the number of workers and servers
   int64_t blocks = 8;          // deterministic: batches between two updates of the parameters
-  int64_t queue_depth = 8;     // batches between the stages of a worker; 0: one after another
-  SparseAccess access = SparseAccess::kBatched;
+  int64_t queue_depth = -1;    // batches between the stages of a worker; 0: one after another
+  SparseAccess access = SparseAccess::kAuto;
   void Describe(Fields* f);
+  // -1: what suits a worker, which may learn sample by sample.
+  int64_t Depth(bool by_sample) const { return queue_depth >= 0 ? queue_depth : by_sample ? 0 : 8; }
 };
 
 // `evaluate:`

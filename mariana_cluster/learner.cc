@@ -60,6 +60,8 @@ ClickLearner::ClickLearner(const JobSpec* job, const RowPlan& plan, int64_t join
       device_(MakeCpuDevice(0, static_cast<int>(job->parallel.threads), -1)),
       model_(MakeClickModel(*job, plan, joined_columns, device_.get())),
       tables_(memory->MakeTables()) {
+  by_sample_ = job->parallel.access == SparseAccess::kAuto && !job->parallel.deterministic &&
+               model_->is_linear() && tables_[0].LearnsBySample();
   if (memory->dense) {
     dense_ = std::make_unique<DenseStep>(&*memory->dense, model_->net()->plan(),
                                          job->train.optimizer, device_.get());
@@ -110,12 +112,31 @@ ClickLearner::Losses ClickLearner::ForwardBackward(int64_t step, Missing missing
   losses.loss = ClickLossOf(job_->click.loss, batch->rows, batch->logits.data(), gradients_.data());
   for (const float w : batch->rows.weight) losses.weight += w;
   timer.Add(WorkerStage::kForward);
-  if (!std::isfinite(losses.loss)) {
-    throw Fail(ExitCode::kDiverged, "step ", step + 1, ": the loss is ", losses.loss,
-               ": training diverged; a smaller learning rate may help");
-  }
+  CheckFinite(step, losses.loss);
   model_->Backward(context, batch, gradients_.data());
   timer.Add(WorkerStage::kBackward);
+  return losses;
+}
+
+void ClickLearner::CheckFinite(int64_t step, double loss) const {
+  if (std::isfinite(loss)) return;
+  throw Fail(ExitCode::kDiverged, "step ", step + 1, ": the loss is ", loss,
+             ": training diverged; a smaller learning rate may help");
+}
+
+ClickLearner::Losses ClickLearner::TrainBySample(int64_t step, ClickBatch* batch) {
+  StageTimer timer(&*memory_->progress, worker_);
+  const RowBatch& rows = batch->rows;
+  batch->logits.resize(static_cast<size_t>(rows.rows));
+  tables_[0].Learn(
+      {rows.begin.data(), rows.key.data(), rows.field.data(), rows.value.data(), rows.label.data(),
+       rows.weight.data(), BiasKey(), job_->click.loss == ClickLoss::kSquared},
+      0, rows.rows, batch->logits.data());
+  Losses losses;
+  losses.loss = ClickLossOf(job_->click.loss, rows, batch->logits.data(), nullptr);
+  for (const float w : rows.weight) losses.weight += w;
+  timer.Add(WorkerStage::kLearn);
+  CheckFinite(step, losses.loss);
   return losses;
 }
 
@@ -126,6 +147,7 @@ double ClickLearner::DenseScale(const ClickBatch& batch) const {
 }
 
 ClickLearner::Losses ClickLearner::Train(int64_t step, ClickBatch* batch) {
+  if (by_sample_) return TrainBySample(step, batch);
   const Losses losses = ForwardBackward(step, Missing::kInsert, batch);
   StageTimer timer(&*memory_->progress, worker_);
   const ScheduleSpec& schedule = job_->train.schedule;

@@ -32,6 +32,8 @@ class ClickLearner {
                int worker);
 
   const ClickModel& model() const { return *model_; }
+  // Whether Train takes samples one after another: its batches need no Prepare.
+  bool by_sample() const { return by_sample_; }
 
   struct Losses {
     double loss = 0, weight = 0;  // sums over the rows
@@ -49,6 +51,8 @@ class ClickLearner {
   void set_epoch_steps(int64_t steps) { epoch_steps_ = steps; }
 
  private:
+  Losses TrainBySample(int64_t step, ClickBatch* batch);
+  void CheckFinite(int64_t step, double loss) const;
   Losses ForwardBackward(int64_t step, Missing missing, ClickBatch* batch);
   void Gather(Missing missing, ClickBatch* batch);
   void Apply(float rate, ClickBatch* batch);
@@ -61,6 +65,7 @@ class ClickLearner {
   std::unique_ptr<ClickModel> model_;
   std::vector<Table> tables_;
   std::unique_ptr<DenseStep> dense_;
+  bool by_sample_ = false;
   int64_t epoch_steps_ = 1;
   std::vector<float> gradients_;  // of logits
 };

@@ -19,6 +19,7 @@ const char* Name(WorkerStage stage) {
   switch (stage) {
     case WorkerStage::kData: return "data";
     case WorkerStage::kWait: return "wait";
+    case WorkerStage::kLearn: return "learn";
     case WorkerStage::kGather: return "gather";
     case WorkerStage::kForward: return "forward";
     case WorkerStage::kBackward: return "backward";

@@ -18,7 +18,17 @@
 namespace mariana {
 
 // Where the time of a worker's own thread goes.
-enum class WorkerStage : int { kData, kWait, kGather, kForward, kBackward, kApply, kDense, kCount };
+enum class WorkerStage : int {
+  kData,
+  kWait,
+  kLearn,
+  kGather,
+  kForward,
+  kBackward,
+  kApply,
+  kDense,
+  kCount
+};
 const char* Name(WorkerStage stage);
 
 class RunProgress {

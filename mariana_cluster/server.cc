@@ -23,7 +23,7 @@ class Server {
     const std::string yaml = ReceiveJob(me_, &index_);
     LoadConfigText(yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
     ClickData data;
-    if (!job_.trains_frames()) data = OpenData(job_.data, true);
+    if (!job_.trains_frames()) data = OpenData(job_, true);
     MakeShards(data.plan.get());
     memory_ = ReceiveMemory(me_);
     if (memory_.ordered) PrepareToApply(data);

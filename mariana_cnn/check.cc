@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "common/base/error.h"
+#include "common/train/split_report.h"
 #include "common/train/train_plan.h"
 #include "mariana_cnn/image_job.h"
 #include "mariana_cnn/verbs.h"
@@ -48,7 +49,7 @@ int CheckJob(const CommandLine& cl) {
   const Topology topology = ChooseTopology(spec.parallel, *cl.ranks, &why);
   NetOptions options;
   options.device = devices[0].get();
-  options.max_rows = RowsAtATime(spec.train, n);
+  options.max_rows = RowsAtATime(spec.train, n / static_cast<int>(spec.parallel.split));
   options.input = model.input();
   options.outputs = model.num_outputs;
   options.compute = spec.train.compute();
@@ -65,8 +66,20 @@ int CheckJob(const CommandLine& cl) {
               static_cast<long long>(batch));
   PrintDevices(devices, *cl.ranks);
   PrintLayers(net, n);
-  PrintExchange(net, WireUp(topology, static_cast<int>(devices.size()), *cl.ranks), why,
-                spec.parallel, cl.ranks->world(), spec.train.optimizer);
+  if (spec.parallel.split > 1 || spec.parallel.device_memory > 0) {
+    DataParallelOptions workers = WorkerOptions(spec.train, spec.parallel, topology, devices);
+    workers.ranks = cl.ranks;
+    workers.net = &spec.net;
+    workers.input = model.input();
+    workers.outputs = model.num_outputs;
+    workers.ema = spec.train.ema;
+    PrintSplit(workers);
+    CheckDeviceMemory(workers, spec.parallel.device_memory);
+  }
+  if (spec.parallel.split == 1) {
+    PrintExchange(net, WireUp(topology, static_cast<int>(devices.size()), *cl.ranks), why,
+                  spec.parallel, cl.ranks->world(), spec.train.optimizer);
+  }
   std::printf("ok\n");
   return 0;
 }

@@ -14,9 +14,10 @@ ImageStreamOptions OfThisRank(ImageStreamOptions options, const DataParallel* wo
   const DataParallelOptions& o = workers->options();
   if (o.total() == o.local()) return options;
   options.part = [&o, group](int64_t rows) {
-    const std::vector<Share> shares = DealOut(rows, group, o.total());
-    const Share& last = shares[static_cast<size_t>(o.first() + o.local() - 1)];
-    return std::make_pair(shares[static_cast<size_t>(o.first())].begin, last.begin + last.rows);
+    const std::vector<Share> shares = DealOut(rows, group, o.groups());
+    const Share& first = shares[static_cast<size_t>(o.group_of(o.first()))];
+    const Share& last = shares[static_cast<size_t>(o.group_of(o.first() + o.local() - 1))];
+    return std::make_pair(first.begin, last.begin + last.rows);
   };
   return options;
 }

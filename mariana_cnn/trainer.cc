@@ -137,9 +137,12 @@ void Trainer::ScoreHeldOut() {
   while (!StopRequested() && stream.Next(&batch)) {
     workers_->OnAll("evaluate", [&](int local) {
       const auto i = static_cast<size_t>(local);
-      const Share share = DealOut(batch.rows(), 1, workers_->options().local())[i];
+      const DataParallelOptions& o = workers_->options();
+      const Share share =
+          DealOut(batch.rows(), 1, o.local() / o.split.workers)[o.group_of(local)];
       verdicts[i].clear();
       if (share.rows > 0) scorers_[i]->Score(batch, share.begin, share.rows, &verdicts[i]);
+      if (o.part_of(local) > 0) verdicts[i].clear();  // the same as the group's first
     });
     for (const auto& part : verdicts) mine.insert(mine.end(), part.begin(), part.end());
     steps.push_back(batch.rows());

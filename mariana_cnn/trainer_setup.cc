@@ -3,6 +3,7 @@
 
 #include "common/base/error.h"
 #include "common/train/net_values.h"
+#include "common/train/split_report.h"
 #include "mariana_cnn/trainer.h"
 
 namespace mariana {
@@ -37,12 +38,17 @@ void Trainer::MakeWorkers() {
   }
   o.ema = spec.train.ema;
   o.seed = static_cast<uint64_t>(spec.seed);
+  CheckDeviceMemory(o, spec.parallel.device_memory);
   workers_ = std::make_unique<DataParallel>(o);
   workers_->EnableProfile(spec.log.profile);
   for (int w = 0; w < o.local(); ++w) {
     scorers_.push_back(std::make_unique<ImageScorer>(workers_->net(w), spec.net.loss));
   }
-  run_.SetWorkers(workers_.get(), StrCat(devices_.size(), " x ", devices_[0]->info().name), why);
+  const int split = o.split.workers;
+  const std::string groups =
+      split > 1 ? StrCat(", ", o.local() / split, " groups of ", split, " to a model") : "";
+  run_.SetWorkers(workers_.get(), StrCat(devices_.size(), " x ", devices_[0]->info().name, groups),
+                  why);
 }
 
 // Rank 0 reads what others made; all get it.
@@ -55,7 +61,7 @@ void Trainer::StartValues() {
     const std::vector<HostTensor> own = workers_->SaveModel();
     const auto read = [&] {
       ImportedModel imported =
-          ImportValues(LoadModel(train.import.file), train.import, own, HeadOf(*workers_->net(0)));
+          ImportValues(LoadModel(train.import.file), train.import, own, HeadOf(workers_->plan()));
       run_.Say(imported.line);
       return std::move(imported.tensors);
     };

@@ -17,6 +17,6 @@ int main(int argc, char** argv) {
        {"inspect", "say what a run directory, model, checkpoint, scp or archive holds",
         mariana::InspectVerb, false, "PATH"},
        {"document", "print the reference of config keys, or their JSON Schema",
-        mariana::DocumentVerb, false, "markdown|schema"}}};
+        mariana::DocumentVerb, false, "markdown|schema [machine]"}}};
   return mariana::RunProgram(info, argc, argv);
 }

@@ -266,7 +266,9 @@ class ProcessGroup : public ExchangeGroup, private WorldListener {
     if (options_.make_link) {
       links_.push_back(options_.make_link(ends));
     } else if (sender != nullptr && receiver != nullptr) {
-      links_.push_back(std::make_unique<HostLink>(ends));
+      const auto& buckets = options_.buckets;
+      const int64_t elements = buckets.empty() ? 0 : buckets.back().end;
+      links_.push_back(std::make_unique<HostLink>(ends, elements * int64_t{sizeof(float)}));
     } else if (sender != nullptr) {
       auto link = std::make_unique<OutgoingLink>(ends, end);
       outgoing_.push_back(link.get());

@@ -32,7 +32,9 @@ std::string World::Receive(int from, int tag) {
   CHECK(0 <= from && from < size_) << "rank " << from << " of " << size_;
   std::unique_lock<std::mutex> lock(mutex_);
   std::deque<std::string>& mail = inbox_[{from, tag}];
+  awaited_.fetch_add(1, std::memory_order_relaxed);
   changed_.Wait(&lock, [&] { return failed() || !mail.empty(); });
+  awaited_.fetch_sub(1, std::memory_order_relaxed);
   ThrowIfFailed();
   std::string bytes = std::move(mail.front());
   mail.pop_front();
@@ -78,6 +80,12 @@ void World::Listen(WorldListener* listener) {
   while (listener_ != nullptr && !waiting_.empty()) {
     listener_->Arrived(std::move(waiting_.front()));
     waiting_.pop_front();
+  }
+  if (listener_ == nullptr || !failed()) return;
+  try {
+    ThrowIfFailed();
+  } catch (const Error& error) {
+    listener_->Failed(error);
   }
 }
 

@@ -11,6 +11,7 @@
 // failure, everywhere.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -46,7 +47,8 @@ class BulkMessage {
   const int64_t bytes_;
 };
 
-// Whoever takes the bulk messages of a rank. Called on threads of the world; must not wait.
+// Whoever takes the bulk messages of a rank, and hears of its failure, perhaps more than once.
+// Called on threads of the world; must not wait.
 class WorldListener {
  public:
   virtual ~WorldListener() = default;
@@ -105,6 +107,8 @@ class World {
  protected:
   World(int rank, int size, std::string node, Clock* clock);
   virtual void SendTo(int to, int tag, std::string bytes) = 0;  // to another rank
+  // Whether somebody waits for a byte string.
+  bool awaited() const { return awaited_.load(std::memory_order_relaxed) > 0; }
   // Returns when no thread of a failed world touches anybody's memory any more.
   virtual void Quiesce() {}
   // For what comes in, from any thread.
@@ -119,6 +123,7 @@ class World {
   std::string node_;
   Clock* const clock_;
   Failure failure_;
+  std::atomic<int> awaited_{0};
   std::mutex mutex_;  // guards the inbox
   CondVar changed_;
   std::map<std::pair<int, int>, std::deque<std::string>> inbox_;  // (from, tag)

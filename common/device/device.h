@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 
+#include "common/base/error.h"
 #include "common/base/shape.h"
 
 namespace mariana {
@@ -118,6 +119,13 @@ struct LrnSpec {
   float alpha = 1e-4f, beta = 0.75f, k = 1;
 };
 
+// Which columns of a layer a worker has that shares it with others: of a sample's columns, which are
+// pixels of `channels` each, those are channels [first, first + channels) of the whole layer's.
+struct DropoutPart {
+  int64_t channels = 0, first = 0;
+  int64_t whole = 0;  // 0: it has all of them
+};
+
 // One step of an optimizer over n consecutive elements. Fused: reads each of w, g and the state
 // once, writes w (and w16) and the state once.
 struct OptimizerStep {
@@ -137,6 +145,29 @@ struct OptimizerStep {
 struct LossSums {
   double loss = 0;
   int64_t correct = 0;  // rows whose largest output is the label
+};
+
+// Softmax cross-entropy over classes that are split between workers.
+struct SplitSoftmaxSpec {
+  int64_t max_rows = 0;
+  int64_t first = 0, classes = 0, whole = 0;  // this worker's are [first, first + classes) of whole
+  int parts = 0;                              // workers that have classes
+  float smoothing = 0;
+};
+
+// Each worker sums up its own classes; once every worker has the sums of all, each computes the
+// same loss, and the gradient by its own outputs.
+class SplitSoftmaxOp {
+ public:
+  static constexpr int64_t kSummary = 5;  // floats of one worker for one row
+  virtual ~SplitSoftmaxOp() = default;
+  // logits [rows, classes]; labels as of Device::SoftmaxCrossEntropy; summary [rows, kSummary].
+  virtual void Summarize(const float* logits, const int32_t* labels, float* summary,
+                         int64_t rows) = 0;
+  // summaries [rows, parts, kSummary], in the order of classes; the sums are over all classes. The
+  // gradient as of Device::SoftmaxCrossEntropy, of this worker's classes.
+  virtual void Loss(const float* logits, const int32_t* labels, const float* summaries,
+                    float* gradient, float scale, int64_t rows, LossSums* sums) = 0;
 };
 
 // Pieces of a step that a device may record and replay: a piece queues the same work, on the same
@@ -215,10 +246,12 @@ class Device {
   virtual void MultiplyAddBackward(const void* a, const void* b, const void* dy, void* da, void* db,
                                    int64_t n, Dtype t) = 0;
   virtual void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) = 0;
-  // y = x * keep/(1-rate); keep is drawn from (seed, stream, (first_sample + row) * cols + col).
+  // y = x * keep/(1-rate); keep is drawn from (seed, stream, (first_sample + row) * cols + col), or,
+  // of a part, with the columns and the column that the element has in the whole layer.
   // The backward pass is the same call on dy. *first_sample is device memory.
   virtual void Dropout(const void* x, void* y, int64_t rows, int64_t cols, float rate,
-                       uint64_t seed, uint64_t stream, const int64_t* first_sample, Dtype t) = 0;
+                       uint64_t seed, uint64_t stream, const int64_t* first_sample,
+                       const DropoutPart& part, Dtype t) = 0;
   // Columns [dst_col, dst_col + cols) of dst (row stride dst_stride elements) from src likewise.
   virtual void CopyColumns(const void* src, int64_t src_stride, int64_t src_col, void* dst,
                            int64_t dst_stride, int64_t dst_col, int64_t rows, int64_t cols,
@@ -269,6 +302,11 @@ class Device {
   virtual void SoftmaxCrossEntropy(const float* logits, const int32_t* labels, float* gradient,
                                    float scale, int64_t rows, int64_t cols, float smoothing,
                                    LossSums* sums) = 0;
+  // Throws Error(kUsage) where the device has no such operation.
+  virtual std::unique_ptr<SplitSoftmaxOp> MakeSplitSoftmax(const SplitSoftmaxSpec&) {
+    throw Fail(ExitCode::kUsage, "a ", info().kind,
+               " device has no softmax over split classes: use split: none for the last layer");
+  }
   // 0.5 * sum over columns of (output - target)^2.
   virtual void SquaredError(const float* outputs, const float* targets, float* gradient,
                             float scale, int64_t rows, int64_t cols, LossSums* sums) = 0;

@@ -34,7 +34,7 @@ std::string DeviceName(int i) { return StrCat("gpu", i); }
 
 Routes::Routes(const Machine& machine) : machine_(machine) {
   for (int node = 0; node < machine.nodes; ++node) {
-    for (int d = 0; d < machine.devices; ++d) Part(node, DeviceName(d));
+    for (int d = 0; d < machine.devices; ++d) devices_.insert(Part(node, DeviceName(d)));
     for (const std::string& name : machine.host_memory) Part(node, name);
     for (const LinkSpec& link : machine.links) {
       const int b = Part(node, link.between[1]);
@@ -66,6 +66,7 @@ void Routes::Join(int a, int b, const std::string& label, const LinkSpec& link) 
 }
 
 // Dijkstra over nanoseconds a byte; of equal ways the one with fewer edges, then the first found.
+// Devices pass nothing on.
 std::vector<int> Routes::Shortest(int from, int to) const {
   struct Best {
     double cost = std::numeric_limits<double>::infinity();
@@ -80,6 +81,7 @@ std::vector<int> Routes::Shortest(int from, int to) const {
     const auto [cost, part] = open.top();
     open.pop();
     if (cost > best[static_cast<size_t>(part)].cost) continue;
+    if (part != from && devices_.count(part) > 0) continue;
     for (const int e : leaving_[static_cast<size_t>(part)]) {
       const Edge& edge = edges_[static_cast<size_t>(e)];
       Best& next = best[static_cast<size_t>(edge.to)];

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/machine/machine.h"
@@ -46,6 +48,7 @@ class Routes {
 
   Machine machine_;
   std::map<std::pair<int, std::string>, int> parts_;  // (node, name); of the network: node 0
+  std::set<int> devices_;                             // parts
   std::vector<Edge> edges_;
   std::vector<std::vector<int>> leaving_;  // [part] -> edges
 };

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "common/nn/split_plan.h"
+
 namespace mariana {
 namespace {
 
@@ -94,7 +96,7 @@ Graph NetBuilder::TakeGraph(TensorId output) {
   return std::move(graph_);
 }
 
-Graph CompileNet(const NetSpec& spec, const NetOptions& options, int64_t group) {
+Graph CompileWhole(const NetSpec& spec, const NetOptions& options) {
   CHECK_GT(options.max_rows, 0);
   CHECK_GT(options.input.elements(), 0);
   NetBuilder builder(options);
@@ -117,6 +119,15 @@ Graph CompileNet(const NetSpec& spec, const NetOptions& options, int64_t group) 
   FuseActivations(&graph);
   ChooseDtypes(&graph, options.compute);
   MarkGradients(&graph, options.train, options.input_gradient);
+  graph.loss = graph.output;
+  return graph;
+}
+
+Graph CompileNet(const NetSpec& spec, const NetOptions& options, int64_t group) {
+  Graph graph = CompileWhole(spec, options);
+  if (options.split) {
+    graph = SplitGraph(*options.split, options.worker, options.transfers, std::move(graph));
+  }
   SetupLayers(&graph, options, group);
   return graph;
 }

@@ -42,7 +42,10 @@ class NetBuilder {
   int random_layers_ = 0;
 };
 
-// Builds the list, runs the passes and sets up every layer. Throws Error(kUsage) naming the layer.
+// The whole net's graph, whatever options.split says; its layers are not set up.
+Graph CompileWhole(const NetSpec& spec, const NetOptions& options);
+
+// Builds the list (a worker's, with options.split), runs the passes and sets up every layer. Throws Error(kUsage) naming the layer.
 // `group`: samples in a batch-norm group.
 Graph CompileNet(const NetSpec& spec, const NetOptions& options, int64_t group);
 

@@ -13,6 +13,7 @@ void Relink(Graph* graph) {
 
   std::vector<bool> named(graph->tensors.size(), false);
   named[0] = named[graph->output] = true;
+  if (graph->loss >= 0) named[graph->loss] = true;
   for (const OpNode& op : ops) {
     named[op.output] = true;
     for (TensorId t : op.inputs) named[t] = true;
@@ -35,6 +36,7 @@ void Relink(Graph* graph) {
     tensors[ops[i].output].producer = static_cast<int>(i);
   }
   graph->output = renumbered[graph->output];
+  if (graph->loss >= 0) graph->loss = renumbered[graph->loss];
   graph->tensors = std::move(tensors);
 }
 
@@ -98,6 +100,22 @@ void ChooseDtypes(Graph* graph, Dtype compute) {
   }
   for (TensorInfo& t : graph->tensors) t.dtype = compute;
   graph->tensors[graph->output].dtype = Dtype::kF32;
+}
+
+void SplitOffActivation(int op, Graph* graph) {
+  OpNode& node = graph->ops[op];
+  const Activation activation = node.layer->ReleaseActivation();
+  if (activation == Activation::kNone) return;
+  OpNode after;
+  after.name = node.name + ".activation";
+  after.layer = MakeActivationLayer(activation);
+  after.layer->Infer({graph->tensors[node.output].shape});
+  after.output = node.output;
+  node.output = static_cast<TensorId>(graph->tensors.size());
+  after.inputs = {node.output};
+  graph->tensors.push_back(graph->tensors[after.output]);
+  graph->ops.insert(graph->ops.begin() + op + 1, std::move(after));
+  Relink(graph);
 }
 
 void MarkGradients(Graph* graph, bool train, bool of_input) {

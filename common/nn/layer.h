@@ -8,6 +8,7 @@
 // Threading: the trainer thread of the device, like Net.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -26,12 +27,47 @@ struct TensorInfo {
   int producer = -1;           // op that writes it; -1: the net's input
   std::vector<int> consumers;  // ops that read it, ascending; twice where an op reads it twice
   bool gradient = false;       // whether backward computes its gradient
+  bool stored = true;          // false: it has no value, only a gradient
+};
+
+// Half-open range of channels.
+struct ChannelRange {
+  int64_t begin = 0, end = 0;
+  int64_t size() const { return end - begin; }
+  bool empty() const { return begin >= end; }
+  bool operator==(const ChannelRange& o) const {
+    return (empty() && o.empty()) || (begin == o.begin && end == o.end);
+  }
 };
 
 // A sample is an image [height, width, channels], or columns that count as channels of one pixel.
 inline bool IsImage(const Shape& s) { return s.rank() == 3; }
 inline int64_t ChannelsOf(const Shape& s) { return IsImage(s) ? s[2] : s.elements(); }
 inline int64_t PixelsOf(const Shape& s) { return IsImage(s) ? s[0] * s[1] : 1; }
+inline Shape WithChannels(const Shape& s, int64_t channels) {
+  return IsImage(s) ? Shape{s[0], s[1], channels} : Shape{channels};
+}
+
+// How the work of a layer can be dealt out to workers that share a model.
+struct Division {
+  bool outputs = false;  // each makes some of the output's channels ...
+  int64_t groups = 1;    // ... from the input's channels of the groups that these are in
+  bool inputs = false;   // each takes some of the input's channels; what they make is summed
+  bool follows = false;  // output channel c needs channels [c - halo, c + halo] of the inputs
+  int64_t halo = 0;
+};
+
+inline Division Elementwise() {
+  Division can;
+  can.follows = true;
+  return can;
+}
+
+// What of a layer's work one worker keeps.
+struct LayerPart {
+  ChannelRange in, out;  // of the first input, which is there so far; and of the output
+  int64_t whole_in = 0, whole_out = 0;
+};
 
 // How initial values are drawn.
 struct Init {
@@ -44,6 +80,7 @@ struct ParamDecl {
   Shape shape;       // plain layout
   Init init{};
   bool decay = true;
+  ParamPart part{};      // of the whole model's parameter; no shape: all of it
   int64_t elements = 0;  // of the device's layout; 0: the plain one
   // Between plain and device layout, host memory; empty where they are the same.
   std::function<void(const float* plain, float* packed)> pack{};
@@ -54,6 +91,7 @@ struct StateDecl {
   std::string name;  // "running_mean"
   Shape shape;
   float initial = 0;
+  ParamPart part{};
 };
 
 // What a layer keeps, and what its backward pass reads.
@@ -62,8 +100,9 @@ struct LayerDecl {
   std::vector<StateDecl> states;
   int backward_reads_inputs = 0;  // the first so many
   bool backward_reads_output = false;
-  bool gradient_in_place = false;  // the gradient of one input, any, may take the place of dy
-  int64_t saved_bytes = 0;         // written by Forward, read by Backward
+  size_t gradient_inputs = SIZE_MAX;  // Backward writes gradients of the first so many inputs
+  bool gradient_in_place = false;     // the gradient of one input, any, may take the place of dy
+  int64_t saved_bytes = 0;            // written by Forward, read by Backward
   // Batch normalisation: saved memory holds so many floats of statistics for each group, and
   // update_states applies those of one group of `rows` samples to the states (host memory).
   int64_t stats_columns = 0;
@@ -116,6 +155,12 @@ class Layer {
   virtual bool FuseResidual() { return false; }
   // Whether it can write fp32 whatever the compute type (asked of the last layer).
   virtual bool writes_f32() const { return false; }
+
+  virtual Division division() const { return {}; }
+  // Keeps a part of its work; Infer with the new inputs and Setup follow. Once, after fusions.
+  virtual void Keep(const LayerPart&) {}
+  // Gives back an activation of its own or one it took over: it becomes an operation behind it.
+  virtual Activation ReleaseActivation() { return Activation::kNone; }
 
   virtual LayerDecl Setup(const SetupArgs& args) = 0;
   virtual void Forward(const StepContext& step, const LayerArgs& a) = 0;

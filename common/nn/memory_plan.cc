@@ -1,5 +1,7 @@
 #include "common/nn/memory_plan.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -24,11 +26,13 @@ class Planner {
   }
 
   MemoryPlan Plan() {
-    for (int t = 1; t < static_cast<int>(graph_.tensors.size()); ++t) PlanValue(t);
+    for (int t = 1; t < static_cast<int>(graph_.tensors.size()); ++t) {
+      if (graph_.tensors[t].stored) PlanValue(t);
+    }
     for (int op = 0; op < n_; ++op) PlanSaved(op);
     if (train_) {
-      if (graph_.tensors[graph_.output].gradient) {
-        plan_.gradient[graph_.output] = NewBlock(Bytes(graph_.output), n_, n_);
+      if (graph_.loss >= 0 && graph_.tensors[graph_.loss].gradient) {
+        plan_.gradient[graph_.loss] = NewBlock(Bytes(graph_.loss), n_, n_);
       }
       for (int op = n_ - 1; op >= 0; --op) {
         if (graph_.RunsBackward(op)) PlanGradients(op);
@@ -53,6 +57,7 @@ class Planner {
     const TensorInfo& tensor = graph_.tensors[t];
     int last = tensor.producer;
     if (t == graph_.output) last = train_ ? 2 * n_ : n_;  // readable until the next step
+    if (t == graph_.loss) last = std::max(last, n_);
     for (int c : tensor.consumers) {
       last = std::max(last, c);
       if (graph_.RunsBackward(c) && BackwardReads(graph_.ops[c], t)) {
@@ -79,8 +84,12 @@ class Planner {
   // Called from the last op to the first, so dy's block exists.
   void PlanGradients(int op) {
     const OpNode& node = graph_.ops[op];
-    const int dy = plan_.gradient[node.output];
     const int tick = BackwardTick(op);
+    if (plan_.gradient[node.output] < 0) {  // the end of a transfer that has nothing here
+      CHECK_EQ(Bytes(node.output), 0) << node.name;
+      plan_.gradient[node.output] = NewBlock(0, tick, tick);
+    }
+    const int dy = plan_.gradient[node.output];
     plan_.blocks[dy].last = tick;
     bool in_place = node.decl.gradient_in_place;
     plan_.targets[op].resize(node.inputs.size());
@@ -89,7 +98,7 @@ class Planner {
     for (size_t k = node.inputs.size(); k-- > 0;) {
       const TensorId t = node.inputs[k];
       MemoryPlan::GradientTarget& target = plan_.targets[op][k];
-      if (graph_.tensors[t].gradient) {
+      if (graph_.tensors[t].gradient && k < node.decl.gradient_inputs) {
         int& own = plan_.gradient[t];
         target.add = own >= 0;
         if (target.add) {

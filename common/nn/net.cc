@@ -8,6 +8,8 @@
 #include "common/nn/export.h"
 #include "common/nn/memory_plan.h"
 #include "common/nn/parameters.h"
+#include "common/nn/split_loss.h"
+#include "common/nn/split_plan.h"
 
 namespace mariana {
 namespace {
@@ -31,7 +33,7 @@ OpInfo DescribeOp(const Graph& graph, const MemoryPlan& memory, int op) {
 }
 
 NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable table,
-                    int64_t group) {
+                    const NetOptions& options, int64_t group) {
   NetPlan plan;
   for (int op = 0; op < static_cast<int>(graph.ops.size()); ++op) {
     plan.ops.push_back(DescribeOp(graph, memory, op));
@@ -40,7 +42,8 @@ NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable
   plan.params = std::move(table.params);
   plan.states = std::move(table.states);
   plan.output_shape = graph.tensors[graph.output].shape;
-  plan.group = plan.batch_stats_elements > 0 ? group : 0;
+  const bool grouped = options.split ? options.split->batch_stats : plan.batch_stats_elements > 0;
+  plan.group = grouped ? group : 0;
   plan.arena_elements = table.elements;
   plan.activation_bytes = memory.bytes;
   return plan;
@@ -58,7 +61,7 @@ class CompiledNet : public Net {
         graph_(CompileNet(spec, options, group_)),
         parameters_(graph_, options),
         memory_plan_(PlanMemory(graph_, options.max_rows, options.train)),
-        plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), group_)),
+        plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), options, group_)),
         memory_(AllocateActivations()),
         first_sample_(device_, Dtype::kI64, Shape{1}),
         sums_(device_, Dtype::kF32, Shape{sizeof(LossSums) / sizeof(float)}),
@@ -75,6 +78,9 @@ class CompiledNet : public Net {
       call_before_.push_back(HasParams(op));
     }
     call_after_ = call_before_;
+    if (options_.split && options_.split->split_loss && graph_.loss >= 0) {
+      split_loss_ = std::make_unique<SplitLoss>(options_, label_smoothing_);
+    }
   }
 
   const NetOptions& options() const override { return options_; }
@@ -160,6 +166,7 @@ class CompiledNet : public Net {
   Tensor first_sample_;                         // i64 [1]: of the current step
   Tensor sums_;                                 // one LossSums, of Loss
   std::unique_ptr<Pieces> pieces_;              // of the passes
+  std::unique_ptr<SplitLoss> split_loss_;       // where classes are split, and some are here
   int64_t rows_ = 0;                            // of the current step
   std::vector<LayerArgs> args_;                 // by op
   std::vector<int32_t> group_rows_;             // of the current step
@@ -286,9 +293,9 @@ Tensor CompiledNet::outputs() {
 
 Tensor CompiledNet::output_gradient() {
   CHECK(options_.train) << "a net for evaluation";
-  const int block = memory_plan_.gradient[graph_.output];
+  const int block = graph_.loss < 0 ? -1 : memory_plan_.gradient[graph_.loss];
   if (block < 0) return {};
-  return RowsOf(block, Dtype::kF32, Shape{output_shape().elements()});
+  return RowsOf(block, Dtype::kF32, Shape{graph_.tensors[graph_.loss].shape.elements()});
 }
 
 Tensor CompiledNet::input_gradient() {
@@ -301,16 +308,19 @@ LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {
   device_->Fill(sums_.f32(), 0, sums_.elements());
   AddLoss(step, labels, static_cast<LossSums*>(sums_.data()));
   sums_.Download(&sums);
-  return sums;
+  return options_.worker == 0 ? sums : LossSums();
 }
 
 void CompiledNet::AddLoss(const StepContext& step, const Tensor& labels, LossSums* sums) {
-  if (step.rows == 0) return;
-  const int64_t rows = step.rows, columns = output_shape().elements();
-  const auto* y = static_cast<const float*>(Block(memory_plan_.value[graph_.output]));
-  auto* dy =
-      step.train ? static_cast<float*>(Block(memory_plan_.gradient[graph_.output])) : nullptr;
+  if (step.rows == 0 || graph_.loss < 0) return;
+  if (options_.worker > 0) sums = static_cast<LossSums*>(sums_.data());  // the first one's count
+  const bool split = split_loss_ && step.train;  // in evaluation the classes are joined
+  const TensorId from = split ? graph_.loss : graph_.output;
+  const auto* y = static_cast<const float*>(Block(memory_plan_.value[from]));
+  auto* dy = step.train ? static_cast<float*>(Block(memory_plan_.gradient[from])) : nullptr;
   const float scale = step.train ? 1.0f / static_cast<float>(step.batch_rows) : 1.0f;
+  if (split) return split_loss_->Loss(y, labels.i32(), dy, scale, step.rows, sums);
+  const int64_t rows = step.rows, columns = output_shape().elements();
   const bool classes = loss_ == LossKind::kSoftmaxCrossEntropy;
   CHECK_EQ(labels.elements(), classes ? rows : rows * columns);
   switch (loss_) {
@@ -370,7 +380,13 @@ int64_t NetPlan::parameters() const {
 NetPlan PlanNet(const NetSpec& spec, const NetOptions& options) {
   const Graph graph = CompileNet(spec, options, GroupOf(spec));
   const MemoryPlan memory = PlanMemory(graph, options.max_rows, options.train);
-  return DescribeNet(graph, memory, LayOutParameters(graph), GroupOf(spec));
+  return DescribeNet(graph, memory, LayOutParameters(graph), options, GroupOf(spec));
+}
+
+std::shared_ptr<const SplitPlan> PlanSplitNet(const NetSpec& spec, const NetOptions& options,
+                                              const SplitSpec& split) {
+  Graph graph = CompileNet(spec, options, GroupOf(spec));
+  return std::make_shared<const SplitPlan>(PlanSplit(split, spec.loss, &graph));
 }
 
 std::unique_ptr<Net> Net::Build(const NetSpec& spec, const NetOptions& options) {

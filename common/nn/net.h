@@ -14,10 +14,12 @@
 #include "common/base/shape.h"
 #include "common/nn/spec.h"
 #include "common/tensor/tensor.h"
+#include "common/tensor/transfers.h"
 
 namespace mariana {
 
 class GraphWriter;  // nn/export.h
+struct SplitPlan;   // nn/split_plan.h
 
 struct NetOptions {
   Device* device = nullptr;
@@ -31,6 +33,12 @@ struct NetOptions {
   // out. Empty: the whole net.
   std::string until;
   Clock* clock = nullptr;  // of the profile; null: the real clock
+
+  // Of a net that several workers share: what all of them do, which of them this one is, and its
+  // end of their transfers (which planning does without). Null: the whole net.
+  std::shared_ptr<const SplitPlan> split;
+  int worker = 0;
+  Transfers* transfers = nullptr;
 };
 
 // What the step loop tells the net about a batch. Samples are counted over all workers, so that
@@ -44,18 +52,32 @@ struct StepContext {
   bool accumulate = false;   // add to grads instead of overwriting them
 };
 
+// Where a parameter lies in that of the whole model: [begin, begin + its own extent) of dimension
+// `dim`, and all of the others.
+struct ParamPart {
+  Shape whole;  // plain layout
+  int dim = 0;
+  int64_t begin = 0;
+};
+// One parameter of shape `shape` out of the whole, and into it. Plain layout, host memory.
+void TakePart(const float* whole, const ParamPart& part, const Shape& shape, float* own);
+void PlacePart(const float* own, const ParamPart& part, const Shape& shape, float* whole);
+
 struct ParamInfo {
   std::string name;      // "linear1.weight": the safetensors key
-  Shape shape;           // plain layout
+  Shape shape;           // plain layout, of what this net has of it
+  ParamPart part;        // ... of the whole model's
   int64_t offset = 0;    // into the values and grads arenas, in elements
   int64_t elements = 0;  // of the arena slot: >= shape.elements(), device layout and padding
   bool decay = true;     // whether L1/L2/weight decay apply (not to biases and batch norm)
   int op = 0;            // the op that owns it
+  bool counts = true;    // false: another worker's copy counts, in sums over workers
 };
 
 struct StateInfo {   // batch-norm running averages
   std::string name;  // "batch_norm1.running_mean"
   Shape shape;
+  ParamPart part;
   int64_t offset = 0, elements = 0;  // into the state arena
 };
 
@@ -124,7 +146,8 @@ class Net {
   // Outputs of the last op, fp32 [rows, outputs]; valid until the next Forward.
   virtual Tensor outputs() = 0;
   // Loss against labels (i32 [rows]) or targets (f32 [rows, outputs]), with the gradient of its
-  // mean over step.batch_rows kept for Backward when step.train. Sums, not means.
+  // mean over step.batch_rows kept for Backward when step.train. Sums, not means; of workers that
+  // share a net the first has them, the others none.
   virtual LossSums Loss(const StepContext& step, const Tensor& labels) = 0;
   // The same without waiting: the sums are added to *sums, device memory.
   virtual void AddLoss(const StepContext& step, const Tensor& labels, LossSums* sums) = 0;

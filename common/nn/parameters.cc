@@ -3,14 +3,20 @@
 #include <algorithm>
 
 #include "common/base/random.h"
+#include "common/nn/split_plan.h"
 
 namespace mariana {
 namespace {
 
 int64_t PadSlot(int64_t elements) { return (elements + 15) / 16 * 16; }
 
-std::vector<float> Draw(const ParamDecl& decl, uint64_t seed, int index) {
-  std::vector<float> plain(static_cast<size_t>(decl.shape.elements()));
+ParamPart PartOf(const ParamPart& declared, const Shape& shape) {
+  return declared.whole.rank() > 0 ? declared : ParamPart{shape};
+}
+
+// Of the whole model's parameter.
+std::vector<float> Draw(const ParamDecl& decl, const Shape& whole, uint64_t seed, int index) {
+  std::vector<float> plain(static_cast<size_t>(whole.elements()));
   RandomSequence random(seed, kInitStream + static_cast<uint64_t>(index));
   const float v = decl.init.value;
   for (float& x : plain) {
@@ -25,6 +31,30 @@ std::vector<float> Draw(const ParamDecl& decl, uint64_t seed, int index) {
 
 }  // namespace
 
+namespace {
+
+// Runs of consecutive elements: copy(own, whole, n) for each.
+template <class Copy>
+void ForRuns(const ParamPart& part, const Shape& shape, const Copy& copy) {
+  int64_t outer = 1, inner = 1;
+  for (int d = 0; d < shape.rank(); ++d) (d < part.dim ? outer : inner) *= shape[d];
+  const int64_t stride = inner / std::max<int64_t>(1, shape[part.dim]) * part.whole[part.dim];
+  const int64_t first = stride / part.whole[part.dim] * part.begin;
+  for (int64_t o = 0; o < outer; ++o) copy(o * inner, o * stride + first, inner);
+}
+
+}  // namespace
+
+void TakePart(const float* whole, const ParamPart& part, const Shape& shape, float* own) {
+  ForRuns(part, shape,
+          [&](int64_t o, int64_t w, int64_t n) { std::copy_n(whole + w, n, own + o); });
+}
+
+void PlacePart(const float* own, const ParamPart& part, const Shape& shape, float* whole) {
+  ForRuns(part, shape,
+          [&](int64_t o, int64_t w, int64_t n) { std::copy_n(own + o, n, whole + w); });
+}
+
 ParameterTable LayOutParameters(const Graph& graph) {
   ParameterTable t;
   for (size_t op = 0; op < graph.ops.size(); ++op) {
@@ -33,13 +63,14 @@ ParameterTable LayOutParameters(const Graph& graph) {
     t.first_state.push_back(static_cast<int>(t.states.size()));
     for (const ParamDecl& d : node.decl.params) {
       const int64_t slot = PadSlot(std::max(d.elements, d.shape.elements()));
-      t.params.push_back(
-          {node.name + "." + d.name, d.shape, t.elements, slot, d.decay, static_cast<int>(op)});
+      t.params.push_back({node.name + "." + d.name, d.shape, PartOf(d.part, d.shape), t.elements,
+                          slot, d.decay, static_cast<int>(op), node.counts});
       t.elements += slot;
     }
     for (const StateDecl& d : node.decl.states) {
       const int64_t slot = PadSlot(d.shape.elements());
-      t.states.push_back({node.name + "." + d.name, d.shape, t.state_elements, slot});
+      t.states.push_back(
+          {node.name + "." + d.name, d.shape, PartOf(d.part, d.shape), t.state_elements, slot});
       t.state_elements += slot;
     }
   }
@@ -49,7 +80,10 @@ ParameterTable LayOutParameters(const Graph& graph) {
 }
 
 Parameters::Parameters(const Graph& graph, const NetOptions& options)
-    : graph_(graph), device_(options.device), table_(LayOutParameters(graph)) {
+    : graph_(graph),
+      device_(options.device),
+      split_(options.split),
+      table_(LayOutParameters(graph)) {
   values_ = Tensor(device_, Dtype::kF32, Shape{elements()});
   if (options.train) grads_ = Tensor(device_, Dtype::kF32, Shape{elements()});
   if (options.compute == Dtype::kBF16) values16_ = Tensor(device_, Dtype::kBF16, Shape{elements()});
@@ -65,8 +99,15 @@ const ParamDecl& Parameters::Decl(int i) const {
 void Parameters::Initialize(uint64_t seed) {
   for (int i = 0; i < static_cast<int>(table_.params.size()); ++i) {
     const ParamInfo& p = table_.params[i];
+    const int index = split_ ? split_->parameters.at(p.name) : i;
+    std::vector<float> plain = Draw(Decl(i), p.part.whole, seed, index);
+    if (p.shape != p.part.whole) {
+      std::vector<float> own(static_cast<size_t>(p.shape.elements()));
+      TakePart(plain.data(), p.part, p.shape, own.data());
+      plain = std::move(own);
+    }
     std::vector<float> slot(static_cast<size_t>(p.elements));
-    Pack(i, Draw(Decl(i), seed, i).data(), slot.data());
+    Pack(i, plain.data(), slot.data());
     device_->Upload(values() + p.offset, slot.data(), p.elements * SizeOf(Dtype::kF32));
   }
   RefreshShadow(0, elements());

@@ -5,6 +5,7 @@
 // Threading: the trainer thread of the device, like Net.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "common/nn/graph.h"
@@ -54,6 +55,7 @@ class Parameters {
 
   const Graph& graph_;
   Device* device_;
+  const std::shared_ptr<const SplitPlan> split_;
   const ParameterTable table_;
   Tensor values_, grads_, values16_, state_;
   std::vector<float> host_state_;

@@ -45,8 +45,8 @@ std::vector<std::string> DataParallelOptions::SlotNames() const {
 class DataParallel::Worker {
  public:
   Worker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate,
-         Clock* clock)
-      : sync(index, options, max_rows, gate),
+         Clock* clock, std::shared_ptr<const SplitPlan> split, TransferGroup* transfers)
+      : sync(index, options, max_rows, gate, std::move(split), transfers),
         tasks_(clock, 1),
         thread_(clock, StrCat("worker ", index), [this] {
           while (auto task = tasks_.Pop()) (*task)();
@@ -61,14 +61,22 @@ class DataParallel::Worker {
   ClockedThread thread_;  // last: it ends before what it uses
 };
 
+// The workers that have the same part of the model.
+struct DataParallel::Partition {
+  std::vector<Range> buckets;
+  std::unique_ptr<ExchangeGroup> group;
+};
+
 struct DataParallel::Shared {
   explicit Shared(const DataParallelOptions& o)
       : options(o), clock(o.clock ? o.clock : Clock::Real()), gate(clock, o.local()), idle(clock) {}
   DataParallelOptions options;
   Clock* clock;
   BlockGate gate;
-  std::unique_ptr<ExchangeGroup> group;
-  std::vector<Range> buckets;
+  NetPlan plan;                                           // of the whole model
+  std::shared_ptr<const SplitPlan> split;                 // null: each worker has a model
+  std::vector<std::unique_ptr<TransferGroup>> transfers;  // by group of this rank
+  std::vector<Partition> partitions;
   int64_t steps_done = 0;
 
   std::mutex mutex;
@@ -77,52 +85,52 @@ struct DataParallel::Shared {
   std::optional<Error> failure;  // the first one
 };
 
-DataParallel::DataParallel(const DataParallelOptions& options)
-    : shared_(std::make_unique<Shared>(options)) {
-  const DataParallelOptions& o = shared_->options;
-  const int n = o.total();
-  CHECK_GE(o.local(), 1);
-  // Enough rows for the largest share's largest part, counted in whole groups of any size that
-  // the net may choose: dealing out is monotone in the number of rows.
+namespace {
+
+// One sample of the whole model, to learn what it is made of.
+NetOptions ProbeOf(const DataParallelOptions& o) {
   NetOptions probe;
   probe.device = o.devices[0];
   probe.max_rows = 1;
   probe.input = o.input;
   probe.outputs = o.outputs;
   probe.compute = o.compute;
-  const NetPlan plan = PlanNet(*o.net, probe);
-  const int64_t group = plan.group;
-  std::vector<std::string> names;
-  for (const ParamInfo& p : plan.params) names.push_back(p.name);
-  CheckGroups(o.optimizer, names);
-  CHECK(o.ema >= 0 && o.ema < 1);
-  CHECK(o.block.steps == 0 || (o.ema == 0 && o.optimizer.type == OptimizerType::kSgd));
-  const int64_t share = DealOut(o.batch_size, group, n)[0].rows;
-  const int64_t rows = DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
-  for (int w = o.first(); w < o.first() + o.local(); ++w) {
-    workers_.push_back(std::make_unique<Worker>(w, o, rows, &shared_->gate, shared_->clock));
-  }
-  std::string why;
-  shared_->buckets = workers_[0]->sync.PlanBuckets(
-      BucketBytes(o.bucket_bytes, plan.arena_elements * int64_t{sizeof(float)}, n,
-                  o.ranks && n > o.local() ? o.ranks->world() : nullptr, &why));
+  return probe;
+}
+
+// Enough rows for the largest share's largest part, counted in whole groups of any size that the
+// net may choose: dealing out is monotone in the number of rows.
+int64_t MostRows(const DataParallelOptions& o, int64_t group) {
+  const int64_t share = DealOut(o.batch_size, group, o.groups())[0].rows;
+  return DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
+}
+
+// Of the workers that have part `part`.
+ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<Range> buckets) {
   ExchangeOptions exchange;
   exchange.topology = o.topology;
-  exchange.workers = n;
-  if (o.ranks && n > o.local()) {
-    static_cast<Wiring&>(exchange) = WireUp(o.topology, o.local(), *o.ranks);
+  exchange.workers = o.groups();
+  std::vector<int> nodes = o.node_of;
+  if (o.ranks && o.total() > o.local()) {
+    const Wiring wiring = WireUp(o.topology, o.local(), *o.ranks);
+    exchange.topology = wiring.topology;
+    nodes = wiring.node_of;
     exchange.world = o.ranks->world();
-    for (int w = 0; w < n; ++w) exchange.rank_of.push_back(w / o.local());
+    for (int g = 0; g < o.groups(); ++g) {
+      exchange.rank_of.push_back((g * o.split.workers + part) / o.local());
+    }
   }
-  exchange.buckets = shared_->buckets;
-  exchange.clock = shared_->clock;
+  for (size_t w = static_cast<size_t>(part); w < nodes.size();
+       w += static_cast<size_t>(o.split.workers)) {
+    exchange.node_of.push_back(nodes[w]);
+  }
+  exchange.buckets = std::move(buckets);
+  exchange.clock = o.clock ? o.clock : Clock::Real();
   if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
   exchange.collect_wire = o.collect_wire;
   exchange.distribute_wire = o.distribute_wire;
-  if (!o.node_of.empty()) exchange.node_of = o.node_of;
-  exchange.make_link = o.make_link;
   if (o.devices[0]->info().queued && !o.make_link) {
-    CHECK_EQ(n, o.local()) << "links between processes need memory that the host can read";
+    CHECK_EQ(o.total(), o.local()) << "links between processes need memory that the host can read";
     if (o.collect_wire != Wire::kF32 || o.distribute_wire != Wire::kF32) {
       throw Fail(ExitCode::kUsage, "parallel.wire: between GPUs fp32 travels; use fp32");
     }
@@ -133,14 +141,99 @@ DataParallel::DataParallel(const DataParallelOptions& options)
                                           devices[static_cast<size_t>(ends.to)]);
     };
   }
-  shared_->group = ExchangeGroup::Make(exchange);
-  for (auto& w : workers_) w->sync.Join(shared_->group.get(), shared_->buckets);
+  if (o.make_link) {
+    exchange.make_link = [&o, part](const LinkEnds& ends) {
+      return o.make_link(ends.from * o.split.workers + part, ends.to * o.split.workers + part,
+                         ends);
+    };
+  }
+  return exchange;
+}
+
+// Of the buckets of what `net` has of the model.
+int64_t BucketBytesOf(const DataParallelOptions& o, const Net* net) {
+  std::string why;
+  World* const world = o.ranks && o.total() > o.local() ? o.ranks->world() : nullptr;
+  return BucketBytes(o.bucket_bytes, net->arena_elements() * int64_t{sizeof(float)}, o.groups(),
+                     world, &why);
+}
+
+std::vector<TransferRoute> RoutesOf(const SplitPlan& plan) {
+  std::vector<TransferRoute> routes;
+  for (const TransferMessage& m : plan.messages) routes.push_back({m.from, m.to});
+  return routes;
+}
+
+// Between the workers of group `group`.
+TransferGroup::Carry CarryOf(const DataParallelOptions& o, int group) {
+  if (!o.carry) return {};
+  return [&o, first = group * o.split.workers](const TransferRoute& route, int64_t bytes,
+                                               std::function<void()> arrived) {
+    o.carry({first + route.from, first + route.to}, bytes, std::move(arrived));
+  };
+}
+
+void CheckSplit(const DataParallelOptions& o) {
+  if (o.split.workers == 1) return;
+  if (o.total() > o.local()) {
+    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
+               ": a model is split between the devices of one process; start it without mpirun");
+  }
+  if (o.devices[0]->info().queued) {
+    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
+               ": this version splits a model between CPUs, or emulated devices, but not GPUs");
+  }
+  if (o.local() % o.split.workers != 0) {
+    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers, " does not divide the ",
+               o.local(), " devices");
+  }
+}
+
+}  // namespace
+
+DataParallel::DataParallel(const DataParallelOptions& options)
+    : shared_(std::make_unique<Shared>(options)) {
+  Shared& s = *shared_;
+  const DataParallelOptions& o = s.options;
+  CHECK_GE(o.local(), 1);
+  CheckSplit(o);
+  const NetOptions probe = ProbeOf(o);
+  s.plan = PlanNet(*o.net, probe);
+  std::vector<std::string> names;
+  for (const ParamInfo& p : s.plan.params) names.push_back(p.name);
+  CheckGroups(o.optimizer, names);
+  CHECK(o.ema >= 0 && o.ema < 1);
+  CHECK(o.block.steps == 0 || (o.ema == 0 && o.optimizer.type == OptimizerType::kSgd));
+  const int parts = o.split.workers;
+  if (parts > 1) {
+    s.split = PlanSplitNet(*o.net, probe, o.split);
+    for (int g = 0; g < o.local() / parts; ++g) {
+      s.transfers.push_back(
+          std::make_unique<TransferGroup>(parts, RoutesOf(*s.split), s.clock, CarryOf(o, g)));
+    }
+  }
+  const int64_t rows = MostRows(o, s.plan.group);
+  for (int i = 0; i < o.local(); ++i) {
+    TransferGroup* const transfers = parts > 1 ? s.transfers[i / parts].get() : nullptr;
+    workers_.push_back(
+        std::make_unique<Worker>(o.first() + i, o, rows, &s.gate, s.clock, s.split, transfers));
+  }
+  for (int part = 0; part < parts; ++part) {
+    Partition p;
+    p.buckets = workers_[part]->sync.PlanBuckets(BucketBytesOf(o, workers_[part]->sync.net()));
+    p.group = ExchangeGroup::Make(ExchangeOf(o, part, p.buckets));
+    s.partitions.push_back(std::move(p));
+  }
+  for (int i = 0; i < o.local(); ++i) {
+    const Partition& p = s.partitions[o.part_of(i)];
+    workers_[i]->sync.Join(p.group.get(), p.buckets);
+  }
 }
 
 // The exchange reads the workers' arenas until it is gone.
 DataParallel::~DataParallel() {
   for (auto& w : workers_) w->sync.Leave();
-  shared_->group.reset();
+  shared_->partitions.clear();
   workers_.clear();
 }
 
@@ -148,8 +241,40 @@ const DataParallelOptions& DataParallel::options() const { return shared_->optio
 Net* DataParallel::net(int local) { return workers_[static_cast<size_t>(local)]->sync.net(); }
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
-std::vector<LinkBytes> DataParallel::Traffic() const { return shared_->group->Traffic(); }
-const std::vector<Range>& DataParallel::buckets() const { return shared_->buckets; }
+const NetPlan& DataParallel::plan() const { return shared_->plan; }
+const SplitPlan* DataParallel::split() const { return shared_->split.get(); }
+
+std::vector<LinkBytes> DataParallel::Traffic() const {
+  const int parts = options().split.workers;
+  std::vector<LinkBytes> all;
+  for (int part = 0; part < parts; ++part) {
+    for (LinkBytes link : shared_->partitions[part].group->Traffic()) {
+      link.from = link.from * parts + part;
+      link.to = link.to * parts + part;
+      all.push_back(link);
+    }
+  }
+  return all;
+}
+
+const std::vector<Range>& DataParallel::buckets() const { return shared_->partitions[0].buckets; }
+
+std::vector<int64_t> DataParallel::TransferredBytes() const {
+  std::vector<int64_t> sum(shared_->split ? shared_->split->messages.size() : 0);
+  for (const auto& group : shared_->transfers) {
+    const std::vector<int64_t> bytes = group->bytes();
+    for (size_t m = 0; m < sum.size(); ++m) sum[m] += bytes[m];
+  }
+  return sum;
+}
+
+std::vector<Net*> DataParallel::NetsOfModel() const {
+  std::vector<Net*> nets;
+  for (int part = 0; part < options().split.workers; ++part) {
+    nets.push_back(workers_[part]->sync.net());
+  }
+  return nets;
+}
 void DataParallel::EnableProfile(bool on) { net(0)->EnableProfile(on); }
 std::vector<std::pair<double, double>> DataParallel::TakeProfile() { return net(0)->TakeProfile(); }
 PhaseSeconds DataParallel::TakePhaseSeconds() {
@@ -176,7 +301,10 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
                                  : Fail(code, "worker ", w, ", ", where, ": ", message);
     }
     s.gate.Open();
-    s.group->Abort(w, where, static_cast<int>(code), message);
+    for (const Partition& p : s.partitions) {
+      p.group->Abort(s.options.group_of(w), where, static_cast<int>(code), message);
+    }
+    for (const auto& group : s.transfers) group->Abort(Error(code, message));
   };
   for (int w = 0; w < n; ++w) {
     Worker* worker = workers_[static_cast<size_t>(w)].get();
@@ -246,8 +374,8 @@ void LoadParams(Net* net, const NamedTensors& map, const std::string& suffix) {
   std::vector<float> slot;
   for (size_t i = 0; i < net->params().size(); ++i) {
     const ParamInfo& p = net->params()[i];
-    slot.assign(static_cast<size_t>(p.elements), 0.0f);
-    net->PackParam(static_cast<int>(i), map.Find(p.name + suffix, p.shape), slot.data());
+    slot.resize(static_cast<size_t>(p.elements));
+    PackPart(*net, static_cast<int>(i), map.Find(p.name + suffix, p.part.whole), slot.data());
     net->options().device->Upload(net->values() + p.offset, slot.data(),
                                   p.elements * int64_t{sizeof(float)});
   }
@@ -257,7 +385,7 @@ void LoadParams(Net* net, const NamedTensors& map, const std::string& suffix) {
 }  // namespace
 
 std::vector<HostTensor> DataParallel::SaveModel() const {
-  std::vector<HostTensor> values = SaveNetValues(workers_[0]->sync.net());
+  std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
   if (shared_->options.ema == 0) return values;
   std::vector<HostTensor> averages;
   SaveSlot(workers_[0]->sync.average_slot(), "", true, &averages);
@@ -274,7 +402,7 @@ void DataParallel::LoadModel(const std::vector<HostTensor>& tensors, const std::
 
 void DataParallel::WithAverages(const std::function<void()>& fn) {
   if (shared_->options.ema == 0) return fn();
-  const std::vector<HostTensor> values = SaveNetValues(workers_[0]->sync.net());
+  const std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
   const std::vector<HostTensor> averages = SaveModel();
   for (auto& worker : workers_) LoadNetValues(worker->sync.net(), averages, "averages");
   fn();
@@ -282,15 +410,15 @@ void DataParallel::WithAverages(const std::function<void()>& fn) {
 }
 
 // Each worker's slot goes over as it lies; PlanSlots tells where its elements belong.
-void DataParallel::GatherSlot(int k, bool on_all, std::vector<float>* arena) const {
+void DataParallel::GatherSlot(int part, int k, bool on_all, std::vector<float>* arena) const {
   const DataParallelOptions& o = shared_->options;
+  const int parts = o.split.workers;
   std::string mine;
-  for (const auto& w : workers_) {
-    const size_t begin = mine.size();
-    mine.resize(begin + static_cast<size_t>(w->sync.layout().elements()) * sizeof(float));
-    std::vector<float> elements(static_cast<size_t>(w->sync.layout().elements()));
-    w->sync.ReadSlot(k, elements.data());
-    std::memcpy(mine.data() + begin, elements.data(), mine.size() - begin);
+  for (int i = part; i < o.local(); i += parts) {
+    const SyncWorker& worker = workers_[i]->sync;
+    std::vector<float> elements(static_cast<size_t>(worker.layout().elements()));
+    worker.ReadSlot(k, elements.data());
+    mine.append(reinterpret_cast<const char*>(elements.data()), elements.size() * sizeof(float));
   }
   std::vector<std::string> all;
   if (workers() == o.local()) {
@@ -298,13 +426,14 @@ void DataParallel::GatherSlot(int k, bool on_all, std::vector<float>* arena) con
   } else {
     all = on_all ? o.ranks->Gather(mine) : o.ranks->GatherToFirst(mine);
   }
-  const Net& net = *workers_[0]->sync.net();
+  const Net& net = *workers_[part]->sync.net();
+  const std::vector<Range>& buckets = shared_->partitions[part].buckets;
   arena->assign(static_cast<size_t>(net.arena_elements()), 0.0f);
-  for (size_t rank = 0; rank < all.size(); ++rank) {
-    const char* from = all[rank].data();
-    for (int i = 0; i < o.local(); ++i) {
-      const int w = static_cast<int>(rank) * o.local() + i;
-      for (const auto& list : PlanSlots(net, o.optimizer, shared_->buckets, w, workers()).buckets) {
+  int group = 0;
+  for (const std::string& rank : all) {
+    const char* from = rank.data();
+    for (int i = part; i < o.local(); i += parts, ++group) {
+      for (const auto& list : PlanSlots(net, o.optimizer, buckets, group, o.groups()).buckets) {
         for (const Segment& s : list) {
           const size_t bytes = static_cast<size_t>(s.range.size()) * sizeof(float);
           std::memcpy(arena->data() + s.range.begin, from, bytes);
@@ -317,13 +446,22 @@ void DataParallel::GatherSlot(int k, bool on_all, std::vector<float>* arena) con
 
 void DataParallel::SaveSlot(int k, const std::string& suffix, bool on_all,
                             std::vector<HostTensor>* out) const {
-  std::vector<float> arena;
-  GatherSlot(k, on_all, &arena);
-  const Net& net = *workers_[0]->sync.net();
-  for (size_t i = 0; i < net.params().size(); ++i) {
-    const ParamInfo& p = net.params()[i];
-    out->push_back(EmptyF32(p.name + suffix, p.shape));
-    net.UnpackParam(static_cast<int>(i), arena.data() + p.offset, out->back().f32());
+  std::map<std::string, float*> by_name;
+  const size_t first = out->size();
+  for (const ParamInfo& p : plan().params) out->push_back(EmptyF32(p.name + suffix, p.shape));
+  for (size_t i = 0; i < plan().params.size(); ++i) {
+    by_name[plan().params[i].name] = (*out)[first + i].f32();
+  }
+  std::vector<float> arena, own;
+  for (int part = 0; part < options().split.workers; ++part) {
+    GatherSlot(part, k, on_all, &arena);
+    const Net& net = *workers_[part]->sync.net();
+    for (size_t i = 0; i < net.params().size(); ++i) {
+      const ParamInfo& p = net.params()[i];
+      own.resize(static_cast<size_t>(p.shape.elements()));
+      net.UnpackParam(static_cast<int>(i), arena.data() + p.offset, own.data());
+      PlacePart(own.data(), p.part, p.shape, by_name.at(p.name));
+    }
   }
 }
 
@@ -334,9 +472,8 @@ std::vector<HostTensor> DataParallel::SaveOptimizer() const {
     SaveSlot(static_cast<int>(k), "." + names[k], false, &out);
   }
   if (shared_->options.ema == 0) return out;
-  Net* net = workers_[0]->sync.net();
-  std::vector<HostTensor> values = SaveNetValues(net);
-  values.resize(net->params().size());  // without the running averages
+  std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
+  values.resize(plan().params.size());  // without the running averages
   for (HostTensor& t : values) {
     t.name += kValue;
     out.push_back(std::move(t));
@@ -346,16 +483,22 @@ std::vector<HostTensor> DataParallel::SaveOptimizer() const {
 
 void DataParallel::LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where) {
   const NamedTensors map(tensors, where);
-  const Net& net = *workers_[0]->sync.net();
   const std::vector<std::string> names = shared_->options.SlotNames();
+  const int parts = options().split.workers;
   std::vector<float> slot;
-  for (size_t i = 0; i < net.params().size(); ++i) {
-    const ParamInfo& p = net.params()[i];
-    for (size_t k = 0; k < names.size(); ++k) {
-      slot.assign(static_cast<size_t>(p.elements), 0.0f);
-      net.PackParam(static_cast<int>(i), map.Find(p.name + "." + names[k], p.shape), slot.data());
-      for (auto& w : workers_) {
-        w->sync.WriteSlots(static_cast<int>(k), {p.offset, p.offset + p.elements}, slot.data());
+  for (int part = 0; part < parts; ++part) {
+    const Net& net = *workers_[part]->sync.net();
+    for (size_t i = 0; i < net.params().size(); ++i) {
+      const ParamInfo& p = net.params()[i];
+      for (size_t k = 0; k < names.size(); ++k) {
+        slot.resize(static_cast<size_t>(p.elements));
+        PackPart(net, static_cast<int>(i), map.Find(p.name + "." + names[k], p.part.whole),
+                 slot.data());
+        for (size_t w = static_cast<size_t>(part); w < workers_.size();
+             w += static_cast<size_t>(parts)) {
+          workers_[w]->sync.WriteSlots(static_cast<int>(k), {p.offset, p.offset + p.elements},
+                                       slot.data());
+        }
       }
     }
   }

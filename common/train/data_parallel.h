@@ -1,6 +1,12 @@
 // DataParallel: N workers train one model with synchronous SGD, one device each. Each rank of a job
 // (ranks.h) has as many of them; what follows does not depend on which worker is where.
 //
+// With split.workers = S > 1 a model is shared by S workers (nn/split_plan.h): workers g * S + s
+// are group g, which computes on one share of the batch, and each s is a partition: the same part
+// of the model in every group, kept equal by an exchange of its own. Models and optimizer state are
+// saved and loaded whole. What is replicated within a group is the same bits on all its workers,
+// as each computes it from the same bits; partition 0's is what is saved, and counts in norms.
+//
 // A step: every worker computes the gradients of its share of the global batch; buckets of
 // gradients are collected to their owners while backward goes on; one commit decides for all;
 // owners update their slices (optimizer state lives only there) and the values travel back while
@@ -23,7 +29,9 @@
 
 #include "common/base/clock.h"
 #include "common/comm/exchange.h"
+#include "common/comm/transfer_group.h"
 #include "common/nn/net.h"
+#include "common/nn/split_plan.h"
 #include "common/optim/optimizer.h"
 #include "common/train/net_values.h"
 #include "common/train/ranks.h"
@@ -69,6 +77,7 @@ struct BlockSpec {
 struct DataParallelOptions {
   std::vector<Device*> devices;  // one a worker of this rank
   Ranks* ranks = nullptr;        // each has as many devices; null: there is only this one
+  SplitSpec split;               // of a model between workers of one rank
   const NetSpec* net = nullptr;
   Shape input;  // one sample
   int64_t outputs = 0;
@@ -88,8 +97,11 @@ struct DataParallelOptions {
   // False: collecting begins when backward is done, and the next step when all values are there.
   bool overlap = true;
   std::vector<int> node_of;  // worker -> node; empty: all on one
-  // As ExchangeOptions has it.
-  std::function<std::unique_ptr<Link>(const LinkEnds&)> make_link;
+  // As ExchangeOptions has it, between workers `from` and `to` of all (the ends are numbered among
+  // those with the same part of the model). Empty: memory that all can read.
+  std::function<std::unique_ptr<Link>(int from, int to, const LinkEnds& ends)> make_link;
+  // As TransferGroup has it, between workers of all.
+  TransferGroup::Carry carry;
   Clock* clock = nullptr;  // null: the real clock
 
   int local() const { return static_cast<int>(devices.size()); }
@@ -100,6 +112,10 @@ struct DataParallelOptions {
   // Workers of all ranks, and this rank's first among them.
   int total() const { return local() * (ranks ? ranks->size() : 1); }
   int first() const { return local() * (ranks ? ranks->rank() : 0); }
+  // Groups of workers that share a model, of all ranks; a worker's group and its part of the model.
+  int groups() const { return total() / split.workers; }
+  int group_of(int worker) const { return worker / split.workers; }
+  int part_of(int worker) const { return worker % split.workers; }
 };
 
 // What one step did, the same on all workers.
@@ -135,6 +151,9 @@ class DataParallel {
   int workers() const { return options().total(); }
   // Of this rank's worker number `local`, from 0, while no Run is under way.
   Net* net(int local);
+  const NetPlan& plan() const;  // of the whole model, for one sample
+  // How it is split; null: it is not.
+  const SplitPlan* split() const;
   void Initialize();  // fresh values from the seed, zero optimizer state
 
   // Trains steps [first, last); returns the number of steps done: fewer when a stop was
@@ -160,16 +179,20 @@ class DataParallel {
   void EnableProfile(bool on);
   std::vector<std::pair<double, double>> TakeProfile();
   std::vector<LinkBytes> Traffic() const;
-  const std::vector<Range>& buckets() const;  // of the arenas, in their order
+  const std::vector<Range>& buckets() const;  // of the first worker's arenas, in their order
+  // Taken of each of split()'s messages since the start, over the groups of this rank.
+  std::vector<int64_t> TransferredBytes() const;
   int64_t steps_done() const;  // since construction or load; Adam's t continues from it
   void set_steps_done(int64_t t);
 
  private:
   class Worker;
   struct Shared;
+  struct Partition;
+  std::vector<Net*> NetsOfModel() const;  // of the first group here: together a whole model
   // Slot k of all parameters, under the names of `suffix`: on rank 0, or on all.
   void SaveSlot(int k, const std::string& suffix, bool on_all, std::vector<HostTensor>* out) const;
-  void GatherSlot(int k, bool on_all, std::vector<float>* arena) const;
+  void GatherSlot(int part, int k, bool on_all, std::vector<float>* arena) const;
   std::unique_ptr<Shared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

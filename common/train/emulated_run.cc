@@ -59,6 +59,7 @@ bool IsEmulated(const CommandLine& cl) { return cl.device.rfind(kEmulated, 0) ==
 int EmulateTraining(const CommandLine& cl, const std::string& run_path,
                     const EffectiveConfig& config, const EmulatedJob& job) {
   const Machine machine = ReadMachine(cl.device.substr(sizeof(kEmulated) - 1));
+  CheckDevices(machine, job.parallel.devices);
   std::string why;
   EmulationOptions options;
   options.machine = &machine;
@@ -71,10 +72,13 @@ int EmulateTraining(const CommandLine& cl, const std::string& run_path,
     const Emulation all = Emulate(options);
     EmulationOptions alone = options;
     alone.devices = 1;
+    alone.workers.split = {};
     alone.workers.batch_size = (all.batch_size + all.devices - 1) / all.devices;
     alone.trace = false;
     const Emulation one = all.devices == 1 ? all : Emulate(alone);
-    const double bound = all.devices == 1 ? all.step_seconds : StepBound(options, all);
+    const bool bounded =
+        all.devices > 1 && options.workers.split.workers == 1 && options.workers.block.steps == 0;
+    const double bound = bounded ? StepBound(options, all) : all.step_seconds;
     summary->samples_per_second = all.samples_per_second();
     std::printf("%stopology             %s\n", FormatEmulation(machine, all, one, job.unit).c_str(),
                 why.c_str());
@@ -82,8 +86,7 @@ int EmulateTraining(const CommandLine& cl, const std::string& run_path,
     WriteFileAtomic(trace, all.chrome_trace);
     WriteFileAtomic(run.path() + "/emulation.json",
                     EmulationJson(all, one, bound, Name(options.workers.topology)));
-    std::printf("every stream and link of %lld steps: %s (chrome://tracing, ui.perfetto.dev)\n",
-                static_cast<long long>(options.steps), trace.c_str());
+    std::printf("every stream and link: %s (chrome://tracing, ui.perfetto.dev)\n", trace.c_str());
     return 0;
   });
 }

@@ -1,11 +1,15 @@
 #include "common/train/emulation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <mutex>
 
 #include "common/base/error.h"
 #include "common/comm/emulated/emulated_link.h"
+#include "common/comm/link_speed.h"
 #include "common/device/emulated/emulated_device.h"
 #include "common/train/uploaded_batches.h"
 
@@ -20,11 +24,8 @@ class Emulator {
         clock_(Clock::MakeVirtual()),
         here_(clock_.get(), "main"),
         fabric_(*options.machine, clock_.get(), &timeline_) {
+    if (options.workers.block.steps > 0) warm_up_ = steps_ = options.workers.block.steps;
     const Machine& machine = *options.machine;
-    if (options.devices > machine.total_devices()) {
-      throw Fail(ExitCode::kUsage, "parallel.devices: ", options.devices, " workers, but ",
-                 machine.name, " has ", machine.total_devices(), " devices");
-    }
     DataParallelOptions o = options.workers;
     o.clock = clock_.get();
     o.devices.clear();
@@ -34,18 +35,22 @@ class Emulator {
       o.devices.push_back(devices_.back().get());
       o.node_of.push_back(machine.node_of(d));
     }
-    o.make_link = [this, collect = o.collect_wire,
-                   distribute = o.distribute_wire](const LinkEnds& ends) -> std::unique_ptr<Link> {
-      return std::make_unique<EmulatedLink>(ends, devices_[static_cast<size_t>(ends.from)].get(),
-                                            devices_[static_cast<size_t>(ends.to)].get(), collect,
+    o.make_link = [this, collect = o.collect_wire, distribute = o.distribute_wire](
+                      int from, int to, const LinkEnds& ends) {
+      return std::make_unique<EmulatedLink>(ends, devices_[static_cast<size_t>(from)].get(),
+                                            devices_[static_cast<size_t>(to)].get(), collect,
                                             distribute);
     };
+    o.carry = [this](const TransferRoute& route, int64_t bytes, std::function<void()> arrived) {
+      Carry(route, bytes, std::move(arrived));
+    };
+    ChooseSizes(&o);
     workers_ = std::make_unique<DataParallel>(o);
     workers_->EnableProfile(options.profile);
   }
 
   Emulation Run() {
-    const int64_t last = options_.warm_up + options_.steps;
+    const int64_t last = warm_up_ + steps_;
     UploadedBatches::Options upload;
     upload.last_step = last;
     upload.group = workers_->net(0)->group();
@@ -54,7 +59,7 @@ class Emulator {
     run.last_step = last;
     run.learning_rate = [](int64_t) { return 0.0; };
     run.on_step = [this, last](const StepResult& r) {
-      if (r.step + 1 == options_.warm_up) Begin();
+      if (r.step + 1 == warm_up_) Begin();
       if (r.step + 1 == last) End();
     };
     workers_->Run(&source, run);
@@ -69,6 +74,57 @@ class Emulator {
     std::vector<int64_t> busy_ns;  // by device
     std::vector<int64_t> bytes;    // by edge
   };
+
+  // Activations from device to device, on a copy engine of the sender's: queued where its compute
+  // stream stands, behind nothing but the links.
+  void Carry(const TransferRoute& route, int64_t bytes, std::function<void()> arrived) {
+    EmulatedDevice* const from = devices_[static_cast<size_t>(route.from)].get();
+    const EmulatedDevice* const to = devices_[static_cast<size_t>(route.to)].get();
+    const Route* way;
+    {
+      const std::lock_guard<std::mutex> lock(routes_mutex_);
+      auto& known = routes_[{route.from, route.to}];
+      if (!known) {
+        known =
+            std::make_unique<Route>(fabric_.routes().BetweenDevices(from->index(), to->index()));
+      }
+      way = known.get();
+    }
+    const auto latency = static_cast<int64_t>(std::llround(way->latency_ns));
+    fabric_.Copy(*way, bytes, clock_->NowNs() + latency, "activations", std::move(arrived));
+  }
+
+  // Of buckets and ranges, where the job leaves them open: by the ways between neighbours. A range
+  // takes a link as long as it takes to queue the next one.
+  void ChooseSizes(DataParallelOptions* o) const {
+    LinkSpeed slowest{0, 1e18, ""};
+    double range_bytes = 0;
+    for (int w = 0; w + 1 < options_.devices; ++w) {
+      const Route route = fabric_.routes().BetweenDevices(w, w + 1);
+      const double seconds = route.latency_ns * 1e-9 + options_.machine->device.launch_us * 1e-6;
+      const double rate = route.bytes_per_ns * 1e9;
+      slowest.latency_seconds = std::max(slowest.latency_seconds, seconds);
+      slowest.bytes_per_second = std::min(slowest.bytes_per_second, rate);
+      range_bytes = std::max(range_bytes, seconds * rate);
+    }
+    if (o->bucket_bytes == 0) {
+      o->bucket_bytes = ChooseBucketBytes(ArenaBytes(*o), options_.devices, slowest);
+    }
+    if (o->chunk_elements == 0) {
+      o->chunk_elements = ExchangeOptions().chunk_elements;
+      while (4.0 * static_cast<double>(o->chunk_elements) < range_bytes) o->chunk_elements *= 2;
+    }
+  }
+
+  static int64_t ArenaBytes(const DataParallelOptions& o) {
+    NetOptions net;
+    net.device = o.devices[0];
+    net.max_rows = 1;
+    net.input = o.input;
+    net.outputs = o.outputs;
+    net.compute = o.compute;
+    return PlanNet(*o.net, net).arena_elements * int64_t{sizeof(float)};
+  }
 
   std::shared_ptr<HostBatch> NextBatch() {
     auto batch = std::make_shared<HostBatch>();
@@ -97,12 +153,14 @@ class Emulator {
   void End() {
     timeline_.Record(false);
     const Counters end = Count();
-    const auto steps = static_cast<double>(options_.steps);
+    const auto steps = static_cast<double>(steps_);
     const auto ns = static_cast<double>(end.now_ns - begin_.now_ns);
     result_.devices = options_.devices;
     result_.batch_size = options_.workers.batch_size;
     result_.step_seconds = ns * 1e-9 / steps;
-    result_.update_seconds = workers_->TakePhaseSeconds().update / steps;
+    const PhaseSeconds phases = workers_->TakePhaseSeconds();
+    result_.norm_seconds = phases.commit / steps;
+    result_.update_seconds = phases.update / steps;
     for (const auto& [forward, backward] : workers_->TakeProfile()) {
       result_.ops.emplace_back(forward / steps, backward / steps);
     }
@@ -132,11 +190,14 @@ class Emulator {
   }
 
   const EmulationOptions& options_;
+  int64_t warm_up_ = options_.warm_up, steps_ = options_.steps;  // or a whole block each
   const std::unique_ptr<Clock> clock_;
   const ClockThread here_;
   Timeline timeline_;
   Fabric fabric_;
   std::vector<std::unique_ptr<EmulatedDevice>> devices_;
+  std::mutex routes_mutex_;
+  std::map<std::pair<int, int>, std::unique_ptr<Route>> routes_;  // of activations
   std::unique_ptr<DataParallel> workers_;
   Counters begin_;
   Emulation result_;
@@ -150,7 +211,16 @@ std::string Line(const char* format, double a, double b = 0, double c = 0) {
 
 }  // namespace
 
-Emulation Emulate(const EmulationOptions& options) { return Emulator(options).Run(); }
+void CheckDevices(const Machine& machine, int64_t devices) {
+  if (devices <= machine.total_devices()) return;
+  throw Fail(ExitCode::kUsage, devices, " workers, but ", machine.name, " has ",
+             machine.total_devices(), machine.total_devices() == 1 ? " device" : " devices");
+}
+
+Emulation Emulate(const EmulationOptions& options) {
+  CheckDevices(*options.machine, options.devices);
+  return Emulator(options).Run();
+}
 
 double StepBound(const EmulationOptions& options, const Emulation& all) {
   Machine machine = *options.machine;
@@ -163,28 +233,33 @@ double StepBound(const EmulationOptions& options, const Emulation& all) {
   alone.profile = true;
   const Emulation one = Emulate(alone);
   const Wiring wiring = WiringOf(machine, options.workers.topology, all.devices);
-  double forward = 0, backward = 0, collected = 0, distributed = 0;
+  double forward = 0, backward = 0;
   for (const auto& [f, b] : one.ops) {
     forward += f;
     backward += b;
   }
-  const double rest = one.compute_seconds - forward - backward - one.update_seconds;  // the loss
-  double to_commit = backward, to_outputs = forward;
+  const double norm = one.norm_seconds / all.devices, update = one.update_seconds / all.devices;
+  const double rest =  // the loss
+      one.compute_seconds - forward - backward - one.norm_seconds - one.update_seconds;
+  double to_commit = backward, to_outputs = update + forward;
+  double collected = 0, updated = 0, arrived = 0;
   for (size_t k = 0; k < all.buckets.size(); ++k) {
-    const ExchangeBound links =
-        BoundOf(machine, wiring, {all.buckets[k]}, options.workers.collect_wire,
-                options.workers.distribute_wire);
-    collected += links.collect;  // of this bucket and those that backward reaches later
-    distributed += links.distribute;
+    const Range& bucket = all.buckets[k];
+    const ExchangeBound links = BoundOf(machine, wiring, {bucket}, options.workers.collect_wire,
+                                        options.workers.distribute_wire);
     double f = 0, b = 0;  // from the bucket's first op upwards
     for (size_t op = static_cast<size_t>(all.first_op[k]); op < one.ops.size(); ++op) {
       f += one.ops[op].first;
       b += one.ops[op].second;
     }
+    collected += links.collect;  // of this bucket and those that backward reaches later
     to_commit = std::max(to_commit, b + collected);
-    to_outputs = std::max(to_outputs, distributed + f);
+    updated +=
+        update * static_cast<double>(bucket.size()) / static_cast<double>(all.buckets.back().end);
+    arrived = std::max(arrived, updated) + links.distribute;
+    to_outputs = std::max(to_outputs, arrived + f);
   }
-  return to_commit + to_outputs + rest + one.update_seconds / all.devices;
+  return to_commit + norm + to_outputs + rest;
 }
 
 std::string FormatEmulation(const Machine& machine, const Emulation& all, const Emulation& one,

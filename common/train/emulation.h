@@ -22,8 +22,8 @@ struct EmulationOptions {
   const Machine* machine = nullptr;
   int devices = 1;              // the machine's first so many, one worker each
   DataParallelOptions workers;  // devices, clock and links are the emulation's own
-  int64_t warm_up = 2;          // steps that do not count
-  int64_t steps = 3;            // that do
+  int64_t warm_up = 2;          // steps that do not count; of exchange: block, a block
+  int64_t steps = 3;            // that do; likewise
   bool trace = false;
   bool profile = false;  // adds waits of the host
 };
@@ -39,12 +39,12 @@ struct Emulation {
   int devices = 0;
   int64_t batch_size = 0;
   double step_seconds = 0;
-  double compute_seconds = 0;                  // of a step: kernels of the busiest device
-  int64_t memory_bytes = 0;                    // the most that a device held
-  std::vector<LinkUse> links;                  // that carried anything, in the machine's order
-  std::string chrome_trace;                    // of the steps that count
-  double update_seconds = 0;                   // of the first worker
-  std::vector<std::pair<double, double>> ops;  // profiled: seconds forward and backward, by op
+  double compute_seconds = 0;                   // of a step: kernels of the busiest device
+  int64_t memory_bytes = 0;                     // the most that a device held
+  std::vector<LinkUse> links;                   // that carried anything, in the machine's order
+  std::string chrome_trace;                     // of the steps that count
+  double norm_seconds = 0, update_seconds = 0;  // of what the first worker owns
+  std::vector<std::pair<double, double>> ops;   // profiled: seconds forward and backward, by op
   std::vector<Range> buckets;
   std::vector<int> first_op;  // by bucket: the first whose parameters it holds
 
@@ -53,15 +53,17 @@ struct Emulation {
   double exposed_seconds() const { return step_seconds - compute_seconds; }
 };
 
-// Throws Error(kUsage) where the machine has fewer devices, Error(kIo) where the job does not fit
-// into a device's memory.
+// Throws Error(kUsage) where the machine has fewer devices.
+void CheckDevices(const Machine& machine, int64_t devices);
+
+// Throws as CheckDevices, and Error(kIo) where the job does not fit into a device's memory.
 Emulation Emulate(const EmulationOptions& options);
 
 // Seconds that no order of copies can beat: `all` devices on links of which each carries its bytes
 // at full speed from the moment that they are there, with no latency and no launches. Gradients of
-// a bucket are there when backward has passed its first op, its values must be before that op's
-// forward; between the two lie an update of a share of all values. The ops' times are of one device
-// with the same share of samples.
+// a bucket are there when backward has passed its first op, values when their owners have updated
+// them; and they must arrive before that op's forward. The ops' times are of one device with the
+// same share of samples; norm and update are shared out.
 double StepBound(const EmulationOptions& options, const Emulation& all);
 
 // Text for people: throughput, speed-up against one device, exposed communication, memory, links.

@@ -104,8 +104,8 @@ void ImportSpec::Describe(Fields* f) {
   f->Require(!file.empty() || (map.empty() && !new_head), "file", "is needed by the other keys");
 }
 
-std::string HeadOf(const Net& net) {
-  return net.params().empty() ? "" : net.ops()[static_cast<size_t>(net.params().back().op)].name;
+std::string HeadOf(const NetPlan& net) {
+  return net.params.empty() ? "" : net.ops[static_cast<size_t>(net.params.back().op)].name;
 }
 
 ImportedModel ImportValues(const LoadedModel& from, const ImportSpec& spec,

@@ -28,7 +28,7 @@ struct ImportSpec {
 };
 
 // The layer that new_head starts anew: the last one with parameters, "fc".
-std::string HeadOf(const Net& net);
+std::string HeadOf(const NetPlan& net);
 
 struct ImportedModel {
   std::vector<HostTensor> tensors;  // all that `fresh` has, for LoadNetValues

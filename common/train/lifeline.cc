@@ -171,7 +171,10 @@ void Lifeline::Reach(const std::string& address) {
     for (const std::string& ip : to.at("addresses").get<std::vector<std::string>>()) {
       const int fd = ConnectTo(ip, to.at("port"), 2);
       if (fd < 0) continue;
-      Send(fd, Line({{"token", to.at("token")}, {"rank", options_.rank}, {"host", HostName()}}));
+      Send(fd, Line({{"token", to.at("token")},
+                     {"rank", options_.rank},
+                     {"host", HostName()},
+                     {"phase", options_.phase ? options_.phase() : ""}}));
       if (ReadLine(fd, 5) == to.at("token").get<std::string>()) {
         peers_.emplace_back();
         peers_.back().fd = fd;
@@ -200,6 +203,7 @@ void Lifeline::Accept(int fd) {
   peer.rank = hello.value("rank", 0);
   peer.fd = fd;
   peer.host = hello.value("host", "");
+  peer.phase = hello.value("phase", "");
   peers_.push_back(peer);
 }
 

@@ -1,5 +1,7 @@
 #include "common/train/net_values.h"
 
+#include <algorithm>
+
 #include "common/base/error.h"
 
 namespace mariana {
@@ -29,37 +31,57 @@ HostTensor EmptyF32(const std::string& name, const Shape& shape) {
   return t;
 }
 
-std::vector<HostTensor> SaveNetValues(Net* net) {
-  Device* device = net->options().device;
+std::vector<HostTensor> SaveNetValues(Net* net) { return SaveNetValues(net->plan(), {net}); }
+
+std::vector<HostTensor> SaveNetValues(const NetPlan& whole, const std::vector<Net*>& parts) {
   std::vector<HostTensor> out;
-  std::vector<float> slot;
-  for (size_t i = 0; i < net->params().size(); ++i) {
-    const ParamInfo& p = net->params()[i];
-    slot.resize(static_cast<size_t>(p.elements));
-    device->Download(slot.data(), net->values() + p.offset, p.elements * int64_t{sizeof(float)});
-    out.push_back(EmptyF32(p.name, p.shape));
-    net->UnpackParam(static_cast<int>(i), slot.data(), out.back().f32());
-  }
-  for (const StateInfo& s : net->states()) {
-    out.push_back(EmptyF32(s.name, s.shape));
-    device->Download(out.back().f32(), net->state().f32() + s.offset,
-                     s.shape.elements() * int64_t{sizeof(float)});
+  for (const ParamInfo& p : whole.params) out.push_back(EmptyF32(p.name, p.part.whole));
+  for (const StateInfo& s : whole.states) out.push_back(EmptyF32(s.name, s.part.whole));
+  std::map<std::string, float*> by_name;
+  for (HostTensor& t : out) by_name[t.name] = t.f32();
+  std::vector<float> slot, own;
+  for (Net* net : parts) {
+    Device* device = net->options().device;
+    for (size_t i = 0; i < net->params().size(); ++i) {
+      const ParamInfo& p = net->params()[i];
+      slot.resize(static_cast<size_t>(p.elements));
+      device->Download(slot.data(), net->values() + p.offset, p.elements * int64_t{sizeof(float)});
+      own.resize(static_cast<size_t>(p.shape.elements()));
+      net->UnpackParam(static_cast<int>(i), slot.data(), own.data());
+      PlacePart(own.data(), p.part, p.shape, by_name.at(p.name));
+    }
+    for (const StateInfo& s : net->states()) {
+      own.resize(static_cast<size_t>(s.shape.elements()));
+      device->Download(own.data(), net->state().f32() + s.offset,
+                       s.shape.elements() * int64_t{sizeof(float)});
+      PlacePart(own.data(), s.part, s.shape, by_name.at(s.name));
+    }
   }
   return out;
+}
+
+void PackPart(const Net& net, int param, const float* whole, float* slot) {
+  const ParamInfo& p = net.params()[static_cast<size_t>(param)];
+  std::vector<float> own(static_cast<size_t>(p.shape.elements()));
+  TakePart(whole, p.part, p.shape, own.data());
+  std::fill_n(slot, p.elements, 0.0f);
+  net.PackParam(param, own.data(), slot);
 }
 
 void LoadNetValues(Net* net, const std::vector<HostTensor>& tensors, const std::string& where) {
   const NamedTensors map(tensors, where);
   Device* device = net->options().device;
-  std::vector<float> slot;
+  std::vector<float> slot, own;
   for (size_t i = 0; i < net->params().size(); ++i) {
     const ParamInfo& p = net->params()[i];
-    slot.assign(static_cast<size_t>(p.elements), 0.0f);
-    net->PackParam(static_cast<int>(i), map.Find(p.name, p.shape), slot.data());
+    slot.resize(static_cast<size_t>(p.elements));
+    PackPart(*net, static_cast<int>(i), map.Find(p.name, p.part.whole), slot.data());
     device->Upload(net->values() + p.offset, slot.data(), p.elements * int64_t{sizeof(float)});
   }
   for (const StateInfo& s : net->states()) {
-    device->Upload(net->state().f32() + s.offset, map.Find(s.name, s.shape),
+    own.resize(static_cast<size_t>(s.shape.elements()));
+    TakePart(map.Find(s.name, s.part.whole), s.part, s.shape, own.data());
+    device->Upload(net->state().f32() + s.offset, own.data(),
                    s.shape.elements() * int64_t{sizeof(float)});
   }
   net->RefreshShadow(0, net->arena_elements());

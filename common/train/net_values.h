@@ -28,6 +28,11 @@ HostTensor EmptyF32(const std::string& name, const Shape& shape);
 
 // In net order: parameters, then running averages.
 std::vector<HostTensor> SaveNetValues(Net* net);
+// Of nets that share the model `whole`: all of it.
+std::vector<HostTensor> SaveNetValues(const NetPlan& whole, const std::vector<Net*>& parts);
+// Slot (Net::PackParam) of the net's parameter out of the whole model's plain one.
+void PackPart(const Net& net, int param, const float* whole, float* slot);
+// What the net has of tensors of the whole model.
 void LoadNetValues(Net* net, const std::vector<HostTensor>& tensors, const std::string& where);
 
 }  // namespace mariana

@@ -10,6 +10,7 @@ namespace mariana {
 void ParallelSpec::Describe(Fields* f) {
   f->Int("devices", &devices, "Workers, one device each, of each process that mpirun starts.",
          Rule().Min(1).Max(64));
+  DescribeSplit(f);
   f->Int("threads", &threads, "Threads of a CPU device; 0: cores / devices, at least 1.",
          Rule().Min(0).Max(1024));
   f->Choice(
@@ -29,6 +30,20 @@ void ParallelSpec::Describe(Fields* f) {
           "Exchange while computing: gradients during backward, values during the next forward; "
           "false: between the two, as the seed did (to compare).");
   DescribeLearning(f);
+}
+
+void ParallelSpec::DescribeSplit(Fields* f) {
+  f->Int("groups", &groups, "Groups of workers that share a model; 0: devices / split.",
+         Rule().Min(0).Max(64));
+  f->Int("split", &split, "Workers of a group: each has a part of the model. Sets `devices`.",
+         Rule().Min(1).Max(64));
+  f->List("layers", &layers, "How layers are split, where it is not to be chosen.");
+  f->Bytes("device_memory", &device_memory,
+           "Memory of a device: what needs more is refused, with the split that fits; 0: no limit.",
+           Rule().Min(0));
+  if (devices == 1) devices = std::max<int64_t>(groups, 1) * split;
+  f->Require(devices % split == 0 && (groups == 0 || devices == groups * split), "devices",
+             "must be groups * split (or not be given)");
 }
 
 void ParallelSpec::DescribeLearning(Fields* f) {
@@ -109,7 +124,7 @@ Topology ChooseTopology(const ParallelSpec& spec, const Ranks& ranks, std::strin
     return topology;
   };
   const int machines = ranks.machines();
-  const int64_t workers = spec.devices * ranks.size();
+  const int64_t workers = spec.devices / spec.split * ranks.size();  // of one exchange
   switch (spec.topology) {
     case TopologyChoice::kLinear: return chosen(Topology::kLinear, "the config says so");
     case TopologyChoice::kRing: return chosen(Topology::kRing, "the config says so");

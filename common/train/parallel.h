@@ -9,6 +9,7 @@
 #include "common/comm/exchange.h"
 #include "common/config/fields.h"
 #include "common/device/device.h"
+#include "common/nn/split_plan.h"
 #include "common/train/ranks.h"
 
 namespace mariana {
@@ -19,6 +20,9 @@ enum class ExchangeChoice { kEveryStep, kBlock };
 
 struct ParallelSpec {
   int64_t devices = 1;
+  int64_t groups = 0, split = 1;  // devices = groups * split
+  std::vector<SplitChoice> layers;
+  int64_t device_memory = 0;
   int64_t threads = 0;
   TopologyChoice topology = TopologyChoice::kAuto;
   int64_t bucket_bytes = 0;
@@ -29,6 +33,8 @@ struct ParallelSpec {
   double block_momentum = 0;
   bool block_nesterov = false;
   void Describe(Fields* f);
+  void DescribeSplit(Fields* f);
+  SplitSpec split_spec() const { return {static_cast<int>(split), layers}; }
   // The part of it that changes what is learned, and that --resume must find unchanged.
   void DescribeLearning(Fields* f);
 };

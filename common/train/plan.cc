@@ -32,7 +32,10 @@ std::vector<Wire> WiresOf(int devices) {
 // Devices that do not exchange, by their batch. Empty where it does not fit.
 class Alone {
  public:
-  explicit Alone(const EmulationOptions& options) : options_(options) { options_.devices = 1; }
+  explicit Alone(const EmulationOptions& options) : options_(options) {
+    options_.devices = 1;
+    options_.workers.split = {};
+  }
   std::optional<Emulation> Run(int64_t batch_size) {
     const auto known = known_.find(batch_size);
     if (known != known_.end()) return known->second;
@@ -53,6 +56,7 @@ class Alone {
 
 void Measure(const Machine& machine, EmulationOptions options, Alone* alone, PlanRow* row) {
   options.devices = row->devices;
+  options.workers.split.workers = row->split;
   options.workers.batch_size = row->batch_size;
   options.workers.topology = row->topology;
   options.workers.collect_wire = options.workers.distribute_wire = row->wire;
@@ -77,6 +81,26 @@ void Measure(const Machine& machine, EmulationOptions options, Alone* alone, Pla
   if (watts > 0) row->per_watt = row->samples_per_second / watts;
 }
 
+// Everything to try with so many devices and workers to a model.
+std::vector<PlanRow> Choices(const Machine& machine, int devices, int split,
+                             const std::vector<int64_t>& batches) {
+  std::vector<PlanRow> rows;
+  PlanRow row;
+  row.devices = devices;
+  row.split = split;
+  for (const int64_t size : batches) {
+    row.batch_size = size;
+    for (const Topology topology : TopologiesOf(machine, devices / split)) {
+      row.topology = topology;
+      for (const Wire wire : WiresOf(devices / split)) {
+        row.wire = wire;
+        rows.push_back(row);
+      }
+    }
+  }
+  return rows;
+}
+
 int Best(const std::vector<PlanRow>& rows, double PlanRow::*figure) {
   int best = -1;
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -97,6 +121,10 @@ std::string Gigabytes(int64_t bytes) {
 void PlanSpec::Describe(Fields* f) {
   f->IntList("devices", &devices, "Numbers of devices to try; default: 1, 2, 4, ..., all.",
              Rule().Min(1));
+  f->IntList("splits", &splits,
+             "Numbers of workers that share a model to try, of those that divide the devices "
+             "(mariana_cnn); default: 1.",
+             Rule().Min(1).Max(64));
   f->IntList("batch_sizes", &batch_sizes,
              "Samples a step over all devices to try; default: train.batch_size, twice and four "
              "times that.",
@@ -123,18 +151,12 @@ PlanTable Plan(const Machine& machine, const PlanSpec& spec, const DataParallelO
   const auto batches = spec.batch_sizes.empty() ? std::vector<int64_t>{batch, 2 * batch, 4 * batch}
                                                 : spec.batch_sizes;
   for (const int64_t n : spec.devices.empty() ? DeviceCounts(machine) : spec.devices) {
-    for (const int64_t size : batches) {
-      for (const Topology topology : TopologiesOf(machine, static_cast<int>(n))) {
-        for (const Wire wire : WiresOf(static_cast<int>(n))) {
-          PlanRow row;
-          row.devices = static_cast<int>(n);
-          row.batch_size = size;
-          row.topology = topology;
-          row.wire = wire;
-          Measure(machine, options, &alone, &row);
-          progress(row);
-          table.rows.push_back(row);
-        }
+    for (const int64_t split : spec.splits) {
+      if (n % split != 0) continue;
+      for (PlanRow row : Choices(machine, static_cast<int>(n), static_cast<int>(split), batches)) {
+        Measure(machine, options, &alone, &row);
+        progress(row);
+        table.rows.push_back(row);
       }
     }
   }
@@ -146,17 +168,17 @@ PlanTable Plan(const Machine& machine, const PlanSpec& spec, const DataParallelO
 
 std::string PlanHeading(const PlanTable& table) {
   char text[200];
-  std::snprintf(text, sizeof text, "%7s %9s %-9s %-4s %12s %9s %9s %6s %8s %10s %9s\n", "devices",
-                "batch", "topology", "wire", (table.unit + "/s").c_str(), "ms/step", "exposed",
-                "eff.", "GB", "per $1000", "per kW");
+  std::snprintf(text, sizeof text, "%7s %5s %9s %-9s %-4s %12s %9s %9s %6s %8s %10s %9s\n",
+                "devices", "split", "batch", "topology", "wire", (table.unit + "/s").c_str(),
+                "ms/step", "exposed", "eff.", "GB", "per $1000", "per kW");
   return text;
 }
 
 std::string FormatPlanRow(const PlanRow& r) {
   char text[200];
-  const char* topology = r.devices == 1 ? "-" : Name(r.topology);
-  const char* wire = r.devices == 1 ? "-" : Name(r.wire);
-  int n = std::snprintf(text, sizeof text, "%7d %9lld %-9s %-4s ", r.devices,
+  const char* topology = r.devices == r.split ? "-" : Name(r.topology);
+  const char* wire = r.devices == r.split ? "-" : Name(r.wire);
+  int n = std::snprintf(text, sizeof text, "%7d %5d %9lld %-9s %-4s ", r.devices, r.split,
                         static_cast<long long>(r.batch_size), topology, wire);
   if (!r.does_not_fit.empty()) return std::string(text) + "does not fit: " + r.does_not_fit + "\n";
   const std::string begin(text, static_cast<size_t>(n));
@@ -180,7 +202,9 @@ std::string FormatChoices(const PlanTable& table) {
     if (i < 0) return;
     const PlanRow& r = table.rows[static_cast<size_t>(i)];
     text += StrCat(what, ": parallel.devices=", r.devices, " train.batch_size=", r.batch_size);
-    if (r.devices > 1) text += StrCat(", topology ", Name(r.topology), ", wire ", Name(r.wire));
+    if (r.split > 1) text += StrCat(" parallel.split=", r.split);
+    if (r.devices > r.split)
+      text += StrCat(", topology ", Name(r.topology), ", wire ", Name(r.wire));
     text += StrCat(": ", static_cast<int64_t>(r.samples_per_second), " ", table.unit, " a second, ",
                    Gigabytes(r.memory_bytes), " GB a device\n");
   };
@@ -194,11 +218,9 @@ std::string FormatChoices(const PlanTable& table) {
 std::string PlanJson(const PlanTable& table) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const PlanRow& r : table.rows) {
-    nlohmann::ordered_json row{{"devices", r.devices},
-                               {"batch_size", r.batch_size},
-                               {"topology", Name(r.topology)},
-                               {"wire", Name(r.wire)},
-                               {"fits", r.does_not_fit.empty()}};
+    nlohmann::ordered_json row{{"devices", r.devices},       {"split", r.split},
+                               {"batch_size", r.batch_size}, {"topology", Name(r.topology)},
+                               {"wire", Name(r.wire)},       {"fits", r.does_not_fit.empty()}};
     if (r.does_not_fit.empty()) {
       row["samples_per_second"] = r.samples_per_second;
       row["step_seconds"] = r.step_seconds;

@@ -14,13 +14,14 @@ namespace mariana {
 // `plan:`
 struct PlanSpec {
   std::vector<int64_t> devices, batch_sizes;  // empty: Plan chooses
-  std::vector<int64_t> input;                 // of one sample; empty: the data says
-  int64_t outputs = 0;                        // 0: the data says
+  std::vector<int64_t> splits{1};
+  std::vector<int64_t> input;  // of one sample; empty: the data says
+  int64_t outputs = 0;         // 0: the data says
   void Describe(Fields* f);
 };
 
 struct PlanRow {
-  int devices = 1;
+  int devices = 1, split = 1;
   int64_t batch_size = 0;
   Topology topology = Topology::kLinear;
   Wire wire = Wire::kF32;

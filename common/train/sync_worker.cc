@@ -29,9 +29,12 @@ Range SlotRange(const ParamInfo& p) { return {p.offset, p.offset + p.elements}; 
 }  // namespace
 
 SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows,
-                       BlockGate* gate)
+                       BlockGate* gate, std::shared_ptr<const SplitPlan> split,
+                       TransferGroup* transfers)
     : index_(index),
+      group_(options.group_of(index)),
       options_(options),
+      transfers_(transfers),
       max_rows_(max_rows),
       clock_(options.clock ? options.clock : Clock::Real()),
       device_(options.devices[static_cast<size_t>(index - options.first())]),
@@ -42,6 +45,11 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
   net.input = options.input;
   net.outputs = options.outputs;
   net.compute = options.compute;
+  if (split) {
+    net.split = std::move(split);
+    net.worker = options.part_of(index);
+    net.transfers = transfers->end(net.worker);
+  }
   net.clock = clock_;
   net_ = Net::Build(*options.net, net);
 }
@@ -86,13 +94,19 @@ SlotLayout PlanSlots(const Net& net, const OptimizerSpec& optimizer,
       }
       slot += mine.size();
       if (!p.decay) layout.undecayed.push_back(mine);
+      auto& counted = layout.counted;
+      if (p.counts && !counted.empty() && counted.back().end == mine.begin) {
+        counted.back().end = mine.end;
+      } else if (p.counts) {
+        counted.push_back(mine);
+      }
     }
   }
   return layout;
 }
 
 void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
-  exchange_ = group->Join(index_, device_, net_->grads(), net_->values(), {});
+  exchange_ = group->Join(group_, device_, net_->grads(), net_->values(), {});
   if (device_->info().queued && exchange_->workers() > 1) {
     queued_exchange_ = MakeQueuedExchange(exchange_, device_, clock_);
     exchange_ = queued_exchange_.get();
@@ -109,16 +123,13 @@ void SyncWorker::Join(ExchangeGroup* group, const std::vector<Range>& buckets) {
   PlanCalls(bucket_ops);
   sums_ = Tensor(device_, Dtype::kF32, Shape{sizeof(StepSums) / sizeof(float)});
   pieces_ = device_->MakePieces();
-  layout_ = PlanSlots(*net_, options_.optimizer, buckets, index_, options_.total());
+  layout_ = PlanSlots(*net_, options_.optimizer, buckets, group_, options_.groups());
   // A non-finite gradient of a layer's output shows in its bias gradient, which is tiny: that is
   // what a step without clipping checks. A net with no such parameter is checked whole.
   const bool any_bias = std::any_of(net_->params().begin(), net_->params().end(),
                                     [](const ParamInfo& p) { return !p.decay; });
-  finite_probe_ = layout_.undecayed;
-  if (!any_bias || options_.optimizer.clip_norm > 0 || in_blocks()) {
-    finite_probe_.clear();
-    for (size_t b = 0; b < n; ++b) finite_probe_.push_back(exchange_->Owned(static_cast<int>(b)));
-  }
+  const bool whole = !any_bias || options_.optimizer.clip_norm > 0 || in_blocks();
+  finite_probe_ = whole ? layout_.counted : layout_.undecayed;
   const size_t slots = options_.SlotNames().size() + (options_.ema > 0 ? 1 : 0);
   for (size_t k = 0; k < slots; ++k) {
     slots_.emplace_back(device_, Dtype::kF32, Shape{std::max<int64_t>(layout_.elements(), 1)});
@@ -170,7 +181,8 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
     SetPhase("commit");
     TakeSums(&mine);
     mine.stop = run.stop_requested && run.stop_requested();
-    const CommitValues all = exchange_->Commit(mine);
+    CommitValues all = exchange_->Commit(mine);
+    if (transfers_) all = transfers_->Commit(options_.part_of(index_), all);
     result->step = step;
     result->samples = all.samples;
     result->correct = all.correct;
@@ -201,7 +213,7 @@ RunOutcome SyncWorker::RunSteps(BatchSource* source, const RunOptions& run, int6
 }
 
 Share SyncWorker::ShareOf(int64_t batch_rows) const {
-  return DealOut(batch_rows, net_->group(), options_.total())[static_cast<size_t>(index_)];
+  return DealOut(batch_rows, net_->group(), options_.groups())[static_cast<size_t>(group_)];
 }
 
 void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share& share,
@@ -228,7 +240,7 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
     SetPhase("forward");
     net_->Forward(context, batch.input, [this](int op) { AwaitValues(op); });
     net_->AddLoss(context, batch.labels, &static_cast<StepSums*>(sums_.data())->loss);
-    mine->samples += context.rows;
+    if (options_.part_of(index_) == 0) mine->samples += context.rows;
     timer.Add(&seconds.forward);
 
     SetPhase("backward");

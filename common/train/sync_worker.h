@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/comm/transfer_group.h"
 #include "common/train/data_parallel.h"
 
 namespace mariana {
@@ -24,7 +25,8 @@ struct Segment {
 // What one worker owns of the arenas, as its slots hold it one segment after another.
 struct SlotLayout {
   std::vector<std::vector<Segment>> buckets;  // bucket -> what is owned of it
-  std::vector<Range> undecayed;               // owned elements of parameters without decay
+  // Owned elements of parameters without decay; and of those that count in sums over workers.
+  std::vector<Range> undecayed, counted;
   int64_t elements() const;
 };
 // The same on all ranks, of any worker.
@@ -67,14 +69,16 @@ enum class RunOutcome { kDone, kStopped, kDiverged };
 class SyncWorker {
  public:
   // `index`: among the workers of all ranks.
-  // `gate` outlives it; used in blocks only.
-  SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate);
+  // `split`: how its group shares a model, with the group's transfers; null: it has its own. `gate`
+  // outlives it; used in blocks only.
+  SyncWorker(int index, const DataParallelOptions& options, int64_t max_rows, BlockGate* gate,
+             std::shared_ptr<const SplitPlan> split, TransferGroup* transfers);
 
   Net* net() { return net_.get(); }
   const Net& net() const { return *net_; }
-  // Buckets of the arena of at least so many bytes, the same for all workers of a job.
+  // Buckets of the arena of at least so many bytes, the same for all workers of a partition.
   std::vector<Range> PlanBuckets(int64_t bytes) const;
-  // Takes its end of the exchange over `buckets` and allocates the slices it owns.
+  // Takes its end of its partition's exchange over `buckets` and allocates the slices it owns.
   void Join(ExchangeGroup* group, const std::vector<Range>& buckets);
   // Makes no more calls of the exchange; before the group goes.
   void Leave() { queued_exchange_.reset(); }
@@ -138,8 +142,9 @@ class SyncWorker {
   RunOutcome JoinBlock(int64_t rows, const CommitValues& sums, StepResult* result);
   void JoinRunningAverages(double weight);
 
-  const int index_;
+  const int index_, group_;  // the group of workers that it shares a model with
   const DataParallelOptions& options_;
+  TransferGroup* const transfers_;
   const int64_t max_rows_;
   Clock* const clock_;
   Device* const device_;

@@ -50,6 +50,7 @@ void RequireBlocks(Fields* f, const TrainSpec& train, const ParallelSpec& parall
              "exchange: block needs train.optimizer.type: sgd, whose state starts afresh in every "
              "block");
   f->Require(ema == 0, "parallel", "exchange: block has no average of values: remove train.ema");
+  f->Require(parallel.split == 1, "parallel", "exchange: block goes with split: 1 alone");
   f->Require(train.checkpoint.every_steps % parallel.block_steps == 0, "parallel",
              "block_steps: train.checkpoint.every_steps must be a multiple of it");
 }
@@ -67,6 +68,7 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   o.compute = train.compute();
   o.batch_size = train.batch_size;
   o.accumulate = train.accumulate;
+  o.split = parallel.split_spec();
   o.optimizer = train.optimizer;
   o.topology = topology;
   o.bucket_bytes = parallel.bucket_bytes;
@@ -79,8 +81,8 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
   return o;
 }
 
-int64_t RowsAtATime(const TrainSpec& train, int workers) {
-  const int64_t share = DealOut(train.batch_size, 1, workers)[0].rows;
+int64_t RowsAtATime(const TrainSpec& train, int groups) {
+  const int64_t share = DealOut(train.batch_size, 1, groups)[0].rows;
   return DealOut(share, 1, static_cast<int>(train.accumulate))[0].rows;
 }
 

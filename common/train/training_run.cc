@@ -62,7 +62,7 @@ void TrainingRun::SetWorkers(DataParallel* workers, const std::string& devices,
   workers_ = workers;
   topology_ = topology;
   devices_ = ranks_->size() == 1 ? devices : StrCat(ranks_->size(), " ranks x ", devices);
-  Say(StrCat("net: ", workers->net(0)->plan().parameters(), " parameters; ", devices_,
+  Say(StrCat("net: ", workers->plan().parameters(), " parameters; ", devices_,
              "; topology ", topology_));
 }
 

@@ -31,7 +31,7 @@ UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Optio
       clock_(workers.clock != nullptr ? workers.clock : Clock::Real()),
       batches_(clock_, options.first_step, std::move(next)),
       pipeline_(clock_) {
-  const int64_t most = DealOut(workers_.batch_size, options_.group, workers_.total())[0].rows;
+  const int64_t most = DealOut(workers_.batch_size, options_.group, workers_.groups())[0].rows;
   int threads = 0;
   for (Device* device : workers_.devices) {
     lanes_.emplace_back();
@@ -68,9 +68,8 @@ UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Optio
 UploadedBatches::~UploadedBatches() = default;
 
 Share UploadedBatches::ShareOf(int local, int64_t rows) const {
-  return DealOut(
-      rows, options_.group,
-      workers_.total())[static_cast<size_t>(workers_.first()) + static_cast<size_t>(local)];
+  const int group = workers_.group_of(workers_.first() + local);
+  return DealOut(rows, options_.group, workers_.groups())[static_cast<size_t>(group)];
 }
 
 void UploadedBatches::Upload(int local, StageMeter* meter) {

@@ -31,7 +31,7 @@ class ClickFeed::Impl {
  public:
   Impl(const TextRowsInputs& inputs, const ClickModel* model, const Options& options)
       : clock_(inputs.clock),
-        model_(model),
+        model_(options.prepare ? model : nullptr),
         options_(options),
         rows_(inputs, RowOptions(*inputs.plan, model, options)),
         prepare_(clock_, "prepare", 1),

@@ -44,9 +44,11 @@ class ClickFeed {
     int64_t cache_memory = int64_t{1} << 30;  // bytes; what is beyond goes to a temporary file
     std::string cache_folder = "/tmp";        // of that file
     uint64_t seed = 1;                        // of the order in which the cache is read
+    bool prepare = true;                      // by the model
     const JoinedFeatures* joined = nullptr;   // appended to each batch's dense columns
   };
-  // All pointers outlive the feed. `model` null: batches are rows alone, nothing is prepared.
+  // All pointers outlive the feed. `model` null: batches are rows alone, nothing is prepared; nor
+  // where options say so.
   // Error(kUsage) when features are to be joined and the data has no id.
   ClickFeed(Clock* clock, const RowPlan* plan, const RowFiles* files, std::vector<RowShard> shards,
             const ClickModel* model, const Options& options, BadRows* bad);

@@ -5,10 +5,7 @@
 namespace mariana {
 
 EpochRows::EpochRows(TextRowsInputs inputs, const Options& options)
-    : inputs_(std::move(inputs)),
-      options_(options),
-      cut_(inputs_.clock, "cut", 1),
-      cached_(inputs_.clock, "cache", 1) {}
+    : inputs_(std::move(inputs)), options_(options), cached_(inputs_.clock, "cache", 1) {}
 
 void EpochRows::Start(int64_t epoch, int64_t first_batch) {
   epoch_ = epoch;
@@ -20,24 +17,23 @@ void EpochRows::Start(int64_t epoch, int64_t first_batch) {
 }
 
 bool EpochRows::Next(const std::function<bool()>& stopping, RowBatch* batch) {
-  if (!opened_) Open(stopping);
-  if (!from_cache_) return NextFromText(stopping, batch);
+  if (!opened_) Open(stopping, batch);
+  if (!from_cache_) return NextFromText(batch);
   return reader_ != nullptr &&
          cached_.Time(StageMeter::kBusy, [&] { return reader_->Next(options_.batch_size, batch); });
 }
 
-void EpochRows::Open(const std::function<bool()>& stopping) {
+void EpochRows::Open(const std::function<bool()>& stopping, RowBatch* batch) {
   opened_ = true;
+  if (!from_cache_ || !full_) OpenText();
   if (!from_cache_) {
-    OpenText();
+    while (!stopping() && text_rows_ < skip_ && NextFromText(batch)) {
+    }
     return;
   }
-  if (!full_) {
-    OpenText();
-    while (!stopping() && NextChunk()) {
-    }
-    if (!full_) return;
+  while (!full_ && !stopping() && NextFromText(batch)) {
   }
+  if (!full_) return;
   // The first epoch is in the files' order, from the cache too.
   reader_ = cache_->Read(epoch_, epoch_ > 0);
   reader_->Skip(skip_);
@@ -47,22 +43,17 @@ void EpochRows::OpenText() {
   auto text = MakeTextRows(inputs_, options_.parse_threads);
   std::unique_lock<std::mutex> lock(mutex_);
   text_ = std::move(text);
-  chunk_.Clear();
-  at_ = text_rows_ = 0;
+  text_rows_ = 0;
   if (options_.keep) cache_ = std::make_unique<SampleCache>(options_.cache);
 }
 
-// The next rows of the text into chunk_, kept. False at the end.
-bool EpochRows::NextChunk() {
-  at_ = 0;
-  // The caller's own reading and parsing is counted by text_ itself.
-  const bool some = options_.parse_threads == 0
-                        ? text_->Next(&chunk_)
-                        : cut_.Time(StageMeter::kWaitInput, [&] { return text_->Next(&chunk_); });
-  if (!some) chunk_.Clear();
-  text_rows_ += chunk_.rows;
+// The next batch of the text, kept. False at the end.
+bool EpochRows::NextFromText(RowBatch* batch) {
+  if (text_ == nullptr) return false;
+  const bool some = text_->Next(options_.batch_size, batch);
+  text_rows_ += batch->rows;
   if (options_.keep) {
-    cached_.Time(StageMeter::kBusy, [&] { some ? cache_->Add(chunk_) : cache_->Seal(); });
+    cached_.Time(StageMeter::kBusy, [&] { some ? cache_->Add(*batch) : cache_->Seal(); });
     memory_bytes_ = cache_->memory_bytes();
     disk_bytes_ = cache_->disk_bytes();
     full_ = !some;
@@ -72,23 +63,6 @@ bool EpochRows::NextChunk() {
     CloseText();
   }
   return some;
-}
-
-bool EpochRows::NextFromText(const std::function<bool()>& stopping, RowBatch* batch) {
-  batch->Clear();
-  while (batch->rows < options_.batch_size && text_ != nullptr) {
-    if (at_ == chunk_.rows) {
-      if (stopping()) return false;
-      if (!NextChunk()) break;
-    }
-    const int64_t passed = std::min(skip_, chunk_.rows - at_);
-    skip_ -= passed;
-    at_ += passed;
-    const int64_t taken = std::min(options_.batch_size - batch->rows, chunk_.rows - at_);
-    cut_.Time(StageMeter::kBusy, [&] { AppendRows(chunk_, at_, at_ + taken, batch); });
-    at_ += taken;
-  }
-  return batch->rows > 0;
 }
 
 void EpochRows::CloseText() {
@@ -106,7 +80,7 @@ std::vector<StageSeconds> EpochRows::Seconds() const {
   std::vector<StageSeconds> all = text_seconds_;
   if (text_ != nullptr) SumStages(text_->Seconds(), false, &all);
   lock.unlock();
-  SumStages({cut_.Seconds(), cached_.Seconds()}, false, &all);
+  SumStages({cached_.Seconds()}, false, &all);
   return all;
 }
 

@@ -36,24 +36,20 @@ class EpochRows {
   std::vector<StageSeconds> Seconds() const;
 
  private:
-  void Open(const std::function<bool()>& stopping);
+  void Open(const std::function<bool()>& stopping, RowBatch* batch);
   void OpenText();
-  bool NextChunk();
-  bool NextFromText(const std::function<bool()>& stopping, RowBatch* batch);
+  bool NextFromText(RowBatch* batch);
   void CloseText();
 
   const TextRowsInputs inputs_;
   const Options options_;
-  StageMeter cut_, cached_;
+  StageMeter cached_;
   std::atomic<int64_t> rows_{-1}, memory_bytes_{0}, disk_bytes_{0};
 
   int64_t epoch_ = 0, skip_ = 0;  // rows to pass over
   bool opened_ = false;
   bool from_cache_ = false;
-  // What text gave, all of which is in cache_ if rows are kept.
-  RowBatch chunk_;
-  int64_t at_ = 0;         // rows of chunk_ that were used
-  int64_t text_rows_ = 0;  // of the chunks so far
+  int64_t text_rows_ = 0;  // that the text gave, all of which are in cache_ if rows are kept
   std::unique_ptr<SampleCache> cache_;
   bool full_ = false;  // cache_ has all rows
   std::unique_ptr<SampleCache::Reader> reader_;

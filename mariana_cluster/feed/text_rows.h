@@ -1,6 +1,6 @@
-// TextRows: the rows of shards of text files, in the files' order, chunk after chunk: by
-// RowReader's threads, or all in the caller's. The rows are the same either way. Threading: Next
-// belongs to one thread, Seconds to any.
+// TextRows: the rows of shards of text files, in the files' order, a batch at a time: parsed by
+// RowReader's threads chunk by chunk and cut, or, in the caller's, parsed straight into the batch.
+// The rows are the same either way. Threading: Next belongs to one thread, Seconds to any.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,9 @@ namespace mariana {
 class TextRows {
  public:
   virtual ~TextRows() = default;
-  // As RowReader.
-  virtual bool Next(RowBatch* batch) = 0;
+  // Replaces *batch by the next rows, `rows` of them but for the last time; false at the end, after
+  // BadRows::Check.
+  virtual bool Next(int64_t rows, RowBatch* batch) = 0;
   virtual std::vector<StageSeconds> Seconds() const = 0;
 };
 

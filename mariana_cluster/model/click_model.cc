@@ -173,6 +173,9 @@ ClickModel::ClickModel(const ClickModelSpec& spec, const NetSpec& net, const Row
 ClickModel::~ClickModel() = default;
 
 const std::vector<ClickTable>& ClickModel::tables() const { return impl_->tables; }
+bool ClickModel::is_linear() const {
+  return impl_->one_table && impl_->tables[0].linear == 0 && impl_->tables[0].spec.width() == 1;
+}
 Net* ClickModel::net() { return impl_->net ? impl_->net->net() : nullptr; }
 int64_t ClickModel::input_columns() const { return impl_->net ? impl_->net->columns() : 0; }
 

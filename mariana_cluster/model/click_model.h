@@ -68,6 +68,8 @@ class ClickModel {
   ~ClickModel();
 
   const std::vector<ClickTable>& tables() const;
+  // Whether the linear term is all there is, and every feature has a weight in the one table.
+  bool is_linear() const;
   Net* net();  // null without one; its values are the dense parameters
   // The net's input: embeddings by field, then dense columns; 0 without a net.
   int64_t input_columns() const;

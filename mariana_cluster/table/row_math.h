@@ -14,12 +14,15 @@ MARIANA_HOST_DEVICE inline float Penalized(const LayoutPart& p, float g, float w
   return g + p.l2 * w + p.l1 * Sign(w);
 }
 
-// FTRL's weight at (z, n): 0 while |z| <= l1.
+// FTRL's weight at (z, n) over its learning rate, `root` being that of n: 0 while |z| <= l1.
+MARIANA_HOST_DEVICE inline float FtrlDirection(const LayoutPart& p, float z, float root) {
+  const float above = __builtin_fabsf(z) - p.l1;
+  const float size = above < 0.0f ? 0.0f : above;
+  const float slowness = p.beta + root + p.l2 * p.learning_rate;
+  return (0.0f - __builtin_copysignf(size, z)) / (slowness < 1e-30f ? 1e-30f : slowness);
+}
 MARIANA_HOST_DEVICE inline float FtrlWeight(const LayoutPart& p, float z, float n) {
-  const float rate = (p.beta + __builtin_sqrtf(n)) / p.learning_rate + p.l2;
-  const float w = (Sign(z) * p.l1 - z) / rate;
-  const float size = z < 0.0f ? -z : z;
-  return size <= p.l1 ? 0.0f : w;
+  return p.learning_rate * FtrlDirection(p, z, __builtin_sqrtf(n));
 }
 
 // The z at which FTRL's weight is `w` before any gradient (n = 0).
@@ -27,14 +30,18 @@ MARIANA_HOST_DEVICE inline float FtrlZ(const LayoutPart& p, float w) {
   return -w * (p.beta / p.learning_rate + p.l2) - Sign(w) * p.l1;
 }
 
-// One gradient. sqrt(n + g^2) - sqrt(n) is written as g^2 over their sum, which does not cancel.
-MARIANA_HOST_DEVICE inline void Ftrl(const LayoutPart& p, float g, float* z, float* n) {
+// One gradient; direction and root are those of (z, n). sqrt(n + g^2) - sqrt(n) is written as g^2
+// over their sum, which does not cancel.
+MARIANA_HOST_DEVICE inline void FtrlStep(float g, float direction, float root, float* z, float* n) {
   const float square = g * g;
   const float sum = *n + square;
-  const float roots = __builtin_sqrtf(sum) + __builtin_sqrtf(*n);
-  const float sigma = square / ((roots > 1e-30f ? roots : 1e-30f) * p.learning_rate);
-  *z += g - sigma * FtrlWeight(p, *z, *n);
+  const float roots = __builtin_sqrtf(sum) + root;
+  *z += g - square / (roots > 1e-30f ? roots : 1e-30f) * direction;
   *n = sum;
+}
+MARIANA_HOST_DEVICE inline void Ftrl(const LayoutPart& p, float g, float* z, float* n) {
+  const float root = __builtin_sqrtf(*n);
+  FtrlStep(g, FtrlDirection(p, *z, root), root, z, n);
 }
 
 }  // namespace mariana::row_math

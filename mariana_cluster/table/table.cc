@@ -2,13 +2,16 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
 namespace mariana {
 
 Table::Table(std::vector<std::shared_ptr<TableShard>> shards)
-    : shards_(std::move(shards)), kernels_(&UsableRowKernels().front()) {
+    : shards_(std::move(shards)),
+      kernels_(&UsableRowKernels().front()),
+      linear_(&UsableLinearKernels().front()) {
   CHECK(!shards_.empty());
   for (size_t s = 0; s < shards_.size(); ++s) {
     CHECK_EQ(shards_[s]->shard(), static_cast<int>(s)) << name();
@@ -32,6 +35,7 @@ void Table::Partition(const uint64_t* keys, int64_t n, std::vector<int64_t>* beg
 
 void Table::Locate(const uint64_t* keys, int64_t n, Missing missing, char** rows) {
   if (shards_.size() == 1) return shards_[0]->Locate(keys, n, missing, rows);
+  if (shards_[0]->form() == TableForm::kHashed) return LocateHashed(keys, n, rows);
   Partition(keys, n, &begin_, &order_);
   keys_.resize(static_cast<size_t>(n));
   rows_.resize(static_cast<size_t>(n));
@@ -41,6 +45,14 @@ void Table::Locate(const uint64_t* keys, int64_t n, Missing missing, char** rows
                        rows_.data() + begin_[s]);
   }
   for (int64_t i = 0; i < n; ++i) rows[order_[i]] = rows_[i];
+}
+
+// Where hashed rows are follows from their keys: nothing is gained by visiting shards in order.
+void Table::LocateHashed(const uint64_t* keys, int64_t n, char** rows) const {
+  const int count = shards();
+  for (int64_t i = 0; i < n; ++i) {
+    rows[i] = shards_[static_cast<size_t>(TableShard::ShardOf(keys[i], count))]->HashedRow(keys[i]);
+  }
 }
 
 void Table::Birth(void* table, char* row) {
@@ -57,6 +69,62 @@ void Table::Gather(char* const* rows, int64_t n, float* values) const {
 void Table::Apply(char* const* rows, int64_t n, const float* gradients, float rate) const {
   kernels_->apply({&layout(), rows, n, shards_[0]->stamp(), Birth, const_cast<Table*>(this)},
                   gradients, rate);
+}
+
+// Whether any sample has fields in another order than ascending, each once: then it may have a
+// feature twice.
+bool Table::FieldsRepeat(const Samples& s, int64_t first, int64_t last) {
+  constexpr size_t kBlock = 1 << 15;  // what 16 bits can count: a loop that vectorises
+  const uint16_t* field = s.field;
+  int64_t falls = 0;
+  for (size_t i = s.begin[first] + 1, end = s.begin[last]; i < end;) {
+    const size_t stop = std::min(end, i + kBlock);
+    uint16_t here = 0;
+    for (; i < stop; ++i) here = static_cast<uint16_t>(here + (field[i] <= field[i - 1]));
+    falls += here;
+  }
+  // Where a sample with features begins they may fall.
+  for (int64_t r = first + 1; r < last; ++r) {
+    const uint32_t i = s.begin[r];
+    falls -= i > s.begin[first] && i < s.begin[r + 1] && field[i] <= field[i - 1];
+  }
+  return falls > 0;
+}
+
+void Table::Learn(const Samples& s, int64_t first, int64_t last, float* logits) {
+  // So many at a time that their rows' addresses stay in the first-level cache.
+  constexpr int64_t kSamples = 32;
+  alignas(64) char nobody[64] = {};
+  uint32_t most = 0;
+  for (int64_t r = first; r < last; ++r) most = std::max(most, s.begin[r + 1] - s.begin[r]);
+  blocks_.resize(most / 8 + 1);
+  LinearSamples part = {};
+  part.layout = &layout();
+  part.nobody = nobody;
+  part.one_by_one = FieldsRepeat(s, first, last);
+  part.squared = s.squared;
+  part.stamp = shards_[0]->stamp();
+  part.scratch = blocks_.data();
+  const auto locate = [&](const uint64_t* keys, int64_t n, char** rows) {
+    Locate(keys, n, Missing::kInsert, rows);
+    for (int64_t i = 0; i < n; ++i) {
+      if (rows[i] == nullptr) rows[i] = nobody;
+    }
+  };
+  locate(&s.bias, 1, &part.bias);
+  for (; first < last; first += part.samples) {
+    part.samples = std::min(kSamples, last - first);
+    const uint32_t begin = s.begin[first];
+    const auto features = static_cast<int64_t>(s.begin[first + part.samples] - begin);
+    located_.resize(static_cast<size_t>(features));
+    locate(s.key + begin, features, located_.data());
+    part.begin = s.begin + first;
+    part.rows = located_.data();
+    part.value = s.value + begin;
+    part.label = s.label + first;
+    part.weight = s.weight + first;
+    linear_->learn(part, logits + first);
+  }
 }
 
 }  // namespace mariana

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "mariana_cluster/table/linear_kernels.h"
 #include "mariana_cluster/table/table_shard.h"
 
 namespace mariana {
@@ -36,20 +37,42 @@ class Table {
   void Gather(char* const* rows, int64_t n, float* values) const;
   void Apply(char* const* rows, int64_t n, const float* gradients, float rate = 1) const;
 
+  // Whether Learn may be called: rows hold one FTRL weight each.
+  bool LearnsBySample() const { return mariana::LearnsBySample(layout()); }
+  // The samples [first, last) of a linear model, one after another (linear_kernels.h): features are
+  // begin[first] to begin[last] of keys, fields and values, and what they need is made known as
+  // Locate(kInsert) does it.
+  struct Samples {
+    const uint32_t* begin;
+    const uint64_t* key;
+    const uint16_t* field;
+    const float* value;
+    const float* label;
+    const float* weight;
+    uint64_t bias;  // the key that every sample has, with value 1
+    bool squared;   // loss; else logistic
+  };
+  void Learn(const Samples& samples, int64_t first, int64_t last, float* logits);
+
   // Sorts `keys` by shard, in their order within each: order[begin[s] .. begin[s + 1]) are the
   // positions of shard s's keys.
   void Partition(const uint64_t* keys, int64_t n, std::vector<int64_t>* begin,
                  std::vector<int32_t>* order) const;
 
  private:
+  void LocateHashed(const uint64_t* keys, int64_t n, char** rows) const;
+  static bool FieldsRepeat(const Samples& samples, int64_t first, int64_t last);
   static void Birth(void* table, char* row);
 
   std::vector<std::shared_ptr<TableShard>> shards_;
   const RowKernels* kernels_;
+  const LinearKernels* linear_;
   std::vector<int64_t> begin_;
   std::vector<int32_t> order_;
   std::vector<uint64_t> keys_;
   std::vector<char*> rows_;
+  std::vector<char*> located_;       // of Learn
+  std::vector<LinearBlock> blocks_;  // likewise
 };
 
 }  // namespace mariana

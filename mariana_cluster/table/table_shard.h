@@ -76,6 +76,8 @@ class TableShard {
 
   // rows[i] = the address of keys[i]'s row. The keys must be this shard's.
   void Locate(const uint64_t* keys, int64_t n, Missing missing, char** rows) const;
+  // The same for one key of a hashed table.
+  char* HashedRow(uint64_t key) const { return RowAt(SlotOf(key)); }
   // Counts a sighting of each key without a row and gives rows to those admitted: what
   // Locate(kInsert) does, apart from looking, for those who fix the order in which it happens.
   void Admit(const uint64_t* keys, int64_t n) const;

@@ -5,6 +5,9 @@ schedule (linear topology, collect after backward, distribute before the next fo
 4.6x that was. Then ours on the same machine, batch and net, weak (the same batch on each device)
 and strong (the same batch over all), and at half the batch, beside the bound of the links.
 """
+import os
+
+import beside
 import emulate
 
 SEED = ("linear", 4.6)  # topology, speed-up at 6
@@ -19,7 +22,8 @@ def speech(machine, scratch, *more):
 def images(scratch):
     return emulate.Job("mariana_cnn", "configs/image_production.yaml", "k20cx4", scratch,
                        "data.train={}", "data.valid={}", "plan.input=[224,224,3]",
-                       "plan.outputs=1000", "net.include=zoo/seed_large.yaml",
+                       "plan.outputs=1000",
+                       "net.include=" + os.path.join(beside.ROOT, "configs/zoo/seed_large.yaml"),
                        "train.accumulate=1", "train.ema=0", "parallel.bucket_bytes=4MB")
 
 

@@ -2,9 +2,10 @@
 (network_nodes.py), by the shipped program under mpirun, a worker on each.
 
 A figure is the share of the topology's bound: the least time in which its links can carry a step's
-bytes, over the median time of a step. With M bytes of parameters and B bytes/s each way, a ring of n
-needs 2 (n - 1) / n M / B, a chain 2 M / B. B counts what the link carries, headers included. The net
-is chosen so that links, not cores, set the pace; its computing hides behind them with overlap.
+bytes, over the median time of a step. With M bytes of parameters and B bytes/s each way at every
+machine, a ring of n needs 2 (n - 1) / n M / B; a chain 2 (n + 1) / n M / B, for a machine in its middle
+takes in from both sides through one plug. B counts what the link carries, headers included. The net is
+chosen so that links, not cores, set the pace.
 """
 import os
 import statistics
@@ -28,7 +29,7 @@ def parameters():
 
 
 def bound_seconds(topology, nodes=NODES):
-    share = {"ring": (nodes - 1) / nodes, "linear": 1}[topology]
+    share = {"ring": (nodes - 1) / nodes, "linear": (nodes + 1) / nodes}[topology]
     return 2 * share * 4 * parameters() / (RATE / 8)
 
 

@@ -5,7 +5,8 @@
 // two and writes one, a copy reads one and writes one. cpu is of all threads; wakes are their
 // voluntary context switches. `plain` prints the milliseconds of each step of an all-reduce of 50M
 // floats in place between 2 workers, as other libraries have it: gradients and values are one
-// arena, so owners have nothing to do, and a meeting ends a step.
+// arena, so owners have nothing to do, and a meeting ends a step. Under mpirun, with `plain`, a
+// worker on each rank.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 
 #include "common/base/clock.h"
 #include "common/comm/exchange.h"
+#include "common/comm/mpi/mpi_world.h"
 #include "common/device/device.h"
 
 namespace mariana {
@@ -65,8 +67,16 @@ class Memory {
   std::vector<float*> blocks_;
 };
 
-void Run(const Case& c, int steps, bool plain) {
+void Run(Case c, int steps, bool plain, World* world) {
   ExchangeOptions options;
+  std::vector<int> here;  // workers of this process
+  if (world->size() > 1) {
+    c.workers = world->size();
+    options.world = world;
+    here = {world->rank()};
+    for (int r = 0; r < world->size(); ++r) options.rank_of.push_back(r);
+  }
+  for (int w = 0; world->size() == 1 && w < c.workers; ++w) here.push_back(w);
   options.topology = c.topology;
   options.workers = c.workers;
   options.chunk_elements = c.chunk_floats;
@@ -75,29 +85,29 @@ void Run(const Case& c, int steps, bool plain) {
   }
   Memory memory;
   std::vector<float*> grads, values;
-  for (int w = 0; w < c.workers; ++w) {
+  for (size_t k = 0; k < here.size(); ++k) {
     grads.push_back(memory.Allocate(c.floats));
-    values.push_back(plain ? grads[w] : memory.Allocate(c.floats));
-    std::fill_n(grads[w], c.floats, 0.0f);
-    std::fill_n(values[w], c.floats, 1.0f);
+    values.push_back(plain ? grads[k] : memory.Allocate(c.floats));
+    std::fill_n(grads[k], c.floats, 0.0f);
+    std::fill_n(values[k], c.floats, 1.0f);
   }
   const auto group = ExchangeGroup::Make(options);
   std::vector<Exchange*> ends;
-  for (int w = 0; w < c.workers; ++w) {
-    ends.push_back(group->Join(w, nullptr, grads[w], values[w], nullptr));
+  for (size_t k = 0; k < here.size(); ++k) {
+    ends.push_back(group->Join(here[k], nullptr, grads[k], values[k], nullptr));
   }
-  std::vector<Usage> marks;  // worker 0's, before each step and after the last
+  std::vector<Usage> marks;  // the first worker's, before each step and after the last
   std::vector<std::thread> threads;
-  for (int w = 0; w < c.workers; ++w) {
-    threads.emplace_back([&, w] {
+  for (size_t k = 0; k < here.size(); ++k) {
+    threads.emplace_back([&, k] {
       const int warm_up = 2;
       std::vector<float> nothing;
       for (int s = -warm_up; s < steps; ++s) {
-        if (w == 0 && s >= 0) marks.push_back(Now());
-        Step(ends[w], static_cast<int>(options.buckets.size()));
-        if (plain) ends[w]->GatherHost(nullptr, 0, &nothing);
+        if (k == 0 && s >= 0) marks.push_back(Now());
+        Step(ends[k], static_cast<int>(options.buckets.size()));
+        if (plain) ends[k]->GatherHost(nullptr, 0, &nothing);
       }
-      if (w == 0) marks.push_back(Now());
+      if (k == 0) marks.push_back(Now());
     });
   }
   for (auto& t : threads) t.join();
@@ -105,7 +115,9 @@ void Run(const Case& c, int steps, bool plain) {
   std::vector<double> seconds;
   for (int s = 0; s < steps; ++s) seconds.push_back(marks[s + 1].seconds - marks[s].seconds);
   if (plain) {
-    for (double s : seconds) std::printf("%.3f\n", s * 1e3);
+    for (double s : seconds) {
+      if (world->rank() == 0) std::printf("%.3f\n", s * 1e3);
+    }
     return;
   }
   std::sort(seconds.begin(), seconds.end());
@@ -136,11 +148,12 @@ int main(int argc, char** argv) {
       {"2.3M floats, 2 workers", Topology::kLinear, 2, 2300000, 460000, 1 << 16},
       {"80 floats, 2 workers", Topology::kLinear, 2, 80, 16, 1 << 16},
   };
+  const auto world = mariana::MakeWorld();
   if (argc > 2) {
-    mariana::Run(cases[0], steps, true);
+    mariana::Run(cases[0], steps, true, world.get());
     return 0;
   }
   for (const mariana::Case& c : cases) {
-    mariana::Run(c, c.floats > 10000000 ? steps : 20 * steps, false);
+    mariana::Run(c, c.floats > 10000000 ? steps : 20 * steps, false, world.get());
   }
 }

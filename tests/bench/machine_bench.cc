@@ -82,8 +82,8 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "usage: machine_bench SECONDS > FILE\n");
     return 64;
   }
-  const std::vector<Size> sizes{{64, 128, 128},  {128, 256, 256},   {256, 440, 512},
-                                {256, 512, 512}, {256, 512, 2000},  {512, 1024, 1024},
+  const std::vector<Size> sizes{{64, 128, 128},    {128, 256, 256},   {256, 440, 512},
+                                {256, 512, 512},   {256, 512, 2000},  {512, 1024, 1024},
                                 {512, 2048, 2048}, {1024, 2048, 2048}};
   const double limit = std::atof(argv[1]) / static_cast<double>(sizes.size() + 1);
   const auto device = MakeCpuDevice(0, 1, -1);

@@ -64,6 +64,43 @@ class RunDirectory(ProgramTest):
                            for d in (run_dir, self.whole))
             self.assertLess(norm_of_difference(other, same), 1e-4, words)
 
+    def test_workers_that_share_a_model_give_what_one_gives(self):
+        for words in (["parallel.split=2"], ["parallel.devices=4", "parallel.split=2"],
+                      ["parallel.devices=3", "parallel.split=3"],
+                      ["parallel.split=2", "parallel.layers=[{layer: fc, split: rows}]"],
+                      ["parallel.split=2", "parallel.layers=[{layer: conv1, place: 1}]"]):
+            run_dir = self.run_dir("-".join(words).replace(" ", ""))
+            self.expect(0, *words, run_dir=run_dir)
+            other, same = (os.path.join(d, "latest", "model.safetensors")
+                           for d in (run_dir, self.whole))
+            self.assertLess(norm_of_difference(other, same), 1e-4, words)
+            loss, whole = (read_json(os.path.join(d, "summary.json"))["best"]["loss"]
+                           for d in (run_dir, self.whole))
+            self.assertAlmostEqual(loss, whole, delta=1e-4)
+
+    def test_a_shared_model_goes_on_with_other_workers(self):
+        run_dir = self.run_dir()
+        self.expect(0, "parallel.split=2", "train.epochs=1", "train.schedule.horizon_epochs=2",
+                    run_dir=run_dir)
+        self.expect(0, "--resume", "parallel.devices=4", "parallel.split=2",
+                    "train.schedule.horizon_epochs=2", run_dir=run_dir)
+        other, same = (os.path.join(d, "latest", "model.safetensors")
+                       for d in (run_dir, self.whole))
+        self.assertLess(norm_of_difference(other, same), 1e-4)
+
+    def test_check_prints_who_has_what_and_what_travels(self):
+        out = self.expect(0, "--check", "parallel.split=2").out
+        for line in (r"conv1 +channels +0-4 4-8", r"fc +(rows|channels) ", r"no deadlock",
+                     r"one group of 1: \d+ MB a worker, 2: \d+ MB a worker"):
+            self.assertRegex(out, line)
+
+    def test_what_does_not_fit_a_device_is_refused_with_the_split_that_does(self):
+        big = ["net.layers=[{type: conv, channels: 64, padding: 1}, {type: linear, units: 512}, "
+               "{type: linear, units: 0}]", "parallel.devices=1", "parallel.device_memory=45MB"]
+        for check in ([], ["--check"]):
+            result = self.expect(64, *big, *check, run_dir=self.run_dir("big"))
+            self.assertRegex(result.err, r"parallel.device_memory: worker 0 needs \d+ MB .*; with "
+                                         r"parallel.split=2 a worker needs \d+ MB")
 
     def test_the_model_can_be_the_average_of_its_values(self):
         run_dir = self.run_dir()

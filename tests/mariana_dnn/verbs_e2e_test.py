@@ -16,7 +16,7 @@ class CommandLine(ProgramTest):
 
     def test_help_and_version(self):
         text = self.expect_plain(0, "--help").out
-        for word in ("train", "evaluate", "forward", "features", "export", "inspect", "document",
+        for word in ("train", "evaluate", "forward", "features", "export", "plan", "inspect", "document",
                      "--config", "--run_dir", "--device", "--resume", "--check", "--print_config",
                      "--progress", "--version", "73", "75"):
             self.assertIn(word, text)
@@ -34,7 +34,9 @@ class CommandLine(ProgramTest):
                 (["--config", "job.yaml", "model.safetensors"], "model.safetensors"),
                 (["--config", "job.yaml", "--progress=fast"], "bar, plain, json or none"),
                 (["--config", "job.yaml", "--device=cuda"], "--device=cuda: this version"),
-                (["--config", "job.yaml", "--device=emulated:box.yaml"], "--device=emulated"),
+                (["--config", "job.yaml", "--device=emulated:box.yaml"], "box.yaml: No such file"),
+                (["evaluate", "--config", "job.yaml", "--device=emulated:box.yaml"], "for train"),
+                (["plan", "--config", "job.yaml"], "plan needs --machine=FILE"),
                 (["--config", "job.yaml", "--device=gpu"], "auto, cpu, cuda or emulated:FILE"),
                 (["--config", "job.yaml", "net.loss=logistic"], "softmax_cross_entropy"),
                 (["inspect"], "give one PATH"),
@@ -206,6 +208,66 @@ class Verbs(ProgramTest):
                            (self.scratch("data", "valid", "feats.ark"), "4 matrices")):
             self.assertIn(said, self.expect_plain(0, "inspect", path).out)
         self.expect_plain(65, "inspect", self.scratch("nothing"))
+
+
+MACHINE = """\
+name: box
+device_price: 1000
+devices: 3
+device: {name: card, memory: 4MB, memory_gb_per_second: 100, fp32: {tflops: 1}, launch_us: 2}
+host_memory: [host]
+links: [{name: slot, between: [gpu0-2, host], gb_per_second: 5, latency_us: 3}]
+"""
+
+
+class EmulatedMachines(ProgramTest):
+
+    def setUp(self):
+        self.machine = self.scratch("box.yaml")
+        write(self.machine, MACHINE)
+
+    def emulate(self, name, *words):
+        run = self.scratch(name)
+        result = self.expect(0, "--device=emulated:" + self.machine, *words, run_dir=run)
+        return result.out, run
+
+    def test_training_on_a_machine_that_is_not_there(self):
+        out, run = self.emulate("emulated", "parallel.devices=3")
+        self.assertRegex(out, r"3 x card, 128 frames a step\nthroughput +\d+ frames a second")
+        self.assertRegex(out, r"speed-up +\d\.\d\d over one device")
+        figures = json.loads(read(os.path.join(run, "emulation.json")))
+        self.assertLess(figures["exposed_seconds"], figures["step_seconds"])
+        self.assertLessEqual(figures["speedup"], figures["bound_speedup"])
+        events = json.loads(read(os.path.join(run, "trace.json")))["traceEvents"]
+        rows = {e["args"]["name"] for e in events if e["ph"] == "M"}
+        self.assertTrue({"gpu0", "gpu2", "compute", "exchange", "slot gpu0 > host"} <= rows)
+        self.assertEqual(os.listdir(os.path.join(run, "checkpoints")), [])
+        self.assertFalse(os.path.exists(os.path.join(run, "metrics.jsonl")))
+        again, other = self.emulate("again", "parallel.devices=3")
+        self.assertEqual(read(os.path.join(run, "trace.json")),
+                         read(os.path.join(other, "trace.json")))
+
+    def test_what_a_machine_lacks_is_said(self):
+        for code, word, said in ((64, "parallel.devices=4", "box has 3 devices"),
+                                 (64, "train.precision=bf16", "card has no bf16"),
+                                 (74, "train.batch_size=9999", "card: out of memory")):
+            result = self.expect(code, "--device=emulated:" + self.machine, word,
+                                 run_dir=self.scratch(word))
+            self.assertIn(said, result.err)
+
+    def test_plan_prints_a_table_and_the_best_choice(self):
+        table = self.scratch("plan.json")
+        out = self.expect(0, "plan", "--machine", self.machine, "--json", table,
+                          "plan.batch_sizes=[128, 9999]", "data.train={}", "data.valid={}",
+                          "plan.input=[200]", "plan.outputs=20").out
+        self.assertIn("does not fit: card: out of memory", out)
+        plan = json.loads(read(table))
+        self.assertEqual([r["devices"] for r in plan["rows"] if r["fits"]],
+                         [1, 2, 2, 3, 3, 3, 3])
+        best = plan["rows"][plan["fastest"]]
+        self.assertEqual(best["samples_per_second"],
+                         max(r.get("samples_per_second", 0) for r in plan["rows"]))
+        self.assertIn("best, the fastest: parallel.devices=%d" % best["devices"], out)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,25 @@ EmulatedLink::EmulatedLink(const LinkEnds& ends, EmulatedDevice* from, EmulatedD
       to_(to),
       collect_(collect),
       distribute_(distribute),
-      route_(from->fabric()->routes().BetweenDevices(from->index(), to->index())) {
+      route_(from->fabric()->routes().BetweenDevices(from->index(), to->index())),
+      ended_(from->fabric()->clock()) {
   bytes_.from = ends.from;
   bytes_.to = ends.to;
+}
+
+EmulatedLink::~EmulatedLink() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  ended_.Wait(&lock, [this] { return under_way_ == 0; });
+}
+
+void EmulatedLink::Begin() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  ++under_way_;
+}
+
+void EmulatedLink::End() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (--under_way_ == 0) ended_.NotifyAll();
 }
 
 // What travels narrower is first written so, beside the arena.
@@ -32,8 +48,11 @@ void EmulatedLink::Publish(const LaneKey& lane, Range range) {
     ends_.arrivals->Arrived(lane, ends_.from);
     return;
   }
-  from_->ExchangeKernel("pack", range.size() * (kF32 + BytesOf(wire)),
-                        [this, lane] { ends_.arrivals->Arrived(lane, ends_.from); });
+  Begin();
+  from_->ExchangeKernel("pack", range.size() * (kF32 + BytesOf(wire)), [this, lane] {
+    ends_.arrivals->Arrived(lane, ends_.from);
+    End();
+  });
 }
 
 void EmulatedLink::Receive(const LaneKey& lane, const Step& step, std::function<void()> done) {
@@ -43,7 +62,13 @@ void EmulatedLink::Receive(const LaneKey& lane, const Step& step, std::function<
   copy.bytes = step.bytes();
   copy.ready_ns = to_->QueueCopy() + latency;
   copy.what = StrCat(sum ? "sums" : "values", " of bucket ", lane.bucket, ", slice ", lane.slice);
-  copy.done = [this, step, done = std::move(done)] { Arrive(step, done); };
+  copy.done = [this, step, done = std::move(done)] {
+    Arrive(step, [this, done] {
+      done();
+      End();
+    });
+  };
+  Begin();
   std::unique_lock<std::mutex> lock(mutex_);
   (sum ? bytes_.collect : bytes_.distribute) += copy.bytes;
   waiting_.push_back(std::move(copy));

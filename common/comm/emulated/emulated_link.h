@@ -18,6 +18,7 @@ class EmulatedLink : public Link {
   // `collect`, values in `distribute`.
   EmulatedLink(const LinkEnds& ends, EmulatedDevice* from, EmulatedDevice* to, Wire collect,
                Wire distribute);
+  ~EmulatedLink() override;  // waits for what is under way
   void Publish(const LaneKey& lane, Range range) override;
   void Receive(const LaneKey& lane, const Step& step, std::function<void()> done) override;
   LinkBytes bytes() const override;
@@ -29,6 +30,8 @@ class EmulatedLink : public Link {
     std::string what;
     std::function<void()> done;
   };
+  void Begin();
+  void End();
   void StartNext();
   void Arrive(const Step& step, const std::function<void()>& done);
 
@@ -40,6 +43,8 @@ class EmulatedLink : public Link {
   mutable std::mutex mutex_;  // guards what follows
   std::deque<Copy> waiting_;
   bool copying_ = false;
+  int under_way_ = 0;  // ranges, to be published or received
+  CondVar ended_;
   LinkBytes bytes_;
 };
 

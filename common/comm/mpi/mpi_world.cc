@@ -21,9 +21,9 @@ namespace {
 constexpr size_t kPiece = size_t{1} << 29;
 
 // When nothing moves the thread looks again at once for a while, then sleeps longer and longer;
-// MPI moves data only while somebody looks, so not for long while some is under way.
+// MPI moves data only while somebody looks, so not for long while some is under way or awaited.
 constexpr int64_t kEagerNs = 50 * 1000;
-constexpr int64_t kShortestNapNs = 10 * 1000, kBusyNapNs = 50 * 1000, kLongestNapNs = 500 * 1000;
+constexpr int64_t kShortestNapNs = 10 * 1000, kBusyNapNs = 50 * 1000, kLongestNapNs = 200 * 1000;
 constexpr int64_t kLastWordsNs = 200 * 1000 * 1000;
 
 class MpiWorld : public World {
@@ -179,7 +179,8 @@ class MpiWorld : public World {
         std::unique_lock<std::mutex> lock(mutex_);
         if (leaving_ && left_.empty() && under_way_.empty()) return;
         changed_.WaitUntil(&lock, now + nap_ns, [&] { return !left_.empty() || leaving_; });
-        nap_ns = std::min(2 * nap_ns, under_way_.empty() ? kLongestNapNs : kBusyNapNs);
+        nap_ns =
+            std::min(2 * nap_ns, under_way_.empty() && !awaited() ? kLongestNapNs : kBusyNapNs);
       }
     }
   }

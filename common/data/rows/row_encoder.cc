@@ -32,7 +32,7 @@ RowEncoder::RowEncoder(const RowPlan* plan)
     dense_number_.push_back(f.number);
   }
   for (const RowFieldSpec& f : EffectiveFields(plan->spec())) {
-    if (f.kind == RowFieldKind::kNumeric && f.dense) {
+    if (f.kind == RowFieldKind::kNumeric && f.dense && plan->dense_columns() > 0) {
       dense_missing_.push_back(static_cast<float>(f.missing));
     }
   }

@@ -26,6 +26,7 @@ class RowEncoder {
   // Rows are appended to the batch until Detach, which gives it its final sizes.
   void Attach(RowBatch* batch, size_t expected_rows);
   void Detach();
+  int64_t rows() const { return static_cast<int64_t>(rows_); }  // of the batch
 
   // `extra`: features of this row beyond plan.most_features(), at most.
   void BeginRow(size_t extra) {

@@ -27,67 +27,87 @@ RowParser::RowParser(const RowPlan* plan, const RowFiles* files, RowPart part, B
       bad_(bad),
       encoder_(plan) {}
 
-void RowParser::Parse(const TextChunk& chunk, RowBatch* batch) {
+void RowParser::Start(const TextChunk& chunk) {
   chunk_ = &chunk;
-  lines_ = records_ = 0;
+  lines_ = 0;
   if (chunk.file != file_) StartFile(file_ = chunk.file);
-  const int64_t rows_before = batch->rows;
-  encoder_.Attach(batch, expected_rows_);
-  if (chunk.overlong) {
-    Report(chunk.offset, 0,
+  const bool mark = chunk.offset == 0 && chunk.size >= 3 &&
+                    std::memcmp(chunk.text.data(), "\xEF\xBB\xBF", 3) == 0;
+  slice_begin_ = slice_end_ = mark ? 3 : 0;  // a byte order mark
+  slice_bytes_ = kSlice;
+  positions_.lines = next_line_ = 0;
+}
+
+bool RowParser::Append(int64_t rows, RowBatch* batch) {
+  const int64_t before = batch->rows;
+  encoder_.Attach(batch, std::min(expected_rows_, static_cast<size_t>(rows - before)));
+  bool more = !chunk_->overlong;
+  if (chunk_->overlong) {
+    Report(chunk_->offset, 0,
            StrCat("the line is longer than line_limit (", plan_->spec().line_limit, " bytes)"));
-    encoder_.Detach();
-    bad_->CountRows(1);
-    return;
+    ++records_;
   }
-  size_t begin = 0;
-  if (chunk.offset == 0 && chunk.size >= 3 &&
-      std::memcmp(chunk.text.data(), "\xEF\xBB\xBF", 3) == 0) {
-    begin = 3;  // a byte order mark
-  }
-  for (size_t slice = kSlice; begin < chunk.size;) {
-    const size_t n = std::min(slice, chunk.size - begin);
-    const size_t done = ParseSlice(chunk, begin, n, begin + n == chunk.size);
-    slice = done == 0 ? 2 * slice : kSlice;  // a record longer than the slice
-    begin += done;
+  while (more && encoder_.rows() < rows) {
+    more = next_line_ < positions_.lines || FindLines();
+    if (more) Record();
   }
   encoder_.Detach();
   bad_->CountRows(records_);
-  expected_rows_ = static_cast<size_t>(batch->rows - rows_before) + 16;
+  records_ = 0;
+  expected_rows_ = static_cast<size_t>(batch->rows - before) + 16;
+  return more;
 }
 
-// Parses the records that end in [begin, begin + n); returns how many bytes they are.
-size_t RowParser::ParseSlice(const TextChunk& chunk, size_t begin, size_t n, bool last) {
-  const char* text = chunk.text.data() + begin;
-  FindDelimiters(UsableScans().front(), delimiters_, text, n, &positions_);
-  uint32_t* at = positions_.delimiters();
-  const bool header = skips_header_ && chunk.offset == 0;
-  uint32_t first = 0;  // of the line's delimiters
-  for (size_t i = 0; i < positions_.lines; ++i) {
-    RowLine line{text, at + first, 0, 0, 0};
-    line.begin = line.at[-1] + 1;
-    size_t end = i;
-    while (Continues(text + line.begin, at[positions_.line_end[end]] - line.begin)) {
-      if (++end < positions_.lines) continue;
-      if (!last) return line.begin;
-      --end;
-      break;
-    }
-    const uint32_t line_break = positions_.line_end[end];
-    line.count = line_break - first;
-    const uint32_t text_end = at[line_break];
-    line.end = text_end;
-    if (line.end > line.begin && text[line.end - 1] == '\r') --line.end;
-    if (line.end > line.begin && !(header && lines_ == 0)) {
-      at[line_break] = line.end;
-      Row(line, chunk.offset + static_cast<int64_t>(begin + line.begin), lines_);
-      at[line_break] = text_end;
-    }
-    lines_ += static_cast<int64_t>(end - i) + 1;
-    first = line_break + 1;
-    i = end;
+// The lines of the next slice; false at the end of the chunk.
+bool RowParser::FindLines() {
+  for (slice_begin_ = slice_end_; slice_begin_ < chunk_->size; slice_bytes_ *= 2) {
+    const size_t n = std::min(slice_bytes_, chunk_->size - slice_begin_);
+    FindDelimiters(UsableScans().front(), delimiters_, chunk_->text.data() + slice_begin_, n,
+                   &positions_);
+    slice_end_ = slice_begin_ + n;
+    next_line_ = next_delimiter_ = 0;
+    if (positions_.lines > 0) return true;
+    if (slice_end_ == chunk_->size) break;
+    slice_end_ = slice_begin_;  // of a line that is longer
   }
-  return first == 0 ? 0 : at[first - 1] + 1;
+  return false;
+}
+
+// Parses the record that begins with the next line.
+void RowParser::Record() {
+  const char* text = chunk_->text.data() + slice_begin_;
+  uint32_t* at = positions_.delimiters();
+  RowLine line{text, at + next_delimiter_, 0, 0, 0};
+  line.begin = line.at[-1] + 1;
+  size_t end = next_line_;
+  while (Continues(text + line.begin, at[positions_.line_end[end]] - line.begin)) {
+    if (++end < positions_.lines) continue;
+    if (slice_end_ < chunk_->size) {  // look at it again, with what follows
+      if (line.begin == 0) slice_bytes_ *= 2;
+      slice_end_ = slice_begin_ + line.begin;
+      next_line_ = positions_.lines;
+      return;
+    }
+    --end;
+    break;
+  }
+  const uint32_t line_break = positions_.line_end[end];
+  line.count = line_break - next_delimiter_;
+  const uint32_t text_end = at[line_break];
+  line.end = text_end;
+  if (line.end > line.begin && text[line.end - 1] == '\r') --line.end;
+  const bool header = skips_header_ && chunk_->offset == 0 && lines_ == 0;
+  if (line.end > line.begin && !header) {
+    at[line_break] = line.end;
+    Row(line, chunk_->offset + static_cast<int64_t>(slice_begin_ + line.begin), lines_);
+    at[line_break] = text_end;
+  }
+  lines_ += static_cast<int64_t>(end - next_line_) + 1;
+  next_delimiter_ = line_break + 1;
+  next_line_ = end + 1;
+  if (next_line_ < positions_.lines) return;
+  slice_end_ = slice_begin_ + text_end + 1;  // what follows is a line's beginning
+  slice_bytes_ = kSlice;
 }
 
 void RowParser::Row(const RowLine& line, int64_t offset, int64_t index) {

@@ -36,7 +36,14 @@ class RowParser {
   RowParser& operator=(const RowParser&) = delete;
 
   // Appends the chunk's rows to the batch.
-  void Parse(const TextChunk& chunk, RowBatch* batch);
+  void Parse(const TextChunk& chunk, RowBatch* batch) {
+    Start(chunk);
+    Append(INT64_MAX, batch);
+  }
+  // The same in parts: after Start, Append appends rows until the batch has `rows` of them; false
+  // when the chunk, which must stay until then, is at its end.
+  void Start(const TextChunk& chunk);
+  bool Append(int64_t rows, RowBatch* batch);
 
  protected:
   // A line's row into the encoder (begun, not ended) and *marks. False: malformed, `what` says how.
@@ -59,7 +66,8 @@ class RowParser {
   bool skips_header_ = false;  // the first line of each file
 
  private:
-  size_t ParseSlice(const TextChunk& chunk, size_t begin, size_t n, bool last);
+  bool FindLines();
+  void Record();
   void Row(const RowLine& line, int64_t offset, int64_t index);
   // A malformed row: told, and left out or, of every row, kept without features.
   void Report(int64_t offset, int64_t index, const std::string& what);
@@ -70,10 +78,15 @@ class RowParser {
   const bool every_row_;
   BadRows* bad_;
   RowEncoder encoder_;
-  Positions positions_;
   const TextChunk* chunk_ = nullptr;
-  int64_t lines_ = 0;  // of the chunk, so far
-  int64_t records_ = 0;
+  int64_t lines_ = 0;    // of the chunk, so far
+  int64_t records_ = 0;  // likewise, since they were told
+  // The slice of the chunk whose delimiters are found; lines from next_line_ on are to come.
+  Positions positions_;
+  size_t slice_begin_ = 0, slice_end_ = 0;
+  size_t slice_bytes_ = 0;       // to look at, the next time
+  size_t next_line_ = 0;         // of positions_
+  uint32_t next_delimiter_ = 0;  // the first of that line
   int file_ = -1;
   size_t expected_rows_ = 64;
 };

@@ -6,7 +6,7 @@
 
 namespace mariana {
 
-RowPlan::RowPlan(const RowSpec& spec) : spec_(spec) {
+RowPlan::RowPlan(const RowSpec& spec, bool dense) : spec_(spec), dense_(dense) {
   for (const RowFieldSpec& field : EffectiveFields(spec)) AddField(field);
   for (const CrossSpec& cross : spec.crosses) AddCross(cross);
   while (number_plan_.log.size() % kNumberPad != 0) {
@@ -33,7 +33,7 @@ void RowPlan::AddField(const RowFieldSpec& field) {
     plan.value = field.value;
     plan.value_key = MakeKey(plan.seed, HashNumber(UINT64_MAX));
     plan.number = numbers_++;
-    if (field.dense) plan.dense_column = dense_columns_++;
+    if (field.dense && dense_) plan.dense_column = dense_columns_++;
     plan.boundaries.assign(field.boundaries.begin(), field.boundaries.end());
     number_plan_.log.push_back(field.log ? ~0u : 0u);
     number_plan_.shift.push_back(field.standardise ? static_cast<float>(field.mean) : 0);

@@ -48,8 +48,9 @@ enum class RowPart { kAll, kTrain, kHeldOut, kEveryRow };
 
 class RowPlan {
  public:
-  // Error(kUsage) when a field's quantiles or deviation are not measured yet (FitNumbers).
-  explicit RowPlan(const RowSpec& spec);
+  // `dense` false: nobody wants the dense columns; rows have none. Error(kUsage) when a field's
+  // quantiles or deviation are not measured yet (FitNumbers).
+  explicit RowPlan(const RowSpec& spec, bool dense = true);
 
   const RowSpec& spec() const { return spec_; }
   const std::vector<FieldPlan>& fields() const { return fields_; }
@@ -70,6 +71,7 @@ class RowPlan {
   void AddCross(const CrossSpec& cross);
 
   RowSpec spec_;
+  bool dense_;
   std::vector<FieldPlan> fields_;
   std::vector<CrossPlan> crosses_;
   NumberPlan number_plan_;

@@ -152,8 +152,19 @@ class CpuDevice : public Device {
     });
   }
   void Dropout(const void* x, void* y, int64_t rows, int64_t cols, float rate, uint64_t seed,
-               uint64_t stream, const int64_t* first_sample, Dtype t) override {
+               uint64_t stream, const int64_t* first_sample, const DropoutPart& part,
+               Dtype t) override {
     CHECK(rate >= 0.0f && rate < 1.0f);
+    if (part.whole > 0) {  // pixel by pixel
+      const int64_t pixels = cols / part.channels;
+      return pool_.Split(rows * pixels, RowGrain(part.channels), [&](int64_t b, int64_t e) {
+        for (int64_t r = b; r < e; ++r) {
+          kernels_.dropout(At(x, r * part.channels, t), At(y, r * part.channels, t),
+                           (*first_sample * pixels + r) * part.whole + part.first, part.channels,
+                           rate, seed, stream, t);
+        }
+      });
+    }
     pool_.Split(rows * cols, kGrain, [&](int64_t b, int64_t e) {
       kernels_.dropout(At(x, b, t), At(y, b, t), *first_sample * cols + b, e - b, rate, seed,
                        stream, t);
@@ -221,6 +232,9 @@ class CpuDevice : public Device {
                                             gradient == nullptr ? nullptr : gradient + r * cols,
                                             scale, cols, smoothing, correct);
     });
+  }
+  std::unique_ptr<SplitSoftmaxOp> MakeSplitSoftmax(const SplitSoftmaxSpec& spec) override {
+    return std::make_unique<SplitSoftmax>(spec, this);
   }
   void SquaredError(const float* outputs, const float* targets, float* gradient, float scale,
                     int64_t rows, int64_t cols, LossSums* sums) override {
@@ -322,6 +336,37 @@ class CpuDevice : public Device {
     to->loss += sums.loss;
     to->correct += sums.correct;
   }
+
+  class SplitSoftmax : public SplitSoftmaxOp {
+   public:
+    SplitSoftmax(const SplitSoftmaxSpec& spec, CpuDevice* device) : spec_(spec), device_(device) {
+      CHECK(spec.classes > 0 && spec.first + spec.classes <= spec.whole);
+    }
+    void Summarize(const float* logits, const int32_t* labels, float* summary,
+                   int64_t rows) override {
+      device_->pool_.Split(rows, RowGrain(spec_.classes), [&](int64_t b, int64_t e) {
+        for (int64_t r = b; r < e; ++r) {
+          CHECK(labels[r] >= 0 && labels[r] < spec_.whole)
+              << "label " << labels[r] << " of " << spec_.whole;
+          device_->kernels_.softmax_summary(logits + r * spec_.classes, labels[r] - spec_.first,
+                                            spec_.classes, summary + r * kSummary);
+        }
+      });
+    }
+    void Loss(const float* logits, const int32_t* labels, const float* summaries, float* gradient,
+              float scale, int64_t rows, LossSums* sums) override {
+      const int64_t n = spec_.classes;
+      device_->Rows(rows, n, sums, [&](int64_t r, bool* correct) {
+        return device_->kernels_.softmax_part(
+            logits + r * n, labels[r] - spec_.first, spec_, summaries + r * spec_.parts * kSummary,
+            gradient == nullptr ? nullptr : gradient + r * n, scale, correct);
+      });
+    }
+
+   private:
+    const SplitSoftmaxSpec spec_;
+    CpuDevice* const device_;
+  };
 
   DeviceInfo info_;
   const Kernels& kernels_;

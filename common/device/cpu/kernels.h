@@ -170,6 +170,11 @@ struct Kernels {
   // ---- losses, one row (kernels/losses.cc). They return the row's loss and set *correct.
   double (*softmax_cross_entropy)(const float* x, int32_t label, float* gradient, float scale,
                                   int64_t cols, float smoothing, bool* correct);
+  // Of classes split into parts (Device::MakeSplitSoftmax); `label` is among this part's n where it
+  // is in [0, n). `summaries`: of all parts, this one's is number `part`.
+  void (*softmax_summary)(const float* x, int64_t label, int64_t n, float* summary);
+  double (*softmax_part)(const float* x, int64_t label, const SplitSoftmaxSpec& spec,
+                         const float* summaries, float* gradient, float scale, bool* correct);
   double (*squared_error)(const float* x, const float* target, float* gradient, float scale,
                           int64_t cols, bool* correct);
   double (*logistic)(const float* x, const float* target, float* gradient, float scale,

@@ -111,6 +111,25 @@ struct DropoutBlock {
 // One more than what is needed when the first sample starts within a block: it is not known here.
 inline int64_t DropoutBlocks(int64_t n) { return (n + 3) / 4 + 1; }
 
+// The i-th element of a worker's part of the columns.
+template <class T>
+struct DropoutPartElement {
+  const T* x;
+  T* y;
+  int64_t cols;
+  DropoutPart part;
+  float rate, scale;
+  uint64_t seed, stream;
+  const int64_t* first_sample;
+  MARIANA_HOST_DEVICE void operator()(int64_t i) const {
+    const int64_t pixel = *first_sample * (cols / part.channels) + i / part.channels;
+    const int64_t index = pixel * part.whole + part.first + i % part.channels;
+    const Philox4 words = Philox(seed, stream, static_cast<uint64_t>(index / 4));
+    const float kept = formulas::Keep(words.v[index % 4], rate) ? scale : 0.0f;
+    y[i] = FromFloat<T>(ToFloat(x[i]) * kept);
+  }
+};
+
 // One element of an optimizer's step; of kSgd with momentum 0, m is not read.
 template <OptimizerKind kind, bool momentum, bool nesterov>
 MARIANA_HOST_DEVICE inline float NewValue(const OptimizerStep& s, const formulas::AdamScalars& a,

@@ -186,9 +186,10 @@ class CudaDevice : public Device {
     cuda::Convert(Now(), x, from, y, to, n);
   }
   void Dropout(const void* x, void* y, int64_t rows, int64_t cols, float rate, uint64_t seed,
-               uint64_t stream, const int64_t* first_sample, Dtype t) override {
+               uint64_t stream, const int64_t* first_sample, const DropoutPart& part,
+               Dtype t) override {
     CHECK(rate >= 0.0f && rate < 1.0f);
-    cuda::Dropout(Now(), x, y, rows, cols, rate, seed, stream, first_sample, t);
+    cuda::Dropout(Now(), x, y, rows, cols, rate, seed, stream, first_sample, part, t);
   }
   void CopyColumns(const void* src, int64_t src_stride, int64_t src_col, void* dst,
                    int64_t dst_stride, int64_t dst_col, int64_t rows, int64_t cols,

@@ -101,10 +101,16 @@ void AddBf16(Context* c, const uint16_t* x, float* y, int64_t n) {
 }
 
 void Dropout(Context* c, const void* x, void* y, int64_t rows, int64_t cols, float rate,
-             uint64_t seed, uint64_t stream, const int64_t* first_sample, Dtype t) {
+             uint64_t seed, uint64_t stream, const int64_t* first_sample, const DropoutPart& part,
+             Dtype t) {
   const int64_t n = rows * cols;
   WithType(t, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
+    if (part.whole > 0) {
+      return LaunchEach(c, "dropout", n,
+                        DropoutPartElement<T>{As(x, type), As(y, type), cols, part, rate,
+                                              1.0f / (1.0f - rate), seed, stream, first_sample});
+    }
     LaunchEach(c, "dropout", DropoutBlocks(n),
                DropoutBlock<T>{As(x, type), As(y, type), n, cols, rate, 1.0f / (1.0f - rate), seed,
                                stream, first_sample});

@@ -27,7 +27,8 @@ void MultiplyAddBackward(Context* c, const void* a, const void* b, const void* d
 void AddBf16(Context* c, const uint16_t* x, float* y, int64_t n);
 void Convert(Context* c, const void* x, Dtype from, void* y, Dtype to, int64_t n);
 void Dropout(Context* c, const void* x, void* y, int64_t rows, int64_t cols, float rate,
-             uint64_t seed, uint64_t stream, const int64_t* first_sample, Dtype t);
+             uint64_t seed, uint64_t stream, const int64_t* first_sample, const DropoutPart& part,
+             Dtype t);
 // y = a(y + b) over rows of `cols`; b may be null.
 void BiasActivate(Context* c, Activation a, const float* b, void* y, int64_t rows, int64_t cols,
                   Dtype t);

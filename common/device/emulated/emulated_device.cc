@@ -147,7 +147,7 @@ class Emulated final : public EmulatedDevice {
     Touch("convert", n * (SizeOf(from) + SizeOf(to)));
   }
   void Dropout(const void*, void*, int64_t rows, int64_t cols, float, uint64_t, uint64_t,
-               const int64_t*, Dtype t) override {
+               const int64_t*, const DropoutPart&, Dtype t) override {
     Pass("dropout", 2, rows * cols, t);
   }
   void CopyColumns(const void*, int64_t, int64_t, void*, int64_t, int64_t, int64_t rows,
@@ -184,6 +184,9 @@ class Emulated final : public EmulatedDevice {
   void SoftmaxCrossEntropy(const float*, const int32_t*, float* gradient, float, int64_t rows,
                            int64_t cols, float, LossSums*) override {
     Loss("softmax cross-entropy", gradient, rows * cols);
+  }
+  std::unique_ptr<SplitSoftmaxOp> MakeSplitSoftmax(const SplitSoftmaxSpec& spec) override {
+    return std::make_unique<SplitSoftmax>(spec.classes, this);
   }
   void SquaredError(const float*, const float*, float* gradient, float, int64_t rows, int64_t cols,
                     LossSums*) override {
@@ -228,6 +231,21 @@ class Emulated final : public EmulatedDevice {
   void Touch(const char* what, int64_t bytes) { streams_.Run(what, {0, bytes}); }
   // Reads or writes n elements `times` times.
   void Pass(const char* what, int times, int64_t n, Dtype t) { Touch(what, times * n * SizeOf(t)); }
+  class SplitSoftmax : public SplitSoftmaxOp {
+   public:
+    SplitSoftmax(int64_t classes, Emulated* device) : classes_(classes), device_(device) {}
+    void Summarize(const float*, const int32_t*, float*, int64_t rows) override {
+      device_->Pass("softmax of a part", 1, rows * classes_, Dtype::kF32);
+    }
+    void Loss(const float*, const int32_t*, const float*, float* gradient, float, int64_t rows,
+              LossSums*) override {
+      device_->Loss("softmax cross-entropy", gradient, rows * classes_);
+    }
+
+   private:
+    const int64_t classes_;
+    Emulated* const device_;
+  };
   void Loss(const char* what, const float* gradient, int64_t n) {
     Pass(what, gradient ? 2 : 1, n, Dtype::kF32);
   }

@@ -13,6 +13,7 @@ Fabric::Fabric(const Machine& machine, Clock* clock, Timeline* timeline)
       timeline_(timeline),
       routes_(machine),
       changed_(clock),
+      on_edge_(routes_.edges().size()),
       edge_bytes_(routes_.edges().size(), 0),
       thread_(clock, "fabric", [this] { Run(); }) {
   for (const Edge& edge : routes_.edges())
@@ -68,7 +69,7 @@ void Fabric::Run() {
   for (;;) {
     if (stopping_) return;
     int64_t due = timers_.empty() ? INT64_MAX : timers_.begin()->first;
-    for (const Flow& flow : flows_) due = std::min(due, flow.end_ns);
+    if (!ends_.empty()) due = std::min(due, ends_.begin()->first);
     if (due > clock_->NowNs()) {
       const size_t timers = timers_.size();
       changed_.WaitUntil(&lock, due, [&] { return stopping_ || timers_.size() != timers; });
@@ -87,73 +88,101 @@ void Fabric::Run() {
 
 void Fabric::Start(Begin begin) {
   std::unique_lock<std::mutex> lock(mutex_);
-  for (const int e : begin.route->edges) edge_bytes_[static_cast<size_t>(e)] += begin.bytes;
-  Progress();
-  flows_.push_back({begin.route, std::move(begin.what), static_cast<double>(begin.bytes),
-                    clock_->NowNs(), std::move(begin.done)});
-  Share();
-}
-
-void Fabric::Progress() {
-  const int64_t now = clock_->NowNs();
-  for (Flow& flow : flows_) {
-    flow.left = std::max(0.0, flow.left - flow.rate * static_cast<double>(now - moved_to_ns_));
+  const int64_t number = next_number_++, now = clock_->NowNs();
+  Flow& flow = flows_[number];
+  flow = {begin.route, std::move(begin.what), number, now, static_cast<double>(begin.bytes),
+          now,         std::move(begin.done)};
+  for (const int e : flow.route->edges) {
+    edge_bytes_[static_cast<size_t>(e)] += begin.bytes;
+    on_edge_[static_cast<size_t>(e)].push_back(&flow);
   }
-  moved_to_ns_ = now;
+  ends_.emplace(flow.end_ns, number);
+  Share(Around(*flow.route));
 }
 
 // The first flow that has ended leaves; empty if none has.
 std::function<void()> Fabric::TakeFinished() {
   const int64_t now = clock_->NowNs();
-  const auto flow =
-      std::find_if(flows_.begin(), flows_.end(), [&](const Flow& f) { return f.end_ns <= now; });
-  if (flow == flows_.end()) return {};
-  for (const int e : flow->route->edges) timeline_->Add(track(e), flow->what, flow->begin_ns, now);
-  std::function<void()> done = std::move(flow->done);
-  Progress();
-  flows_.erase(flow);
-  Share();
+  if (ends_.empty() || ends_.begin()->first > now) return {};
+  const auto found = flows_.find(ends_.begin()->second);
+  Flow& flow = found->second;
+  ends_.erase(ends_.begin());
+  for (const int e : flow.route->edges) {
+    timeline_->Add(track(e), flow.what, flow.begin_ns, now);
+    auto& flows = on_edge_[static_cast<size_t>(e)];
+    flows.erase(std::find(flows.begin(), flows.end(), &flow));
+  }
+  std::function<void()> done = std::move(flow.done);
+  const Route& route = *flow.route;
+  flows_.erase(found);
+  Share(Around(route));
   return done;
 }
 
-// Progressive filling: the edge that leaves the least to each of its flows settles them; then the
-// next, with what they left of it.
-void Fabric::Share() {
-  const std::vector<Edge>& edges = routes_.edges();
-  std::map<int, std::pair<double, int>> free;  // edge -> bytes a nanosecond, flows not settled
-  for (Flow& flow : flows_) {
-    flow.rate = -1;
-    for (const int e : flow.route->edges) {
-      auto& [rate, count] =
-          free.emplace(e, std::make_pair(edges[static_cast<size_t>(e)].bytes_per_ns, 0))
-              .first->second;
-      (void)rate;
-      ++count;
+// The flows that what happens on a route can change: those on its edges, on their edges, and so on.
+std::vector<Fabric::Flow*> Fabric::Around(const Route& route) const {
+  std::vector<Flow*> flows;
+  std::set<int> seen(route.edges.begin(), route.edges.end());
+  std::vector<int> open = route.edges;
+  while (!open.empty()) {
+    const int e = open.back();
+    open.pop_back();
+    for (Flow* flow : on_edge_[static_cast<size_t>(e)]) {
+      if (std::find(flows.begin(), flows.end(), flow) != flows.end()) continue;
+      flows.push_back(flow);
+      for (const int next : flow->route->edges) {
+        if (seen.insert(next).second) open.push_back(next);
+      }
+    }
+  }
+  std::sort(flows.begin(), flows.end(), [](Flow* a, Flow* b) { return a->number < b->number; });
+  return flows;
+}
+
+// Moves the flows up to now and shares the edges anew. Progressive filling: the edge that leaves
+// the least to each of its flows settles them; then the next, with what they left of it.
+void Fabric::Share(const std::vector<Flow*>& flows) {
+  const int64_t now = clock_->NowNs();
+  struct Left {
+    double rate;    // bytes a nanosecond
+    int flows = 0;  // not settled
+  };
+  std::map<int, Left> left;
+  for (Flow* flow : flows) {
+    const auto ns = static_cast<double>(now - flow->moved_to_ns);
+    flow->left = std::max(0.0, flow->left - flow->rate * ns);
+    flow->moved_to_ns = now;
+    flow->rate = -1;
+    for (const int e : flow->route->edges) {
+      ++left.emplace(e, Left{routes_.edges()[static_cast<size_t>(e)].bytes_per_ns})
+            .first->second.flows;
     }
   }
   for (;;) {
     double least = std::numeric_limits<double>::infinity();
     int tightest = -1;
-    for (const auto& [e, left] : free) {
-      if (left.second > 0 && left.first / left.second < least) {
-        least = left.first / left.second;
+    for (const auto& [e, l] : left) {
+      if (l.flows > 0 && l.rate / l.flows < least) {
+        least = l.rate / l.flows;
         tightest = e;
       }
     }
     if (tightest < 0) break;
-    for (Flow& flow : flows_) {
-      const auto& way = flow.route->edges;
-      if (flow.rate >= 0 || std::find(way.begin(), way.end(), tightest) == way.end()) continue;
-      flow.rate = least;
-      for (const int e : way) {
-        free[e].first = std::max(0.0, free[e].first - least);
-        --free[e].second;
+    for (Flow* flow : on_edge_[static_cast<size_t>(tightest)]) {
+      if (flow->rate >= 0) continue;
+      flow->rate = least;
+      for (const int e : flow->route->edges) {
+        Left& l = left.at(e);
+        l.rate = std::max(0.0, l.rate - least);
+        --l.flows;
       }
     }
   }
-  for (Flow& flow : flows_) {
-    CHECK_GT(flow.rate, 0) << "a copy without a way";
-    flow.end_ns = moved_to_ns_ + static_cast<int64_t>(std::ceil(flow.left / flow.rate));
+  for (Flow* flow : flows) {
+    CHECK_GT(flow->rate, 0) << "a copy without a way";
+    ends_.erase({flow->end_ns, flow->number});
+    flow->end_ns = now + static_cast<int64_t>(std::ceil(flow->left / flow->rate));
+    ends_.emplace(flow->end_ns, flow->number);
   }
 }
 

@@ -8,10 +8,11 @@
 
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -46,8 +47,10 @@ class Fabric {
   struct Flow {
     const Route* route;
     std::string what;
-    double left;  // bytes
+    int64_t number;  // in the order in which they began
     int64_t begin_ns;
+    double left;  // bytes, as of moved_to_ns
+    int64_t moved_to_ns;
     std::function<void()> done;
     double rate = 0;  // bytes a nanosecond
     int64_t end_ns = 0;
@@ -60,8 +63,8 @@ class Fabric {
   };
   void Run();
   void Start(Begin begin);
-  void Progress();  // moves all flows up to now
-  void Share();     // sets rates and ends
+  std::vector<Flow*> Around(const Route& route) const;
+  void Share(const std::vector<Flow*>& flows);
   std::function<void()> TakeFinished();
 
   Clock* const clock_;
@@ -72,8 +75,10 @@ class Fabric {
   mutable std::mutex mutex_;
   CondVar changed_;
   std::multimap<int64_t, std::function<void()>> timers_;  // of one time: first come, first called
-  std::list<Flow> flows_;                                 // in the order they began
-  int64_t moved_to_ns_ = 0;                               // `left` of all flows is as of then
+  std::map<int64_t, Flow> flows_;                         // by number
+  std::set<std::pair<int64_t, int64_t>> ends_;            // of flows: (end_ns, number)
+  std::vector<std::vector<Flow*>> on_edge_;
+  int64_t next_number_ = 0;
   std::vector<int64_t> edge_bytes_;
   bool stopping_ = false;
   ClockedThread thread_;  // last: it uses all of the above

@@ -19,6 +19,7 @@ class ActivationLayer : public Layer {
   const char* type() const override { return NameOf(activation_); }
   std::optional<Activation> activation() const override { return activation_; }
   Shape Infer(const std::vector<Shape>& in) override { return in[0]; }
+  Division division() const override { return Elementwise(); }
 
   LayerDecl Setup(const SetupArgs& args) override {
     device_ = args.device;

@@ -22,6 +22,7 @@ class AffineLayer : public Layer {
     activation_ = a;
     return true;
   }
+  Activation ReleaseActivation() override { return std::exchange(activation_, Activation::kNone); }
   void Forward(const StepContext& step, const LayerArgs& a) override {
     op_->Forward(a.x[0], a.w[0], a.w16[0], bias_ ? a.w[1] : nullptr, a.y, step.rows);
   }
@@ -43,17 +44,24 @@ class AffineLayer : public Layer {
   }
   // Weights in the device's layout by `op`, in plain layout as PyTorch's.
   static ParamDecl WeightOf(const AffineOp* op, const Shape& shape, const Init& init) {
-    ParamDecl weight{"weight", shape, init};
+    ParamDecl weight;
+    weight.name = "weight";
+    weight.shape = shape;
+    weight.init = init;
     weight.elements = op->weight_elements();
     weight.pack = [op](const float* plain, float* packed) { op->PackWeights(plain, packed); };
     weight.unpack = [op](const float* packed, float* plain) { op->UnpackWeights(packed, plain); };
     return weight;
   }
-  LayerDecl Declare(ParamDecl weight, int64_t outputs, double flops) const {
+  // `part`: what this layer is of the whole one.
+  LayerDecl Declare(ParamDecl weight, const LayerPart& part, double flops) const {
     LayerDecl decl;
     decl.params.push_back(std::move(weight));
     if (bias_) {
-      ParamDecl bias{"bias", Shape{outputs}};
+      ParamDecl bias;
+      bias.name = "bias";
+      bias.shape = Shape{part.out.size()};
+      bias.part = {Shape{part.whole_out}, 0, part.out.begin};
       bias.decay = false;
       decl.params.push_back(std::move(bias));
     }
@@ -64,7 +72,7 @@ class AffineLayer : public Layer {
   }
 
   Activation activation_;
-  const bool bias_;
+  bool bias_;
   std::unique_ptr<AffineOp> op_;
 };
 

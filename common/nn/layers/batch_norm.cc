@@ -18,6 +18,8 @@ class BatchNorm : public Layer {
   const char* type() const override { return "batch_norm"; }
   bool has_parameters() const override { return true; }
   Shape Infer(const std::vector<Shape>& in) override { return in[0]; }
+  Division division() const override { return Elementwise(); }
+  void Keep(const LayerPart& part) override { part_ = {Shape{part.whole_out}, 0, part.out.begin}; }
 
   bool FuseActivation(Activation a) override {
     if (a != Activation::kRelu || activation_ != Activation::kNone) return false;
@@ -37,10 +39,10 @@ class BatchNorm : public Layer {
     dtype_ = args.in[0]->dtype;
     const Shape row{columns_};
     LayerDecl decl;
-    decl.params.push_back({"weight", row, {Init::kConstant, 1}, /*decay=*/false});
-    decl.params.push_back({"bias", row, {Init::kConstant, 0}, /*decay=*/false});
-    decl.states.push_back({"running_mean", row, 0});
-    decl.states.push_back({"running_var", row, 1});
+    decl.params.push_back({"weight", row, {Init::kConstant, 1}, /*decay=*/false, part_});
+    decl.params.push_back({"bias", row, {Init::kConstant, 0}, /*decay=*/false, part_});
+    decl.states.push_back({"running_mean", row, 0, part_});
+    decl.states.push_back({"running_var", row, 1, part_});
     decl.backward_reads_inputs = 1;
     decl.backward_reads_output = activation_ == Activation::kRelu;
     // One of the two gradients may take the place of dy; if nobody wants that of x, it goes there.
@@ -101,6 +103,7 @@ class BatchNorm : public Layer {
 
   const BatchNormOptions options_;
   Device* device_ = nullptr;
+  ParamPart part_;         // of the whole layer's parameters
   bool residual_ = false;  // the second input is added
   Activation activation_ = Activation::kNone;
   int64_t columns_ = 0, pixels_ = 1;

@@ -32,7 +32,23 @@ class Conv : public AffineLayer {
     window_ = options_.window.Over(in_);
     out_.channels = options_.channels;
     SetExtent(window_, in_, /*ceil_mode=*/false, &out_);
+    if (part_.whole_out == 0) {
+      part_ = {{0, in_.channels}, {0, out_.channels}, in_.channels, out_.channels};
+    }
     return ShapeOf(out_);
+  }
+
+  Division division() const override {
+    Division can;
+    can.outputs = true;
+    can.groups = options_.groups;
+    return can;
+  }
+  void Keep(const LayerPart& part) override {
+    const int64_t group = part_.whole_in / options_.groups;
+    part_ = part;
+    options_.channels = part.out.size();
+    options_.groups = part.in.size() / group;
   }
 
   LayerDecl Setup(const SetupArgs& args) override {
@@ -44,9 +60,12 @@ class Conv : public AffineLayer {
     spec.groups = options_.groups;
     op_ = args.device->MakeConvolution(spec);
     const int64_t taps = window_.kernel_h * window_.kernel_w, in = in_.channels / spec.groups;
-    return Declare(WeightOf(op_.get(), Shape{out_.channels, in, window_.kernel_h, window_.kernel_w},
-                            options_.init.ForFans(in * taps, out_.channels * taps)),
-                   out_.channels,
+    ParamDecl weight =
+        WeightOf(op_.get(), Shape{out_.channels, in, window_.kernel_h, window_.kernel_w},
+                 options_.init.ForFans(in * taps, part_.whole_out * taps));
+    weight.part = {Shape{part_.whole_out, in, window_.kernel_h, window_.kernel_w}, 0,
+                   part_.out.begin};
+    return Declare(std::move(weight), part_,
                    2.0 * static_cast<double>(out_.elements()) * static_cast<double>(in * taps));
   }
 
@@ -63,6 +82,7 @@ class Conv : public AffineLayer {
 
  private:
   ConvOptions options_;
+  LayerPart part_;
   ImageSize in_, out_;
   Window window_;
 };

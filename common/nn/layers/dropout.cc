@@ -14,6 +14,10 @@ class Dropout : public Layer {
       : rate_(static_cast<float>(rate)), stream_(kDropoutStream + static_cast<uint64_t>(index)) {}
   const char* type() const override { return "dropout"; }
   Shape Infer(const std::vector<Shape>& in) override { return in[0]; }
+  Division division() const override { return Elementwise(); }
+  void Keep(const LayerPart& part) override {
+    part_ = {part.out.size(), part.out.begin, part.whole_out};
+  }
 
   LayerDecl Setup(const SetupArgs& args) override {
     device_ = args.device;
@@ -38,12 +42,13 @@ class Dropout : public Layer {
 
  private:
   void Apply(const StepContext& step, const LayerArgs& a, const void* x, void* y) {
-    device_->Dropout(x, y, step.rows, columns_, rate_, step.seed, stream_, a.first_sample,
+    device_->Dropout(x, y, step.rows, columns_, rate_, step.seed, stream_, a.first_sample, part_,
                      dtype_);
   }
 
   const float rate_;
   const uint64_t stream_;
+  DropoutPart part_;
   Device* device_ = nullptr;
   int64_t columns_ = 0;
   Dtype dtype_ = Dtype::kF32;

@@ -11,6 +11,7 @@ class Gelu : public Layer {
  public:
   const char* type() const override { return "gelu"; }
   Shape Infer(const std::vector<Shape>& in) override { return in[0]; }
+  Division division() const override { return Elementwise(); }
 
   LayerDecl Setup(const SetupArgs& args) override {
     device_ = args.device;

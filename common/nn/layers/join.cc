@@ -9,6 +9,7 @@ class AddLayer : public Layer {
  public:
   const char* type() const override { return "add"; }
   bool is_add() const override { return true; }
+  Division division() const override { return Elementwise(); }
 
   Shape Infer(const std::vector<Shape>& in) override {
     for (const Shape& s : in) {
@@ -108,6 +109,7 @@ class ConcatLayer : public Layer {
 class ConvertLayer : public Layer {
  public:
   const char* type() const override { return "convert"; }
+  Division division() const override { return Elementwise(); }
   Shape Infer(const std::vector<Shape>& in) override { return in[0]; }
 
   LayerDecl Setup(const SetupArgs& args) override {

@@ -10,6 +10,7 @@ class LeakyRelu : public Layer {
   explicit LeakyRelu(double slope) : slope_(static_cast<float>(slope)) {}
   const char* type() const override { return "leaky_relu"; }
   Shape Infer(const std::vector<Shape>& in) override { return in[0]; }
+  Division division() const override { return Elementwise(); }
 
   LayerDecl Setup(const SetupArgs& args) override {
     device_ = args.device;

@@ -43,12 +43,28 @@ class Linear : public AffineLayer {
       : AffineLayer(options.activation, options.bias), options_(options) {}
   const char* type() const override { return "linear"; }
 
-  Shape Infer(const std::vector<Shape>&) override {
+  Shape Infer(const std::vector<Shape>& in) override {
     if (options_.units <= 0) {
       throw Fail(ExitCode::kUsage, "units: 0 takes the number of outputs that the data needs, ",
                  "but this data needs none: give the number of units");
     }
+    if (part_.whole_out == 0) {
+      const int64_t channels = ChannelsOf(in[0]);
+      part_ = {{0, channels}, {0, options_.units}, channels, options_.units};
+    }
     return Shape{options_.units};
+  }
+
+  Division division() const override {
+    Division can;
+    can.outputs = can.inputs = true;
+    return can;
+  }
+  // Of a layer split by rows, the first worker has the bias.
+  void Keep(const LayerPart& part) override {
+    part_ = part;
+    options_.units = part.out.size();
+    bias_ = bias_ && part.in.begin == 0;
   }
 
   LayerDecl Setup(const SetupArgs& args) override {
@@ -57,7 +73,7 @@ class Linear : public AffineLayer {
     spec.in = args.in[0]->shape.elements();
     spec.out = options_.units;
     op_ = args.device->MakeLinear(spec);
-    return Declare(WeightDecl(spec, args.in[0]->shape), spec.out,
+    return Declare(WeightDecl(spec, args.in[0]->shape), part_,
                    2.0 * static_cast<double>(spec.in) * static_cast<double>(spec.out));
   }
 
@@ -73,8 +89,12 @@ class Linear : public AffineLayer {
  private:
   ParamDecl WeightDecl(const LinearSpec& spec, const Shape& in) const {
     const AffineOp* op = op_.get();
+    const int64_t pixels = PixelsOf(in);  // a channel has so many columns, side by side
+    const Shape whole{part_.whole_out, part_.whole_in * pixels};
     ParamDecl weight =
-        WeightOf(op, Shape{spec.out, spec.in}, options_.init.ForFans(spec.in, spec.out));
+        WeightOf(op, Shape{spec.out, spec.in}, options_.init.ForFans(whole[1], whole[0]));
+    weight.part = part_.out.size() < part_.whole_out ? ParamPart{whole, 0, part_.out.begin}
+                                                     : ParamPart{whole, 1, part_.in.begin * pixels};
     const ColumnOrder order(in);
     if (order.same()) return weight;
     weight.pack = [op, order, rows = spec.out](const float* plain, float* packed) {
@@ -89,6 +109,7 @@ class Linear : public AffineLayer {
   }
 
   LinearOptions options_;
+  LayerPart part_;
 };
 
 struct LinearLayerSpec : LayerSpec {

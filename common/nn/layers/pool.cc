@@ -42,6 +42,8 @@ class Pool : public Layer {
     return ShapeOf(spec_.out);
   }
 
+  Division division() const override { return Elementwise(); }  // channel by channel
+
   LayerDecl Setup(const SetupArgs& args) override {
     spec_.max_rows = args.max_rows;
     spec_.dtype = args.in[0]->dtype;

@@ -278,6 +278,28 @@ TEST_CASE("random bucket layouts, chunk sizes and orders of calls") {
   }
 }
 
+TEST_CASE("values of an arena that no cache holds arrive too, at any alignment") {
+  const int64_t large = 5 << 20;  // 20 MB
+  const ExchangeOptions o = Options(Topology::kLinear, 2, {{0, 5}, {16, 1107}, {1120, large}}, 999);
+  Job job(o, large);
+  job.Run([&](int w) {
+    Exchange* const e = job.ends[w];
+    for (int b = 0; b < 3; ++b) {
+      const Range own = e->Owned(b);
+      for (int64_t i = own.begin; i < own.end; ++i) job.values[w][i] = static_cast<float>(i);
+      e->Distribute(b);
+    }
+    for (int b = 0; b < 3; ++b) e->WaitValues(b);
+  });
+  int64_t wrong = 0;
+  for (int w = 0; w < 2; ++w) {
+    for (const Range& b : o.buckets) {
+      for (int64_t i = b.begin; i < b.end; ++i) wrong += job.values[w][i] != static_cast<float>(i);
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("commit adds in worker order whoever comes first, and tells all the same") {
   const double losses[] = {1e16, 1.0, -1e16, 3.0};  // every order has another sum
   for (int trial = 0; trial < 50; ++trial) {
@@ -389,6 +411,26 @@ TEST_CASE("a worker's failure reaches the others in whatever phase they are") {
         CHECK_THROWS_AS(e->WaitValues(0), Error);
       }
     }
+  }
+}
+
+TEST_CASE("a world's failure ends every wait and call, also of who comes late") {
+  struct Ear : WorldListener {
+    void Arrived(std::shared_ptr<BulkMessage>) override {}
+    void Failed(const Error& error) override { heard = error.message(); }
+    std::string heard;
+  };
+  const auto worlds = MakeThreadWorlds({"a", "b"});
+  std::thread waits([&] { CHECK_THROWS_AS(worlds[1]->Receive(0, World::kFirstFreeTag), Error); });
+  worlds[0]->Abort(Error(ExitCode::kLostWorkers, "rank 0 is gone"));
+  waits.join();
+  CHECK(!worlds[1]->Fail(Error(ExitCode::kInternal, "later")));
+  for (const auto& world : worlds) {
+    Ear ear;
+    world->Listen(&ear);
+    world->Listen(nullptr);
+    CHECK(ear.heard == "rank 0 is gone");
+    CHECK_THROWS_AS(world->Barrier(), Error);
   }
 }
 

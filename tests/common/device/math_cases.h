@@ -103,7 +103,7 @@ inline void CheckDropout(Device* device, Dtype t) {
   Floats x(rows * cols, 1.0f);
   const Tensor tx = ToDevice(device, t, {rows, cols}, &x), y(device, t, {rows, cols});
   const Tensor first = OneI64(device, 11), later = OneI64(device, 11 + 20);
-  device->Dropout(tx.data(), y.data(), rows, cols, rate, 5, 9, I64(first), t);
+  device->Dropout(tx.data(), y.data(), rows, cols, rate, 5, 9, I64(first), {}, t);
   const Floats whole = ToHost(y);
   Doubles expected;
   for (uint64_t i = 11 * cols; i < uint64_t{(11 + rows) * cols}; ++i) {
@@ -114,9 +114,25 @@ inline void CheckDropout(Device* device, Dtype t) {
   const double kept = static_cast<double>(rows * cols - std::count(whole.begin(), whole.end(), 0));
   REQUIRE(std::abs(kept / (rows * cols) - 0.7) < 0.05);
   const Tensor part = tx.Rows(0, 5);
-  device->Dropout(part.data(), y.data(), 5, cols, rate, 5, 9, I64(later), t);
+  device->Dropout(part.data(), y.data(), 5, cols, rate, 5, 9, I64(later), {}, t);
   const Floats some = ToHost(y.Rows(0, 5));
   REQUIRE(std::equal(some.begin(), some.end(), whole.begin() + 20 * cols));
+}
+
+// Columns that a worker has of a layer are masked as in the whole layer.
+inline void CheckDropoutPart(Device* device, Dtype t) {
+  const int64_t rows = 5, pixels = 6, channels = 7, first = 4, whole = 13;
+  Floats ones(rows * pixels * whole, 1.0f);
+  const Tensor sample = OneI64(device, 3);
+  const Tensor x = ToDevice(device, t, {rows, pixels * whole}, &ones);
+  const Tensor all(device, t, {rows, pixels, whole}), part(device, t, {rows, pixels, channels});
+  device->Dropout(x.data(), all.data(), rows, pixels * whole, 0.4f, 5, 9, I64(sample), {}, t);
+  device->Dropout(x.data(), part.data(), rows, pixels * channels, 0.4f, 5, 9,
+                  I64(sample), {channels, first, whole}, t);
+  const Tensor expected(device, t, {rows, pixels, channels});
+  device->CopyColumns(all.data(), whole, first, expected.data(), channels, 0, rows * pixels,
+                      channels, t);
+  REQUIRE(ToHost(part) == ToHost(expected));
 }
 
 inline void CheckCopyColumns(Device* device, Dtype t) {
@@ -382,6 +398,48 @@ inline LossResult CheckSoftmax(Device* device, int64_t rows, int64_t cols, float
   REQUIRE(only.correct == result.sums.correct);
   RequireNear(result.gradient, gradient, 1e-6);
   return result;
+}
+
+// Parts of the classes, of different sizes, make the loss and the gradients of all classes.
+inline void CheckSplitSoftmax(Device* device, float smoothing) {
+  const int64_t rows = 9, cols = 103;
+  const std::vector<int64_t> cuts = {0, 1, 40, cols};
+  const int parts = static_cast<int>(cuts.size()) - 1;
+  constexpr int64_t kSummary = SplitSoftmaxOp::kSummary;
+  Floats x = Random(rows * cols, 9, 3);
+  x[5] = x[50] = x[51] = 20;  // row 0: the first of equals, and another part's
+  const Tensor tx = ToDevice(device, Dtype::kF32, {rows, cols}, &x);
+  const std::vector<int32_t> labels = {50, 0, 1, 39, 40, 102, 7, 0, 60};
+  const Tensor tl(device, Dtype::kI32, {rows}), whole(device, Dtype::kF32, {rows, cols});
+  tl.Upload(labels.data());
+  const LossSums expected = SumsOf(device, [&](LossSums* sums) {
+    device->SoftmaxCrossEntropy(tx.f32(), tl.i32(), whole.f32(), 0.5f, rows, cols, smoothing, sums);
+  });
+  std::vector<std::unique_ptr<SplitSoftmaxOp>> ops;
+  std::vector<Tensor> logits;
+  const Tensor all(device, Dtype::kF32, {rows, parts, kSummary});
+  for (int p = 0; p < parts; ++p) {
+    const int64_t n = cuts[p + 1] - cuts[p];
+    ops.push_back(device->MakeSplitSoftmax({rows, cuts[p], n, cols, parts, smoothing}));
+    logits.emplace_back(device, Dtype::kF32, Shape{rows, n});
+    device->CopyColumns(tx.data(), cols, cuts[p], logits[p].data(), n, 0, rows, n, Dtype::kF32);
+    const Tensor summary(device, Dtype::kF32, {rows, kSummary});
+    ops[p]->Summarize(logits[p].f32(), tl.i32(), summary.f32(), rows);
+    device->CopyColumns(summary.data(), kSummary, 0, all.data(), parts * kSummary, p * kSummary,
+                        rows, kSummary, Dtype::kF32);
+  }
+  for (int p = 0; p < parts; ++p) {
+    const int64_t n = cuts[p + 1] - cuts[p];
+    const Tensor gradient(device, Dtype::kF32, {rows, n}), part(device, Dtype::kF32, {rows, n});
+    const LossSums sums = SumsOf(device, [&](LossSums* to) {
+      ops[p]->Loss(logits[p].f32(), tl.i32(), all.f32(), gradient.f32(), 0.5f, rows, to);
+    });
+    REQUIRE(sums.correct == expected.correct);
+    REQUIRE(std::abs(sums.loss - expected.loss) <= 1e-6 * expected.loss);
+    device->CopyColumns(whole.data(), cols, cuts[p], part.data(), n, 0, rows, n, Dtype::kF32);
+    const Floats wanted = ToHost(part);
+    RequireNear(ToHost(gradient), Doubles(wanted.begin(), wanted.end()), 1e-6);
+  }
 }
 
 // The first of equal outputs is the answer; a NaN or an infinity shows in the loss.

@@ -35,8 +35,8 @@ constexpr char kDevice[] =
     "device: {name: d, memory: 1GB, memory_gb_per_second: 100, fp32: {tflops: 1}}\n";
 
 TEST_CASE("every machine file of configs/machines can be read and says what it costs") {
-  for (const char* name : {"k20x6", "k20cx4", "a100x8", "a100x8_4nodes", "h100x8",
-                           "h100x8_4nodes", "rtx4090x8"}) {
+  for (const char* name :
+       {"k20x6", "k20cx4", "a100x8", "a100x8_4nodes", "h100x8", "h100x8_4nodes", "rtx4090x8"}) {
     CAPTURE(name);
     const Machine machine = ReadMachine(std::string(kMachines) + name + ".yaml");
     CHECK(machine.PriceOf(machine.total_devices()) > machine.PriceOf(1));
@@ -97,8 +97,9 @@ TEST_CASE("all mistakes of a machine file are told at once, each with its place"
 
 TEST_CASE("a device that cannot be reached is named") {
   const std::string head = std::string("name: m\ndevices: 2\nhost_memory: [cpu]\n") + kDevice;
-  CHECK_THAT(MistakesOf(head + "links:\n  - {name: pcie, between: [gpu0, cpu], gb_per_second: 1}\n"),
-             Catch::Contains("no way from gpu1"));
+  CHECK_THAT(
+      MistakesOf(head + "links:\n  - {name: pcie, between: [gpu0, cpu], gb_per_second: 1}\n"),
+      Catch::Contains("no way from gpu1"));
   CHECK(MistakesOf(head + "links:\n  - {name: pcie, between: [gpu0-1, cpu], gb_per_second: 1}\n")
             .empty());
 }

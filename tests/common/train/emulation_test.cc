@@ -129,6 +129,32 @@ TEST_CASE("nodes are emulated in one process, and two levels spare the network")
   CHECK(network_bytes(Topology::kRing) == Approx(1.5 * 32.03e6).epsilon(0.01));
 }
 
+TEST_CASE("a block of steps is emulated whole, and exchanges once") {
+  Job job;
+  job.workers.topology = Topology::kRing;
+  const Machine machine = TestMachine(4, 10);
+  const double every_step = job.Run(machine, 4, 400).links.at(0).bytes;
+  job.workers.block.steps = 5;
+  const Emulation e = job.Run(machine, 4, 400);
+  CHECK(e.links.at(0).bytes == Approx(every_step / 5).epsilon(0.01));
+}
+
+TEST_CASE("two devices that share a model: what travels, its time, and their memory") {
+  const Machine machine = TestMachine(2, 10);
+  Job job;
+  const Emulation one = job.Run(machine, 1, 2000);
+  job.workers.split.workers = 2;
+  const Emulation two = job.Run(machine, 2, 2000);
+  // Half the columns behind each layer but the last, and their gradients; 5 floats of the loss.
+  const double bytes = 7 * 2 * 2000 * 500 * 4 + 2000 * 20;
+  REQUIRE(!two.links.empty());
+  CHECK(two.links[0].bytes == Approx(bytes).epsilon(0.001));
+  const double least = one.step_seconds / 2 + bytes / 10e9;
+  CHECK(two.step_seconds > least);
+  CHECK(two.step_seconds < 1.15 * least);
+  CHECK(static_cast<double>(two.memory_bytes) < 0.7 * static_cast<double>(one.memory_bytes));
+}
+
 TEST_CASE("more workers than devices, and a type that the device lacks, are refused") {
   const Job job;
   Machine machine = TestMachine(2, 10);
@@ -147,8 +173,8 @@ TEST_CASE("a plan tries every choice, says what does not fit and picks the best"
   DataParallelOptions workers = job.workers;
   workers.batch_size = 300;
   int told = 0;
-  const PlanTable plan = Plan(TestMachine(3, 10), spec, workers, "samples",
-                              [&told](const PlanRow&) { ++told; });
+  const PlanTable plan =
+      Plan(TestMachine(3, 10), spec, workers, "samples", [&told](const PlanRow&) { ++told; });
   REQUIRE(plan.rows.size() == 2 + 2 * 4);  // alone; with others two topologies, two wires
   CHECK(told == 10);
   CHECK_THAT(plan.rows[1].does_not_fit, Catch::Contains("out of memory"));

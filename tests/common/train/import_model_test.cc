@@ -118,12 +118,12 @@ TEST_CASE("A net takes over what another one of the same layers but the last has
       "fc}]";
   NetRig from(device.get(), body, {2, 3, 7}), to(device.get(), body, {2, 3, 5});
   from->Initialize(9);
-  CHECK(HeadOf(*to.net()) == "fc");
+  CHECK(HeadOf(to.net()->plan()) == "fc");
   ImportSpec spec;
   spec.new_head = true;
   const std::vector<float> head = to.Param(to.Find("fc.weight"));
   const ImportedModel model = ImportValues({"m", SaveNetValues(from.net()), {}}, spec,
-                                           SaveNetValues(to.net()), HeadOf(*to.net()));
+                                           SaveNetValues(to.net()), HeadOf(to.net()->plan()));
   LoadNetValues(to.net(), model.tensors, "m");
   CHECK(to.Param(to.Find("body.weight")) == from.Param(from.Find("body.weight")));
   CHECK(to.Param(to.Find("fc.weight")) == head);

@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 #include "common/base/random.h"
+#include "mariana_cluster/table/linear_kernels.h"
 #include "mariana_cluster/table/row_kernels.h"
 #include "mariana_cluster/table/row_layout.h"
 
@@ -259,6 +260,53 @@ TEST_CASE("initial values depend on seed and key alone, and survive being read a
     ReadRow(layout, fresh.data(), v2.data(), s.data());
     for (int i = 0; i < 6; ++i) CHECK(v2[i] == Approx(v[i]).epsilon(1e-5));
   }
+}
+
+TEST_CASE("a linear model learns the same in every instruction set") {
+  const RowLayout layout = MakeRowLayout({Part(RowOptimizer::kFtrl, 1)}, false);
+  REQUIRE(LearnsBySample(layout));
+  constexpr int64_t kSamples = 50, kRows = 64;
+  RandomSequence random(1, 2);
+  std::vector<uint32_t> begin{0};
+  std::vector<size_t> number;
+  std::vector<float> value, label, weight(kSamples, 1.0f);
+  for (int64_t r = 0; r < kSamples; ++r) {
+    for (uint64_t i = 0, n = random.Below(20); i < n; ++i) {
+      number.push_back(3 * i + random.Below(3));  // each once
+      value.push_back(random.Uniform() - 0.3f);
+    }
+    begin.push_back(static_cast<uint32_t>(number.size()));
+    label.push_back(random.Below(2) == 0 ? 0.0f : 1.0f);
+  }
+  std::vector<std::vector<float>> weights, logits;
+  for (const LinearKernels& kernels : UsableLinearKernels()) {
+    std::vector<float> table(2 * kRows, 0.0f);  // z n
+    const auto row = [&](size_t i) { return reinterpret_cast<char*>(&table[2 * i]); };
+    std::vector<char*> rows;
+    for (const size_t i : number) rows.push_back(row(i));
+    std::vector<LinearBlock> scratch(3);
+    char nobody[64] = {};
+    LinearSamples s = {};
+    s.layout = &layout;
+    s.samples = kSamples;
+    s.begin = begin.data();
+    s.rows = rows.data();
+    s.value = value.data();
+    s.bias = row(kRows - 1);
+    s.nobody = nobody;
+    s.label = label.data();
+    s.weight = weight.data();
+    s.scratch = scratch.data();
+    logits.emplace_back(kSamples);
+    kernels.learn(s, logits.back().data());
+    weights.push_back(table);
+  }
+  for (size_t k = 1; k < weights.size(); ++k) {
+    CHECK(weights[k] == weights[0]);
+    CHECK(logits[k] == logits[0]);
+  }
+  CHECK(logits[0][0] == 0);
+  CHECK(logits[0][kSamples - 1] != 0);
 }
 
 }  // namespace

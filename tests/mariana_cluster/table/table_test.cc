@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -338,6 +339,94 @@ TEST_CASE("tables go through a file exactly, into another number of shards") {
     Table none = MakeTable(unknown);
     CHECK_THROWS_WITH(ReadTable(file, nullptr, &none), Catch::Contains("is not there"));
   }
+}
+
+// Samples of up to `most` features; where `repeats`, every other feature is the one before it.
+struct SomeSamples {
+  std::vector<uint32_t> begin{0};
+  std::vector<uint64_t> key;
+  std::vector<uint16_t> field;
+  std::vector<float> value, label, weight;
+  static constexpr uint64_t kBias = 0x9E3779B97F4A7C15;
+
+  SomeSamples(int64_t samples, uint64_t most, bool repeats) {
+    RandomSequence random(3, 4);
+    const std::vector<uint64_t> keys = Keys(200, 5);
+    for (int64_t r = 0; r < samples; ++r) {
+      const uint64_t count = random.Below(most + 1);
+      for (uint64_t f = 0; f < count; ++f) {
+        const bool again = repeats && f % 2 == 1;
+        key.push_back(again ? key.back() : keys[(f * 7 + random.Below(5)) % keys.size()]);
+        field.push_back(again ? field.back() : static_cast<uint16_t>(f));
+        value.push_back(random.Uniform());
+      }
+      begin.push_back(static_cast<uint32_t>(key.size()));
+      label.push_back(random.Below(2) == 0 ? 1.0f : 0.0f);
+      weight.push_back(1 + random.Uniform());
+    }
+  }
+  Table::Samples view() const {
+    return {begin.data(), key.data(),    field.data(), value.data(),
+            label.data(), weight.data(), kBias,        false};
+  }
+};
+
+// What Learn does, by the table's other methods: a feature at a time.
+void LearnSlowly(const SomeSamples& s, Table* table, std::vector<float>* logits) {
+  for (size_t r = 0; r + 1 < s.begin.size(); ++r) {
+    std::vector<uint64_t> keys(s.key.begin() + s.begin[r], s.key.begin() + s.begin[r + 1]);
+    std::vector<float> x(s.value.begin() + s.begin[r], s.value.begin() + s.begin[r + 1]);
+    keys.push_back(SomeSamples::kBias);
+    x.push_back(1);
+    std::vector<float> w(keys.size());
+    std::vector<char*> rows(keys.size());
+    table->Locate(keys.data(), static_cast<int64_t>(keys.size()), Missing::kInsert, rows.data());
+    table->Gather(rows.data(), static_cast<int64_t>(keys.size()), w.data());
+    float z = 0;
+    for (size_t i = 0; i < keys.size(); ++i) z += w[i] * x[i];
+    logits->push_back(z);
+    const float g = s.weight[r] * (1 / (1 + std::exp(-z)) - s.label[r]);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const float gradient = g * x[i];
+      table->Apply(&rows[i], 1, &gradient);
+    }
+  }
+}
+
+TEST_CASE("a linear model learns from one sample after another") {
+  const TableForm form = GENERATE(TableForm::kHashed, TableForm::kKeyed);
+  const int shards = GENERATE(1, 3);
+  const bool repeats = GENERATE(false, true);
+  TableSpec spec = Spec(form, RowOptimizer::kFtrl, 1);
+  spec.bits = 20;  // no two of the keys share a row
+  spec.parts[0].optimizer.learning_rate = 0.3;
+  spec.parts[0].optimizer.l1 = 0.05;
+  spec.parts[0].optimizer.l2 = 0.1;
+  Table quick = MakeTable(spec, shards), slow = MakeTable(spec, shards);
+  REQUIRE(quick.LearnsBySample());
+  const int64_t samples = 300;
+  const SomeSamples s(samples, 21, repeats);
+  std::vector<float> logits(samples), expected;
+  quick.Learn(s.view(), 0, 100, logits.data());
+  quick.Learn(s.view(), 100, samples, logits.data());
+  LearnSlowly(s, &slow, &expected);
+  for (int64_t r = 0; r < samples; ++r) CHECK(logits[r] == Approx(expected[r]).margin(1e-4));
+  std::vector<uint64_t> keys = s.key;
+  keys.push_back(SomeSamples::kBias);
+  const std::vector<float> a = ValuesOf(&quick, keys, Missing::kSkip);
+  const std::vector<float> b = ValuesOf(&slow, keys, Missing::kSkip);
+  for (size_t i = 0; i < keys.size(); ++i) CHECK(a[i] == Approx(b[i]).margin(1e-4));
+}
+
+TEST_CASE("keys that are not admitted yet take no part in what a linear model learns") {
+  TableSpec spec = Spec(TableForm::kKeyed, RowOptimizer::kFtrl, 1);
+  spec.admission = 200;
+  Table table = MakeTable(spec);
+  const SomeSamples s(20, 12, false);
+  std::vector<float> logits(20);
+  table.Learn(s.view(), 0, 20, logits.data());
+  CHECK(logits == std::vector<float>(20, 0.0f));
+  CHECK(table.shard(0)->stats().rows == 0);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
+#include <set>
 
 #include "common/data/rows/key_hash.h"
 #include "common/data/rows/numbers.h"
@@ -295,6 +296,19 @@ fields: [{name: a}, {name: n, kind: numeric, missing: -1}]
   CHECK(p.batch.key == std::vector<uint64_t>{Key("a", "x\ny")});
   CHECK(p.batch.group == std::vector<uint64_t>{HashText("u1"), HashText("u2"), HashText("")});
   CHECK(p.batch.id == std::vector<uint64_t>{HashText("7"), HashText("7"), HashText("")});
+}
+
+TEST_CASE("a record may be longer than the text that is looked at together") {
+  std::string text = "label,words\n";
+  for (const size_t lines : {1, 20000, 2, 50000, 1}) {
+    text += "1,\"";
+    for (size_t i = 0; i < lines; ++i) text += "a\n";
+    text += "\"\n";
+  }
+  const Parsed all = ParseText("{format: csv, multiline: true, fields: [{name: words}]}", text);
+  CHECK(all.batch.rows == 5);
+  CHECK(all.bad == 0);
+  CHECK(std::set<uint64_t>(all.batch.key.begin(), all.batch.key.end()).size() == 4);
 }
 
 TEST_CASE("where every row counts, malformed ones are rows without features or a label") {

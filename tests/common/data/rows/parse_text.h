@@ -36,7 +36,13 @@ inline Parsed ParseFiles(const RowFiles& files, const RowSpec& spec, int shards,
   TextChunk chunk;
   for (const RowShard& shard : files.Shards(shards)) {
     ChunkReader reader(&files, shard, options);
-    while (reader.Next(&chunk)) parser->Parse(chunk, &parsed.batch);
+    // In parts, as batches are filled; RowReader parses whole chunks.
+    constexpr int64_t kPart = 3;
+    while (reader.Next(&chunk)) {
+      parser->Start(chunk);
+      while (parser->Append(parsed.batch.rows + kPart, &parsed.batch)) {
+      }
+    }
   }
   parsed.rows = bad.rows();
   parsed.bad = bad.bad();

@@ -87,6 +87,7 @@ TEST_CASE("element-wise operations equal float64 in both float types") {
       CheckSplice(devices.many.get(), t);
       CheckDropout(devices.one.get(), t);
       CheckDropout(devices.many.get(), t);
+      CheckDropoutPart(devices.many.get(), t);
     }
     CheckConvert(devices.one.get());
   }
@@ -162,6 +163,7 @@ TEST_CASE("losses equal float64, and are the same for any number of threads") {
     CheckSoftmax(devices.one.get(), 5, 1000, 3, 0.1f);
     CheckSoftmax(devices.one.get(), 3, 100, 500);  // exp would overflow
     CheckSoftmaxCorners(devices.one.get());
+    for (const float smoothing : {0.0f, 0.1f}) CheckSplitSoftmax(devices.many.get(), smoothing);
   }
 }
 

@@ -121,12 +121,17 @@ void CheckDropoutBits(int64_t rows, int64_t cols, int64_t first) {
   const Tensor tx = cpu.In(&x), ty = cpu.Out<T>(n);
   Indices(DropoutBlocks(n),
           DropoutBlock<T>{x.data(), y.data(), n, cols, 0.3f, 1.0f / 0.7f, 5, 9, &first});
-  cpu->Dropout(tx.data(), ty.data(), rows, cols, 0.3f, 5, 9, &first, kDtype<T>);
+  cpu->Dropout(tx.data(), ty.data(), rows, cols, 0.3f, 5, 9, &first, {}, kDtype<T>);
   // The same elements are kept, whatever block of numbers the first falls into; scaled alike but
   // for the rounding of 1 / (1 - rate).
   const Floats mine = y.Read(), theirs = ToHost(ty);
   for (size_t i = 0; i < mine.size(); ++i) REQUIRE((mine[i] == 0) == (theirs[i] == 0));
   Near(mine, theirs, Epsilon(kDtype<T>));
+
+  const DropoutPart part{cols, 3, cols + 8};
+  Indices(n, DropoutPartElement<T>{x.data(), y.data(), cols, part, 0.3f, 1.0f / 0.7f, 5, 9, &first});
+  cpu->Dropout(tx.data(), ty.data(), rows, cols, 0.3f, 5, 9, &first, part, kDtype<T>);
+  Near(y.Read(), ToHost(ty), Epsilon(kDtype<T>));
 }
 
 TEST_CASE("dropout on the GPU keeps what the CPU keeps") {

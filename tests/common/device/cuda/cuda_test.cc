@@ -56,6 +56,7 @@ TEST_CASE("CUDA: element-wise operations") {
       CheckPlaceColumns(d, t);
       CheckSplice(d, t);
       CheckDropout(d, t);
+      CheckDropoutPart(d, t);
       CheckLrn(d, {5, 0.5f, 0.75f, 1}, 20, t);
       CheckDots(d, t, 35, 27, 16);
     }
