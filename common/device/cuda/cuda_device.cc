@@ -323,6 +323,18 @@ class CudaDevice : public Device {
   double* result_ = nullptr;     // of SumOfSquares
 };
 
+// The devices before the first that is too old for these kernels.
+int CountRecent(int count, std::string* why) {
+  for (int i = 0; i < count; ++i) {
+    int major = 0;
+    const cudaError_t status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i);
+    if (status == cudaSuccess && major >= 8) continue;
+    *why = StrCat("GPU ", i, " is of compute capability ", major, ".x, 8.0 or later is needed");
+    return i;
+  }
+  return count;
+}
+
 }  // namespace
 
 int CountCudaDevices(std::string* why) {
@@ -345,7 +357,7 @@ int CountCudaDevices(std::string* why) {
     *why = StrCat("libcudnn is version ", cudnnGetVersion() / 10000, ", this build needs ",
                   CUDNN_VERSION / 10000);
   } else {
-    return count;
+    return CountRecent(count, why);
   }
   cudaGetLastError();
   return 0;

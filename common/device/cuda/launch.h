@@ -30,8 +30,9 @@ __global__ void __launch_bounds__(kThreads) EachPack(int64_t n, Body body) {
   if (i < n) body(i, n);
 }
 
+// Two blocks at least: the compiler would save registers for more, and spill.
 template <class Body>
-__global__ void __launch_bounds__(kThreads) EachCell(int64_t rows, int64_t columns, Body body) {
+__global__ void __launch_bounds__(kThreads, 2) EachCell(int64_t rows, int64_t columns, Body body) {
   const int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   if (row >= rows) return;
   for (int64_t c = threadIdx.x; c < columns; c += blockDim.x) body(row, c);

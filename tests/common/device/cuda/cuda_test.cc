@@ -196,7 +196,7 @@ TEST_CASE("CUDA: a piece of a step that is replayed gives the bits of one that i
     const Tensor tx = ToDevice(d, Dtype::kF32, {3000}, &x), y(d, Dtype::kF32, {3000});
     const Tensor first = OneI64(d, 0);
     const auto queue = [&] {
-      d->Dropout(tx.data(), y.data(), 30, 100, 0.5f, 1, 2, I64(first), Dtype::kF32);
+      d->Dropout(tx.data(), y.data(), 30, 100, 0.5f, 1, 2, I64(first), {}, Dtype::kF32);
       d->AddF32(tx.f32(), y.f32(), 3000);
     };
     const auto pieces = d->MakePieces();
