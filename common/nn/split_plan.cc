@@ -60,15 +60,15 @@ class Planner {
     return d;
   }
 
-  // The outputs where they can be split; or the inputs, if they are there in parts and it is less
-  // to sum up outputs than to gather inputs.
+  // The outputs where they can be split; or the inputs, if they are there in parts and it is no
+  // more to sum up outputs than to gather inputs (which would have to be kept whole).
   SplitKind Cheapest(const OpNode& op) const {
     const Division can = op.layer->division();
     if (!can.outputs) return SplitKind::kNone;
     const Distribution& x = plan_.tensors[op.inputs[0]];
     const int64_t in = graph_.tensors[op.inputs[0]].shape.elements();
     const int64_t out = graph_.tensors[op.output].shape.elements();
-    const bool rows = can.inputs && IsCut(x, ChannelsIn(op.inputs[0])) && in > out;
+    const bool rows = can.inputs && IsCut(x, ChannelsIn(op.inputs[0])) && in >= out;
     return rows ? SplitKind::kRows : SplitKind::kOutputs;
   }
 

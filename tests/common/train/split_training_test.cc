@@ -159,7 +159,8 @@ const std::vector<Workers> kSomeShapes = {{1, 2}, {2, 2}, {1, 3}};
 TEST_CASE("linear layers split by columns, softmax over split classes") {
   CheckAllShapes(MakeJob("[{type: linear, units: 37, activation: tanh}, {type: batch_norm}, "
                          "{type: dropout, rate: 0.2}, {type: linear, units: 24}, {type: relu}, "
-                         "{type: linear, units: 0}]"),
+                         "{type: linear, units: 0}]",
+                         "[{layer: linear2, split: columns}, {layer: linear3, split: columns}]"),
                  kAllShapes);
 }
 
