@@ -33,7 +33,7 @@ class CommandLine(ProgramTest):
                 (["--config", "job.yaml", "train.epoch=3"], 'did you mean "train.epochs"?'),
                 (["--config", "job.yaml", "model.safetensors"], "model.safetensors"),
                 (["--config", "job.yaml", "--progress=fast"], "bar, plain, json or none"),
-                (["--config", "job.yaml", "--device=cuda"], "--device=cuda: this version"),
+                (["--config", "job.yaml", "--device=cuda"], "--device=cuda: "),
                 (["--config", "job.yaml", "--device=emulated:box.yaml"], "box.yaml: No such file"),
                 (["evaluate", "--config", "job.yaml", "--device=emulated:box.yaml"], "for train"),
                 (["plan", "--config", "job.yaml"], "plan needs --machine=FILE"),

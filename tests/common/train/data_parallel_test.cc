@@ -458,7 +458,8 @@ TEST_CASE("workers on several ranks have the bits of as many on one, also of the
       Trainer part(job, 4 / n, ranks);
       part.Run(&own, 0, 7);
       const auto saved = part.parallel->SaveModel();
-      const auto slots = TensorsFromFirst(ranks, [&] { return part.parallel->SaveOptimizer(); });
+      const auto mine = part.parallel->SaveOptimizer();
+      const auto slots = TensorsFromFirst(ranks, [&] { return mine; });
       Trainer resumed(job, 4 / n, ranks);
       resumed.parallel->LoadModel(saved, "memory");
       resumed.parallel->LoadOptimizer(slots, "memory");
@@ -568,8 +569,8 @@ TEST_CASE("blocks of steps are local SGD and blockwise model-update filtering, o
     Trainer part(job, 1, ranks), resumed(job, 1, ranks);
     part.Run(&own, 0, 12);
     resumed.parallel->LoadModel(part.parallel->SaveModel(), "memory");
-    resumed.parallel->LoadOptimizer(
-        TensorsFromFirst(ranks, [&] { return part.parallel->SaveOptimizer(); }), "memory");
+    const auto mine = part.parallel->SaveOptimizer();
+    resumed.parallel->LoadOptimizer(TensorsFromFirst(ranks, [&] { return mine; }), "memory");
     resumed.parallel->set_steps_done(12);
     resumed.Run(&own, 12, 22);
     models[static_cast<size_t>(ranks->rank())] = Flatten(resumed.parallel->SaveModel());
