@@ -269,11 +269,16 @@ void Lifeline::Loop() {
     bool leaving = false;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      lines.swap(outbox_);
+      lines = outbox_;
       leaving = leaving_;
       failure = failure_;
     }
     SendAll(lines);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      outbox_.erase(0, lines.size());
+    }
+    sent_.notify_all();
     if (leaving) return;
     if (SecondsSince(last_beat) >= options_.beat_seconds) {
       Beat();
@@ -355,13 +360,15 @@ void Lifeline::Known(const RankFailure& failure) {
 }
 
 RankFailure Lifeline::Fail(const RankFailure& mine) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  std::unique_lock<std::mutex> lock(mutex_);
   if (failure_) return *failure_;
   failure_ = mine;
   outbox_ += Line(ToJson(mine));
   const uint64_t one = 1;
   const ssize_t ignored = write(wake_, &one, sizeof(one));
   static_cast<void>(ignored);
+  // The caller may end the process at once: its word has to come before the connection's end.
+  sent_.wait_for(lock, std::chrono::seconds(1), [&] { return outbox_.empty() || leaving_; });
   return mine;
 }
 

@@ -55,7 +55,8 @@ class Lifeline {
   // First waits until all have connected; throws Error(kLostWorkers), on rank 0 naming who has not.
   void Start();
 
-  // This rank fails: tells all, unless a failure is known already. Returns the one that counts.
+  // This rank fails: tells all, unless a failure is known already. Returns the one that counts,
+  // once its word is under way.
   RankFailure Fail(const RankFailure& mine);
   std::optional<RankFailure> failure() const;
   // After a failure: until rank 0's process has ended (at most `seconds`). At once on rank 0.
@@ -88,7 +89,7 @@ class Lifeline {
   std::vector<Peer> peers_;  // rank 0: all others; else rank 0. The thread's, once it runs
 
   mutable std::mutex mutex_;  // of what follows
-  std::condition_variable first_rank_gone_;
+  std::condition_variable first_rank_gone_, sent_;
   std::optional<RankFailure> failure_;
   std::string outbox_;  // lines for all peers
   bool leaving_ = false, first_gone_ = false;

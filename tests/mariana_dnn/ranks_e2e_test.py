@@ -89,15 +89,17 @@ class Ranks(ranks.RanksTest, ProgramTest):
         program.write(gate, "#!/bin/sh\n[ \"$OMPI_COMM_WORLD_RANK\" != 1 ] && exec cat \"$1\"\n")
         os.chmod(gate, 0o755)
         scp = self.scratch("gated.scp")
-        line = program.read(self.scratch("data", "train", "feats.scp")).splitlines()[0]
-        key, place = line.split()
+        first, *others = program.read(self.scratch("data", "train", "feats.scp")).splitlines()
+        key, place = first.split()
         archive, _, at = place.rpartition(":")
         matrix = self.scratch("first.mat")
         data = program.read_bytes(self.scratch("data", "train", archive))[int(at):]
         size = 15 + 4 * int.from_bytes(data[6:10], "little") * int.from_bytes(data[11:15], "little")
         with open(matrix, "wb") as f:
             f.write(data[:size])
-        program.write(scp, "%s %s %s |\n" % (key, gate, matrix))
+        folder = self.scratch("data", "train")
+        lines = ["%s %s/%s" % (k, folder, p) for k, p in (line.split() for line in others)]
+        program.write(scp, "\n".join(["%s %s %s |" % (key, gate, matrix), *lines, ""]))
         result = self.expect_ranks(65, 2, ONE, "data.train.feats=" + scp, "data.allow_pipes=true",
                                    run_dir=self.run_dir())
         self.assertRegex(ranks.last_line(result), "^mariana_dnn: error: rank 1, .*gate.sh")

@@ -455,11 +455,14 @@ TEST_CASE("workers on several ranks have the bits of as many on one, also of the
     std::vector<std::vector<float>> models(static_cast<size_t>(n)), states = models;
     OnRanks(n, [&](Ranks* ranks) {
       Blobs own(kLastBatch, job.input);
-      Trainer part(job, 4 / n, ranks);
-      part.Run(&own, 0, 7);
-      const auto saved = part.parallel->SaveModel();
-      const auto mine = part.parallel->SaveOptimizer();
-      const auto slots = TensorsFromFirst(ranks, [&] { return mine; });
+      std::vector<HostTensor> saved, slots;
+      {
+        Trainer part(job, 4 / n, ranks);
+        part.Run(&own, 0, 7);
+        saved = part.parallel->SaveModel();
+        const auto mine = part.parallel->SaveOptimizer();
+        slots = TensorsFromFirst(ranks, [&] { return mine; });
+      }
       Trainer resumed(job, 4 / n, ranks);
       resumed.parallel->LoadModel(saved, "memory");
       resumed.parallel->LoadOptimizer(slots, "memory");
@@ -566,11 +569,17 @@ TEST_CASE("blocks of steps are local SGD and blockwise model-update filtering, o
   std::vector<std::vector<float>> models(3);
   OnRanks(3, [&](Ranks* ranks) {
     Blobs own;
-    Trainer part(job, 1, ranks), resumed(job, 1, ranks);
-    part.Run(&own, 0, 12);
-    resumed.parallel->LoadModel(part.parallel->SaveModel(), "memory");
-    const auto mine = part.parallel->SaveOptimizer();
-    resumed.parallel->LoadOptimizer(TensorsFromFirst(ranks, [&] { return mine; }), "memory");
+    std::vector<HostTensor> saved, slots;
+    {
+      Trainer part(job, 1, ranks);
+      part.Run(&own, 0, 12);
+      saved = part.parallel->SaveModel();
+      const auto mine = part.parallel->SaveOptimizer();
+      slots = TensorsFromFirst(ranks, [&] { return mine; });
+    }
+    Trainer resumed(job, 1, ranks);
+    resumed.parallel->LoadModel(saved, "memory");
+    resumed.parallel->LoadOptimizer(slots, "memory");
     resumed.parallel->set_steps_done(12);
     resumed.Run(&own, 12, 22);
     models[static_cast<size_t>(ranks->rank())] = Flatten(resumed.parallel->SaveModel());
