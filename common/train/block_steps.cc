@@ -46,6 +46,9 @@ RunOutcome SyncWorker::RunBlocks(BatchSource* source, const RunOptions& run, int
   for (int64_t step = run.first_step; step < run.last_step;) {
     const int64_t end = std::min((step / size + 1) * size, run.last_step);
     AwaitAll();
+    // Neighbours read these values until they have all of theirs, too; local steps write them.
+    std::vector<float> nothing;
+    exchange_->GatherHost(nullptr, 0, &nothing);
     device_->Copy(start_.data(), net_->values(), start_.bytes());
     for (Tensor& slot : local_slots_) device_->Fill(slot.f32(), 0, slot.elements());
     CommitValues mine;

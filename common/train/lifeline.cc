@@ -129,7 +129,13 @@ json ToJson(const RankFailure& f) {
 
 Error RankFailure::ToError() const {
   if (code == ExitCode::kUsage) return Error(code, message);
-  return Fail(code, "rank ", rank, ", ", phase, ": ", message);
+  const std::string who = StrCat("rank ", rank, ", ", phase, ": ");
+  std::string text = who;
+  for (const char c : message) {
+    text += c;
+    if (c == '\n') text += who;  // each line is one of its own
+  }
+  return Error(code, text);
 }
 
 Lifeline::Lifeline(Options options)

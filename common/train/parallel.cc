@@ -68,11 +68,11 @@ namespace {
 std::vector<std::unique_ptr<Device>> MakeCudaDevices(const ParallelSpec& spec, Precision precision,
                                                      const Ranks* ranks, std::string* why) {
   std::vector<std::unique_ptr<Device>> devices;
-  if (ranks && ranks->size() > 1) {
+  const int gpus = UsableCudaDevices(why);
+  if (gpus > 0 && ranks && ranks->size() > 1) {
     *why = "GPUs of several processes do not exchange: start one process with parallel.devices";
     return devices;
   }
-  const int gpus = UsableCudaDevices(why);
   for (int i = 0; gpus > 0 && i < spec.devices; ++i) {
     devices.push_back(OpenCudaDevice(i % gpus, precision == Precision::kFp32Strict));
   }
