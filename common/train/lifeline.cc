@@ -302,7 +302,9 @@ void Lifeline::Loop() {
       }
     }
     if (failure && !failed_at) failed_at = Time::now();
-    const double grace = options_.grace_seconds * (options_.rank == 0 ? 1 : 2);
+    // Rank 0 has the last word while it lives, however slow the machine is.
+    const bool patient = options_.rank != 0 && failure && failure->rank != 0;
+    const double grace = options_.grace_seconds * (patient ? 10 : 1);
     if (failed_at && !overdue && SecondsSince(*failed_at) > grace) {
       overdue = true;
       if (options_.on_overdue) options_.on_overdue(*failure);

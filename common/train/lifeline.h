@@ -37,8 +37,9 @@ class Lifeline {
     int rank = 0, ranks = 1;
     double beat_seconds = 0.5;
     double silence_seconds = 6;  // after which an end is stuck
-    double grace_seconds = 1.5;  // from a failure to `on_overdue`; ranks but 0 wait twice as long
-    double start_seconds = 30;   // for all to connect
+    double grace_seconds =
+        1.5;                    // from a failure to `on_overdue`; ten times that while rank 0 lives
+    double start_seconds = 30;  // for all to connect
     std::function<std::string()> phase;                  // what this rank does now
     std::function<void(const RankFailure&)> on_failure;  // once, at the first that becomes known
     std::function<void(const RankFailure&)> on_overdue;  // the process has not ended since

@@ -214,7 +214,7 @@ Ranks::Ending Ranks::Settle(const Error& mine) {
       {rank(), phase_.load(std::memory_order_relaxed), mine.code(), mine.message()});
   world_->Fail(failure.ToError());
   const bool told = failure.rank == 0 && failure.code == ExitCode::kLostWorkers && !first();
-  if (!told) lifeline_->AwaitFirstRank(5);
+  if (!told) lifeline_->AwaitFirstRank(15);
   return {failure.ToError(), first() || told};
 }
 
