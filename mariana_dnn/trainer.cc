@@ -93,7 +93,7 @@ bool Trainer::Evaluate(std::vector<std::pair<std::string, double>>* values) {
       const std::vector<Share> shares = DealOut(batch.rows(), 1, o.total());
       workers_->OnAll("evaluate", [&](int local) {
         const auto i = static_cast<size_t>(local);
-        const Share& share = shares[static_cast<size_t>(o.first() + local)];
+        const Share& share = shares[static_cast<size_t>(o.first()) + i];
         if (share.rows > 0) {
           scorers_[i]->Score(batch, share.begin, share.rows, job_->labels, &scores[i]);
         }

@@ -3,17 +3,21 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import unittest
 
 import e2e
 
-# More ranks than cores, as root; mpirun's own files under the test's folder.
+# More ranks than cores, as root.
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none"]
 ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
-def environment():
-    return {**os.environ, **ENVIRONMENT}
+def environment(folder):
+    """With mpirun's own files in `folder`: it names them after its process id, which several
+    sandboxes may have at a time. The path must be short."""
+    return {**os.environ, **ENVIRONMENT, "TMPDIR": folder,
+            "OMPI_MCA_btl_vader_backing_directory": folder}
 
 
 class RanksTest:
@@ -34,9 +38,11 @@ class RanksTest:
             command += ["-np", str(number), e2e.program(), *words, "--config", self.scratch.job]
             if run_dir:
                 command += ["--run_dir", run_dir]
+        folder = tempfile.mkdtemp(dir="/tmp", prefix="ranks.")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, cwd=self.scratch.path,
-                                   env=environment(), start_new_session=True)
+                                   env=environment(folder), start_new_session=True)
         self.addCleanup(process.wait)
         self.addCleanup(end_session, process)
         return process

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <thread>
 
 #include "common/base/random.h"
@@ -26,9 +27,13 @@ Outcome RunRanks(int n, const std::string& test) {
   REQUIRE(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
   setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
   setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-  const std::string command =
-      StrCat("TMPDIR=/tmp timeout 60 mpirun -np ", n, " --oversubscribe --bind-to none --mca btl ",
-             "self,vader,tcp --mca btl_tcp_if_include lo '", self, "' '", test, "' 2>&1");
+  // mpirun names its files after its process id, which several sandboxes may have at a time.
+  char folder[] = "/tmp/ranks.XXXXXX";
+  REQUIRE(mkdtemp(folder) != nullptr);
+  const std::string command = StrCat(
+      "TMPDIR=", folder, " timeout 60 mpirun -np ", n,
+      " --oversubscribe --bind-to none --mca btl_vader_backing_directory ", folder,
+      " --mca btl self,vader,tcp --mca btl_tcp_if_include lo '", self, "' '", test, "' 2>&1");
   std::FILE* const pipe = popen(command.c_str(), "r");
   REQUIRE(pipe != nullptr);
   Outcome outcome;
@@ -37,6 +42,7 @@ Outcome RunRanks(int n, const std::string& test) {
     outcome.output.append(buffer, got);
   }
   outcome.status = pclose(pipe);
+  std::filesystem::remove_all(folder);
   return outcome;
 }
 
