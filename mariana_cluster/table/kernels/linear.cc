@@ -28,7 +28,7 @@ template <class F>
 
 // ---- the (z, n) of eight rows <-> vectors
 [[gnu::always_inline]] inline __m128 LoadTwo(const char* p, const char* q) {
-  const __m128 first = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(p)));
+  const __m128 first = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i_u*>(p)));
   return _mm_loadh_pi(first, reinterpret_cast<const __m64*>(q));
 }
 
