@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "common/base/files.h"
 #include "common/base/random.h"
 #include "common/comm/exchange.h"
 
@@ -42,6 +43,10 @@ Outcome RunRanks(int n, const std::string& test) {
     outcome.output.append(buffer, got);
   }
   outcome.status = pclose(pipe);
+  for (int r = 0; r < n; ++r) {
+    const std::string said = StrCat(folder, "/ended.", r);
+    if (access(said.c_str(), F_OK) == 0) outcome.output += ReadFile(said);
+  }
   std::filesystem::remove_all(folder);
   return outcome;
 }
@@ -180,8 +185,16 @@ TEST_CASE("a rank that fails, or hears of it", "[.][failure]") {
     e->Commit({});
     FAIL("nobody failed");
   } catch (const Error& error) {
-    std::fprintf(stderr, "rank %d ends: %s\n", world->rank(), error.message().c_str());
     CHECK_THROWS_AS(world->Barrier(), Error);
+    // mpirun kills the others when one has ended, and may lose what they said: so each writes it
+    // down, and goes when all have.
+    const std::string folder = getenv("TMPDIR");
+    const auto place = [&](int r) { return StrCat(folder, "/ended.", r); };
+    WriteFileAtomic(place(world->rank()),
+                    StrCat("rank ", world->rank(), " ends: ", error.message(), "\n"));
+    for (int r = 0; r < 3; ++r) {
+      while (access(place(r).c_str(), F_OK) != 0) usleep(1000);
+    }
     CHECK(static_cast<int>(error.code()) == 0);  // this rank's status is not 0
   }
 }
