@@ -138,8 +138,7 @@ void Trainer::ScoreHeldOut() {
     workers_->OnAll("evaluate", [&](int local) {
       const auto i = static_cast<size_t>(local);
       const DataParallelOptions& o = workers_->options();
-      const Share share =
-          DealOut(batch.rows(), 1, o.local() / o.split.workers)[o.group_of(local)];
+      const Share share = DealOut(batch.rows(), 1, o.local() / o.split.workers)[o.group_of(local)];
       verdicts[i].clear();
       if (share.rows > 0) scorers_[i]->Score(batch, share.begin, share.rows, &verdicts[i]);
       if (o.part_of(local) > 0) verdicts[i].clear();  // the same as the group's first

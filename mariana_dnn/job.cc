@@ -50,7 +50,8 @@ void JobSpec::Describe(Fields* f) {
   f->Section("train", &train, "How it learns.");
   f->Section("parallel", &parallel, "Devices and how they exchange parameters.");
   RequireBlocks(f, train, parallel);
-  f->Require(parallel.split == 1, "parallel", "split: mariana_dnn's nets are not shared by workers");
+  f->Require(parallel.split == 1, "parallel",
+             "split: mariana_dnn's nets are not shared by workers");
   f->Section("log", &log, "What is written while training.");
   f->Section("plan", &plan, "What `plan` tries.");
   f->Section("output", &output, "What `forward` and `features` write.");

@@ -119,8 +119,8 @@ struct LrnSpec {
   float alpha = 1e-4f, beta = 0.75f, k = 1;
 };
 
-// Which columns of a layer a worker has that shares it with others: of a sample's columns, which are
-// pixels of `channels` each, those are channels [first, first + channels) of the whole layer's.
+// Which columns of a layer a worker has that shares it with others: of a sample's columns, which
+// are pixels of `channels` each, those are channels [first, first + channels) of the whole layer's.
 struct DropoutPart {
   int64_t channels = 0, first = 0;
   int64_t whole = 0;  // 0: it has all of them
@@ -246,9 +246,9 @@ class Device {
   virtual void MultiplyAddBackward(const void* a, const void* b, const void* dy, void* da, void* db,
                                    int64_t n, Dtype t) = 0;
   virtual void Convert(const void* x, Dtype from, void* y, Dtype to, int64_t n) = 0;
-  // y = x * keep/(1-rate); keep is drawn from (seed, stream, (first_sample + row) * cols + col), or,
-  // of a part, with the columns and the column that the element has in the whole layer.
-  // The backward pass is the same call on dy. *first_sample is device memory.
+  // y = x * keep/(1-rate); keep is drawn from (seed, stream, (first_sample + row) * cols + col),
+  // or, of a part, with the columns and the column that the element has in the whole layer. The
+  // backward pass is the same call on dy. *first_sample is device memory.
   virtual void Dropout(const void* x, void* y, int64_t rows, int64_t cols, float rate,
                        uint64_t seed, uint64_t stream, const int64_t* first_sample,
                        const DropoutPart& part, Dtype t) = 0;

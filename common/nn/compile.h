@@ -45,8 +45,8 @@ class NetBuilder {
 // The whole net's graph, whatever options.split says; its layers are not set up.
 Graph CompileWhole(const NetSpec& spec, const NetOptions& options);
 
-// Builds the list (a worker's, with options.split), runs the passes and sets up every layer. Throws Error(kUsage) naming the layer.
-// `group`: samples in a batch-norm group.
+// Builds the list (a worker's, with options.split), runs the passes and sets up every layer. Throws
+// Error(kUsage) naming the layer. `group`: samples in a batch-norm group.
 Graph CompileNet(const NetSpec& spec, const NetOptions& options, int64_t group);
 
 }  // namespace mariana

@@ -52,8 +52,8 @@ DataParallelOptions WorkerOptions(const TrainSpec& train, const ParallelSpec& pa
                                   Topology topology,
                                   const std::vector<std::unique_ptr<Device>>& devices);
 
-// The most samples that a group of workers (often of one) computes on at a time, but for batch-norm groups, which are kept
-// whole.
+// The most samples that a group of workers (often of one) computes on at a time, but for batch-norm
+// groups, which are kept whole.
 int64_t RowsAtATime(const TrainSpec& train, int groups);
 
 }  // namespace mariana

@@ -127,8 +127,8 @@ inline void CheckDropoutPart(Device* device, Dtype t) {
   const Tensor x = ToDevice(device, t, {rows, pixels * whole}, &ones);
   const Tensor all(device, t, {rows, pixels, whole}), part(device, t, {rows, pixels, channels});
   device->Dropout(x.data(), all.data(), rows, pixels * whole, 0.4f, 5, 9, I64(sample), {}, t);
-  device->Dropout(x.data(), part.data(), rows, pixels * channels, 0.4f, 5, 9,
-                  I64(sample), {channels, first, whole}, t);
+  device->Dropout(x.data(), part.data(), rows, pixels * channels, 0.4f, 5, 9, I64(sample),
+                  {channels, first, whole}, t);
   const Tensor expected(device, t, {rows, pixels, channels});
   device->CopyColumns(all.data(), whole, first, expected.data(), channels, 0, rows * pixels,
                       channels, t);

@@ -129,7 +129,8 @@ void CheckDropoutBits(int64_t rows, int64_t cols, int64_t first) {
   Near(mine, theirs, Epsilon(kDtype<T>));
 
   const DropoutPart part{cols, 3, cols + 8};
-  Indices(n, DropoutPartElement<T>{x.data(), y.data(), cols, part, 0.3f, 1.0f / 0.7f, 5, 9, &first});
+  Indices(n,
+          DropoutPartElement<T>{x.data(), y.data(), cols, part, 0.3f, 1.0f / 0.7f, 5, 9, &first});
   cpu->Dropout(tx.data(), ty.data(), rows, cols, 0.3f, 5, 9, &first, part, kDtype<T>);
   Near(y.Read(), ToHost(ty), Epsilon(kDtype<T>));
 }

@@ -37,7 +37,8 @@ void Import(const std::string& file, Net* net) {
   ImportSpec spec;
   spec.file = file;
   net->Initialize(1);
-  const ImportedModel model = ImportValues(LoadModel(file), spec, SaveNetValues(net), HeadOf(net->plan()));
+  const ImportedModel model =
+      ImportValues(LoadModel(file), spec, SaveNetValues(net), HeadOf(net->plan()));
   LoadNetValues(net, model.tensors, file);
   std::printf("%s\n", model.line.c_str());
 }
