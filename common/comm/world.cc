@@ -103,10 +103,9 @@ void World::Deliver(int from, int tag, std::string bytes) {
     Fail(Error(static_cast<ExitCode>(static_cast<unsigned char>(bytes.at(0))), bytes.substr(1)));
     return;
   }
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    inbox_[{from, tag}].push_back(std::move(bytes));
-  }
+  // Told under the lock: who takes it may destroy this world next.
+  std::lock_guard<std::mutex> lock(mutex_);
+  inbox_[{from, tag}].push_back(std::move(bytes));
   changed_.NotifyAll();
 }
 
