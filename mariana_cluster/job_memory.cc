@@ -50,7 +50,8 @@ std::string ReceiveJob(Member* me, int* index) {
 
 void SendMemory(Agent* agent, int member, const JobMemory& memory) {
   const auto tables = static_cast<int64_t>(memory.shards.size());
-  Message m{"memory", tables * kTables, memory.measured, {memory.progress->fd()}};
+  Message m{
+      "memory", tables * kTables, memory.measured, {memory.progress->fd(), memory.trace->fd()}};
   if (memory.dense) {
     m.number |= kDense;
     m.fds.push_back(memory.dense->fd());
@@ -72,6 +73,8 @@ JobMemory ReceiveMemory(Member* me) {
   JobMemory memory;
   size_t next = 0;
   memory.progress = RunProgress::Attach(m.fds.at(next++));
+  memory.trace = TraceBoard::Attach(m.fds.at(next++));
+  memory.writer = memory.trace->writer(me->number());
   if (m.number & kDense) memory.dense = DenseParameters::Attach(m.fds.at(next++));
   if (m.number & kOrdered) memory.ordered = OrderedUpdates::Attach(m.fds.at(next++));
   memory.measured = std::move(m.body);

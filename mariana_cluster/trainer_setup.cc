@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/comm/world.h"
 #include "common/train/identity.h"
 #include "mariana_cluster/block_update.h"
 #include "mariana_cluster/trainer.h"
@@ -60,6 +61,7 @@ void ClusterTrainer::StartCrew() {
       static_cast<int>(job_->parallel.servers), static_cast<int>(job_->parallel.workers),
       Crew::Listener{
           [this](const std::string& what) {
+            trace_.Happened(what);
             std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), what.c_str());
           },
           [this] {
@@ -91,6 +93,9 @@ void ClusterTrainer::MakeMemory() {
   const int blocks = p.deterministic ? static_cast<int>(p.blocks) : 0;
   memory_.measured = task_->measured();
   memory_.progress = RunProgress::Create(crew_->workers(), blocks);
+  memory_.trace = TraceBoard::Create(crew_->servers() + crew_->workers());
+  trace_.Watch(std::make_unique<NodeTrace>(World::ThisNode(), crew_->servers(), crew_->board(),
+                                           &*memory_.progress, &*memory_.trace));
   Net* net = task_->net();
   const int64_t dense = net == nullptr ? 0 : net->arena_elements();
   if (dense > 0) {

@@ -42,17 +42,21 @@ void Worker::MakeLanes() {
 int Worker::Run() {
   Send({"ready", 0, "", {}});
   for (;;) {
+    memory_.writer.SetState(ProcessState::kIdle);
     const Message m = me_->Receive();
     if (m.kind == "train") {
+      memory_.writer.SetState(ProcessState::kTraining);
       const PausedReport report = Train(FromBody<TrainCommand>(m.body));
       task_->SendScores(ScoresOf::kTraining);
       Send({"paused", 0, ToBody(report), {}});
     } else if (m.kind == "evaluate") {
+      memory_.writer.SetState(ProcessState::kEvaluating);
       Evaluate();
     } else if (m.kind == "times") {
       Send({"times", 0, Times(), {}});
     } else {
       CHECK_EQ(m.kind, "end");
+      memory_.writer.SetState(ProcessState::kEnded);
       return 0;
     }
   }
@@ -82,8 +86,27 @@ bool Worker::Advance(Place* place) {
   const int64_t begin = Clock::Real()->NowNs();
   place->taken = place->lane->Next();
   place->ended = !place->taken;
-  memory_.progress->AddNs(index_, WorkerStage::kData, Clock::Real()->NowNs() - begin);
+  AddTime(WorkerStage::kData, begin);
   return place->taken;
+}
+
+// From then to now.
+void Worker::AddTime(WorkerStage stage, int64_t begin_ns) {
+  const int64_t now = Clock::Real()->NowNs();
+  memory_.progress->AddNs(index_, stage, now - begin_ns);
+  memory_.writer.AddSpan(SpanOf(stage), begin_ns, now);
+}
+
+// The lane's step of this number is done.
+void Worker::Count(const Place& place, int64_t step, const StepSums& sums) {
+  memory_.progress->Count(index_, sums.samples, sums.loss, sums.weight);
+  TraceWriter* const trace = &memory_.writer;
+  trace->AddKeys(sums.keys, sums.keys);
+  trace->SetPlace(place.number, batches_);
+  const DataLane::Queued queued = place.lane->queued();
+  trace->SetQueue(queued.now, queued.most);
+  // Those that were applied in their order saw each other's updates.
+  if (!memory_.ordered) trace->AddStaleness(memory_.progress->steps() - 1 - step);
 }
 
 // Waits where the mode says so; false when training pauses here.
@@ -95,9 +118,11 @@ bool Worker::MayTakeStep() {
   const int64_t begin = Clock::Real()->NowNs();
   const int first = me_->number() - index_, count = static_cast<int>(p.workers);
   const int64_t wanted = me_->board()->clock(me_->number()) - p.staleness;
+  memory_.writer.SetState(ProcessState::kWaiting);
   me_->board()->Wait([&] { return pauses() || me_->board()->Slowest(first, count) >= wanted; },
                      StrCat("the slowest worker to reach step ", wanted));
-  progress->AddNs(index_, WorkerStage::kWait, Clock::Real()->NowNs() - begin);
+  memory_.writer.SetState(ProcessState::kTraining);
+  AddTime(WorkerStage::kWait, begin);
   return !pauses();
 }
 
@@ -112,8 +137,7 @@ PausedReport Worker::Train(const TrainCommand& command) {
   int64_t step;
   while (place.taken || Advance(&place)) {
     if (!MayTakeStep() || !memory_.progress->TakeStep(&step)) break;
-    const StepSums sums = place.lane->Train(step);
-    memory_.progress->Count(index_, sums.samples, sums.loss, sums.weight);
+    Count(place, step, place.lane->Train(step));
     ++batches_;
     me_->board()->Advance(me_->number());
     Advance(&place);
@@ -127,7 +151,7 @@ void Worker::TrainRounds(const TrainCommand& command) {
   for (int64_t round = command.round; round < command.end_round; ++round, ++batches_) {
     const int64_t begin = Clock::Real()->NowNs();
     const bool goes_on = ordered->Await(me_->board(), round);
-    memory_.progress->AddNs(index_, WorkerStage::kWait, Clock::Real()->NowNs() - begin);
+    AddTime(WorkerStage::kWait, begin);
     if (!goes_on) return;
     if (memory_.progress->LanesEnded(batches_)) {
       ordered->EndAfter(round - 1);
@@ -145,8 +169,7 @@ void Worker::TrainBlock(int64_t round, int64_t round_of_epoch, Place* place) {
     update_->Clear();
   } else {
     const int64_t step = round * memory_.ordered->blocks() + place->number;
-    const StepSums sums = place->lane->Collect(step, update_.get());
-    memory_.progress->Count(index_, sums.samples, sums.loss, sums.weight);
+    Count(*place, step, place->lane->Collect(step, update_.get()));
     // Told before the block is, so that all see it before the next round.
     if (!Advance(place)) memory_.progress->SetLaneEnd(place->number, round_of_epoch + 1);
   }

@@ -39,6 +39,8 @@ class Worker {
   int64_t FirstBatch(const TrainCommand& command) const;
   void StartEpoch(const TrainCommand& command);
   bool Advance(Place* place);
+  void AddTime(WorkerStage stage, int64_t begin_ns);
+  void Count(const Place& place, int64_t step, const StepSums& sums);
   bool MayTakeStep();
   PausedReport Train(const TrainCommand& command);
   void TrainRounds(const TrainCommand& command);

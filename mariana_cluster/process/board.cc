@@ -56,7 +56,8 @@ int Board::members() const { return shared_->members; }
 
 void Board::SetMember(int member, const std::string& name, int pid) {
   Shared::Member& m = shared_->member[member];
-  std::snprintf(m.name, sizeof(m.name), "%s", name.c_str());
+  // Once: others may read it.
+  if (m.pid == 0) std::snprintf(m.name, sizeof(m.name), "%s", name.c_str());
   m.starts.fetch_add(1, std::memory_order_relaxed);
   m.pid.store(pid, std::memory_order_release);
 }

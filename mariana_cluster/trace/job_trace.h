@@ -8,12 +8,13 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "common/base/clock.h"
 #include "mariana_cluster/trace/node_trace.h"
 
 namespace mariana {
@@ -48,16 +49,16 @@ class JobTrace {
   nlohmann::json TakeSpans();
 
  private:
-  void TakeOwn();
-  void Keep(int node, const nlohmann::json& report);
+  void KeepSpans(nlohmann::json spans);
 
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   Facts facts_;
+  const double begin_seconds_ = Clock::Real()->NowSeconds();
   std::deque<nlohmann::json> events_;  // the last ones
   int64_t events_seen_ = 0;
   std::unique_ptr<NodeTrace> own_;
-  std::map<int, nlohmann::json> others_;  // by node: without spans
-  std::vector<nlohmann::json> spans_;     // of reports, not taken yet
+  std::map<int, nlohmann::json> others_;            // by node: without spans
+  nlohmann::json spans_ = nlohmann::json::array();  // of nodes, not taken yet
   std::string order_;
 };
 

@@ -22,17 +22,19 @@ class NodeTrace {
   NodeTrace(const std::string& node, int servers, const Board* board, const RunProgress* progress,
             TraceBoard* trace);
 
-  // {"node", "processes": [{"name", "pid", "state", "samples", ...}]}: numbers since each began.
+  // {"node", "now_ns", "processes": [{"name", "pid", "state", "samples", ...}]}: counts since the
+  // job began.
   nlohmann::json Processes() const;
-  // The same, and what was traced since the last call, for JobTrace::Put.
+  // What was traced since the last call: {"node", "spans": [[process, stage, thread, begin us,
+  // us]], "lost"}.
+  nlohmann::json Spans();
+  // Both, for JobTrace::Put.
   std::string Report();
   // What JobTrace::Order says.
   void Obey(const std::string& order);
 
  private:
-  nlohmann::json Agent() const;
   nlohmann::json Process(int member) const;
-  nlohmann::json Spans();
 
   std::string node_;
   int servers_;
@@ -40,7 +42,6 @@ class NodeTrace {
   const RunProgress* progress_;
   TraceBoard* trace_;
   std::vector<uint64_t> cursors_;  // by member
-  bool tracing_ = false;
 };
 
 }  // namespace mariana

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "mariana_cluster/trace/job_trace.h"
+#include "mariana_cluster/trace/status_socket.h"
 
 namespace mariana {
 
@@ -41,14 +42,12 @@ class StatusServer {
   bool Read(Client* client);  // false: it is done with
   nlohmann::json Answer(const std::string& line);
 
-  const std::string run_dir_;
+  const StatusSocket socket_;
   JobTrace* trace_;
   std::function<void()> stop_;
   int listener_ = -1, wake_ = -1;
   std::vector<Client> clients_;
   std::thread thread_;
 };
-
-constexpr char kStatusSocket[] = "status.sock";
 
 }  // namespace mariana

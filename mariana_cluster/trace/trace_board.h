@@ -2,14 +2,14 @@
 // whoever looks on: state, place in the data, counters, and, only while somebody traces, a ring of
 // its last spans (stage, begin, end). Steps, samples and times of workers are RunProgress's.
 //
-//   TraceBoard board = TraceBoard::Create(members);          // the agent; members as Board has them
-//   TraceWriter trace = TraceBoard::Attach(fd).writer(me);   // a member
+//   TraceBoard board = TraceBoard::Create(members);          // the agent; members as Board has
+//   them TraceWriter trace = TraceBoard::Attach(fd).writer(me);   // a member
 //   trace.SetState(ProcessState::kTraining);
 //   trace.AddKeys(read, updated);
 //
 // Threading: a member's counters are written by its process alone, in any of its threads, and read
-// by all; each counter by itself is right, two of them may be a moment apart. All is relaxed atomics
-// on the member's own cache lines: a call costs nanoseconds, and none waits.
+// by all; each counter by itself is right, two of them may be a moment apart. All is relaxed
+// atomics on the member's own cache lines: a call costs nanoseconds, and none waits.
 #pragma once
 
 #include <atomic>
@@ -59,11 +59,11 @@ struct Span {
 // One process's counters, as read.
 struct TraceCounters {
   ProcessState state = ProcessState::kStarting;
-  int64_t lane = -1, batch = -1;             // of the epoch's data; -1: none
-  int64_t queued = 0, queue_capacity = 0;    // batches ready, or requests to answer
-  int64_t keys_read = 0, keys_updated = 0;   // distinct keys of batches
-  int64_t bytes_in = 0, bytes_out = 0;       // over the network
-  int64_t staleness[kStalenessBuckets] = {}; // steps
+  int64_t lane = -1, batch = -1;                           // of the epoch's data; -1: none
+  int64_t queued = 0, queue_capacity = 0;                  // batches ready, or requests to answer
+  int64_t keys_read = 0, keys_updated = 0;                 // distinct keys of batches
+  int64_t bytes_in = 0, bytes_out = 0;                     // over the network
+  int64_t staleness[kStalenessBuckets] = {};               // steps
   int64_t ns[static_cast<int>(ServerStage::kCount)] = {};  // a server's
 };
 
