@@ -86,12 +86,19 @@ class ClickLane : public DataLane {
       worker_->CountHeldOut(batch.get());
     }
   }
+  Queued queued() const override { return {train_->queued(), train_->queue_depth()}; }
   std::vector<StageSeconds> Seconds() const override { return train_->Seconds(); }
 
  private:
   StepSums Count(const ClickLearner::Losses& losses) {
     worker_->CountTraining(*batch_);
-    return {batch_->rows.rows, losses.loss, losses.weight};
+    return {batch_->rows.rows, losses.loss, losses.weight, Keys()};
+  }
+  int64_t Keys() const {
+    if (worker_->learner()->by_sample()) return static_cast<int64_t>(batch_->rows.key.size());
+    int64_t keys = 0;
+    for (const TableBatch& t : batch_->tables) keys += static_cast<int64_t>(t.keys.size());
+    return keys;
   }
 
   ClickWorker* worker_;

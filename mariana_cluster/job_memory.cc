@@ -71,7 +71,7 @@ void SendMemory(Agent* agent, int member, const JobMemory& memory) {
   Message m{"memory",
             tables * kTables,
             memory.measured,
-            {memory.progress->fd(), memory.lanes->fd()}};
+            {memory.progress->fd(), memory.trace->fd(), memory.lanes->fd()}};
   if (memory.dense) {
     m.number |= kDense;
     m.fds.push_back(memory.dense->fd());
@@ -97,6 +97,8 @@ JobMemory ReceiveMemory(Member* me, Place place) {
   memory.place = place;
   size_t next = 0;
   memory.progress = RunProgress::Attach(m.fds.at(next++));
+  memory.trace = TraceBoard::Attach(m.fds.at(next++));
+  memory.writer = memory.trace->writer(me->number());
   memory.lanes = LaneQueue::Attach(m.fds.at(next++));
   if (m.number & kDense) memory.dense = DenseParameters::Attach(m.fds.at(next++));
   if (m.number & kOrdered) memory.ordered = OrderedUpdates::Attach(m.fds.at(next++));

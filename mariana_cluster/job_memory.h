@@ -23,6 +23,7 @@
 #include "mariana_cluster/process/ordered_updates.h"
 #include "mariana_cluster/run_progress.h"
 #include "mariana_cluster/table/table.h"
+#include "mariana_cluster/trace/trace_board.h"
 
 namespace mariana {
 
@@ -35,6 +36,8 @@ struct JobMemory {
   Place place;
   std::optional<RunProgress> progress;
   std::optional<LaneQueue> lanes;
+  std::optional<TraceBoard> trace;
+  TraceWriter writer;                                            // a member's own part of it
   std::optional<DenseParameters> dense;                          // where the model has a net
   std::optional<OrderedUpdates> ordered;                         // deterministic: true
   std::vector<std::vector<std::shared_ptr<TableShard>>> shards;  // [table][server of this node]

@@ -97,17 +97,28 @@ void RunProgress::AddNs(int worker, WorkerStage stage, int64_t ns) {
   sum.store(sum.load(std::memory_order_relaxed) + ns, std::memory_order_relaxed);
 }
 
+RunProgress::Totals RunProgress::worker(int worker) const {
+  const Shared::Worker& w = shared_->worker[worker];
+  Totals one;
+  one.steps = w.steps.load(std::memory_order_relaxed);
+  one.samples = w.samples.load(std::memory_order_relaxed);
+  one.loss = w.loss.load(std::memory_order_relaxed);
+  one.weight = w.weight.load(std::memory_order_relaxed);
+  for (int s = 0; s < kStages; ++s) {
+    one.seconds[s] = static_cast<double>(w.ns[s].load(std::memory_order_relaxed)) * 1e-9;
+  }
+  return one;
+}
+
 RunProgress::Totals RunProgress::totals() const {
   Totals all;
   for (int i = 0; i < shared_->workers; ++i) {
-    const Shared::Worker& w = shared_->worker[i];
-    all.steps += w.steps.load(std::memory_order_relaxed);
-    all.samples += w.samples.load(std::memory_order_relaxed);
-    all.loss += w.loss.load(std::memory_order_relaxed);
-    all.weight += w.weight.load(std::memory_order_relaxed);
-    for (int s = 0; s < kStages; ++s) {
-      all.seconds[s] += static_cast<double>(w.ns[s].load(std::memory_order_relaxed)) * 1e-9;
-    }
+    const Totals one = worker(i);
+    all.steps += one.steps;
+    all.samples += one.samples;
+    all.loss += one.loss;
+    all.weight += one.weight;
+    for (int s = 0; s < kStages; ++s) all.seconds[s] += one.seconds[s];
   }
   return all;
 }

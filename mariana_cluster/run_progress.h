@@ -56,6 +56,7 @@ class RunProgress {
   // A step is done.
   void Count(int worker, int64_t samples, double loss, double weight);
   void AddNs(int worker, WorkerStage stage, int64_t ns);
+  Totals worker(int worker) const;
   Totals totals() const;  // of all workers; whole steps but for one that is being counted
 
   // ---- lanes of data, in deterministic training

@@ -37,6 +37,7 @@ class Server {
   int Run() {
     me_->Send({"ready", 0, "", {}});
     for (;;) {
+      memory_.writer.SetState(ProcessState::kServing);
       const Message m = me_->Receive();
       if (m.kind == "epoch") {
         me_->Send({"epoch", BeginEpoch(FromBody<EpochCommand>(m.body)), "", {}});
@@ -44,6 +45,7 @@ class Server {
         me_->Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
       } else {
         CHECK_EQ(m.kind, "end");
+        memory_.writer.SetState(ProcessState::kEnded);
         return 0;
       }
     }
@@ -107,9 +109,11 @@ class Server {
     for (; round < command.end_round; ++round) {
       const bool applied =
           memory_.ordered->Apply(me_->board(), index_, round, [&](int, std::string_view section) {
+            const int64_t begin = Clock::Real()->NowNs();
             const double rate = LearningRate(schedule, step, command.epoch_steps);
             const auto sparse = static_cast<float>(rate / schedule.learning_rate);
             if (applier_->Apply(section, {rate, step + 1, 1}, sparse)) ++step;
+            memory_.writer.AddServerTime(ServerStage::kApply, begin, Clock::Real()->NowNs());
           });
       if (!applied) break;
     }

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <limits>
 #include <sstream>
@@ -28,9 +29,10 @@ ClusterTrainer::ClusterTrainer(const CommandLine& command_line, const EffectiveC
       clock_(Clock::Real()),
       progress_(command_line.progress, clock_, stdout),
       meter_(clock_, &state_, job->log, false, false),
-      identity_(JobIdentity(job)) {}
+      identity_(JobIdentity(job)),
+      trace_({job->name, run->path()}) {}
 
-ClusterTrainer::~ClusterTrainer() = default;
+ClusterTrainer::~ClusterTrainer() { trace_.Unwatch(); }
 
 int ClusterTrainer::Run() {
   try {
@@ -46,6 +48,18 @@ int ClusterTrainer::Run() {
 void ClusterTrainer::Say(const std::string& text) {
   progress_.Message(text);
   LOG(INFO) << text;
+  trace_.Happened(text);
+}
+
+// How far it is, for who asks.
+void ClusterTrainer::TellTrace() {
+  trace_.Update([this](JobTrace::Facts* f) {
+    f->epoch = state_.epoch;
+    f->epochs = job_->train.epochs;
+    f->step = state_.step;
+    f->samples = position_.samples;
+    f->epoch_samples = epoch_samples_;
+  });
 }
 
 // Summary, metrics and report tell of a run up to its failure.
@@ -67,6 +81,7 @@ int ClusterTrainer::RunToEnd() {
                " epochs; train.epochs=N trains on to N; report: ", run_->report_path()));
     return 0;
   }
+  status_ = std::make_unique<StatusServer>(run_->path(), &trace_, [] { RequestStop(SIGUSR1); });
   meter_.Time("set_up", [this] { SetUp(); });
   run_->WriteConfig(config_.yaml);
   meter_.Open(*run_);
@@ -158,6 +173,7 @@ bool ClusterTrainer::TrainEpoch() {
   progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", job_->train.epochs), epoch_samples_,
                   job_->unit(), position_.samples);
   meter_.StartClock();
+  trace_.SetPhase("train");
   bool begins = true;
   BeginEpoch();
   while (!crew_->stopping()) {
@@ -197,11 +213,13 @@ void ClusterTrainer::Drain() {
     if (seconds > 0) meter_.AddSeconds(Name(static_cast<WorkerStage>(s)), seconds);
   }
   drained_ = now;
+  TellTrace();
 }
 
 // ---- evaluation
 
 bool ClusterTrainer::Evaluate() {
+  trace_.SetPhase("evaluate");
   meter_.Time("evaluate", [&] {
     progress_.Begin("evaluate", 0, job_->unit());
     const auto parts = memory_.ordered ? job_->parallel.blocks
@@ -257,12 +275,14 @@ void ClusterTrainer::CountMemory() {
 
 void ClusterTrainer::Save(bool best) {
   CountMemory();
+  trace_.SetPhase("save");
   meter_.Time("save", [&] {
     meter_.WriteWindow();
     SaveCluster(*run_, {&memory_, task_->net(), &job_->train.optimizer}, state_, position_,
                 identity_, {task_->tensors(), task_->metadata()}, job_->train.checkpoint, best);
   });
   meter_.StartClock();
+  trace_.SetPhase("train");
 }
 
 int ClusterTrainer::Stop() {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/comm/world.h"
 #include "common/train/identity.h"
 #include "mariana_cluster/block_update.h"
 #include "mariana_cluster/trainer.h"
@@ -61,6 +62,7 @@ void ClusterTrainer::StartCrew() {
       job_->parallel.restarts,
       Crew::Listener{
           [this](const std::string& what) {
+            trace_.Happened(what);
             std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), what.c_str());
           },
           [this] {
@@ -95,6 +97,9 @@ void ClusterTrainer::MakeMemory() {
   memory_.measured = task_->measured();
   memory_.progress = RunProgress::Create(crew_->workers(), blocks);
   memory_.lanes = LaneQueue::Create(crew_->workers());
+  memory_.trace = TraceBoard::Create(crew_->servers() + crew_->workers());
+  trace_.Watch(std::make_unique<NodeTrace>(World::ThisNode(), crew_->servers(), crew_->board(),
+                                           &*memory_.progress, &*memory_.trace));
   Net* net = task_->net();
   const int64_t dense = net == nullptr ? 0 : net->arena_elements();
   if (dense > 0) {

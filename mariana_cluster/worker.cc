@@ -58,17 +58,21 @@ std::vector<Worker::Reading*> Worker::OwnReadings() {
 int Worker::Run() {
   Send({"ready", 0, "", {}});
   for (;;) {
+    memory_.writer.SetState(ProcessState::kIdle);
     const Message m = me_->Receive();
     if (m.kind == "train") {
+      memory_.writer.SetState(ProcessState::kTraining);
       const PausedReport report = Train(FromBody<TrainCommand>(m.body));
       task_->SendScores(ScoresOf::kTraining);
       Send({"paused", 0, ToBody(report), {}});
     } else if (m.kind == "evaluate") {
+      memory_.writer.SetState(ProcessState::kEvaluating);
       Evaluate(static_cast<int>(m.number));
     } else if (m.kind == "times") {
       Send({"times", 0, Times(), {}});
     } else {
       CHECK_EQ(m.kind, "end");
+      memory_.writer.SetState(ProcessState::kEnded);
       return 0;
     }
   }
@@ -106,8 +110,27 @@ bool Worker::Advance(Reading* reading) {
   const int64_t begin = Clock::Real()->NowNs();
   reading->taken = reading->lane->Next();
   reading->ended = !reading->taken;
-  memory_.progress->AddNs(index_, WorkerStage::kData, Clock::Real()->NowNs() - begin);
+  AddTime(WorkerStage::kData, begin);
   return reading->taken;
+}
+
+// From then to now.
+void Worker::AddTime(WorkerStage stage, int64_t begin_ns) {
+  const int64_t now = Clock::Real()->NowNs();
+  memory_.progress->AddNs(index_, stage, now - begin_ns);
+  memory_.writer.AddSpan(SpanOf(stage), begin_ns, now);
+}
+
+// The lane's step of this number is done, its batch the `batch`-th of the epoch.
+void Worker::Count(const Reading& reading, int64_t step, int64_t batch, const StepSums& sums) {
+  memory_.progress->Count(index_, sums.samples, sums.loss, sums.weight);
+  TraceWriter* const trace = &memory_.writer;
+  trace->AddKeys(sums.keys, sums.keys);
+  trace->SetPlace(reading.number, batch);
+  const DataLane::Queued queued = reading.lane->queued();
+  trace->SetQueue(queued.now, queued.most);
+  // Those that were applied in their order saw each other's updates.
+  if (!memory_.ordered) trace->AddStaleness(memory_.progress->steps() - 1 - step);
 }
 
 bool Worker::Pauses() const { return me_->stopping() || memory_.progress->AtLimit(); }
@@ -119,9 +142,11 @@ bool Worker::MayTakeStep() {
   const int64_t begin = Clock::Real()->NowNs();
   const int first = me_->number() - index_, count = static_cast<int>(p.workers);
   const int64_t wanted = me_->board()->clock(me_->number()) - p.staleness;
+  memory_.writer.SetState(ProcessState::kWaiting);
   me_->board()->Wait([&] { return Pauses() || me_->board()->Slowest(first, count) >= wanted; },
                      StrCat("the slowest worker to reach step ", wanted));
-  memory_.progress->AddNs(index_, WorkerStage::kWait, Clock::Real()->NowNs() - begin);
+  memory_.writer.SetState(ProcessState::kTraining);
+  AddTime(WorkerStage::kWait, begin);
   return !Pauses();
 }
 
@@ -135,8 +160,10 @@ bool Worker::TakeLane() {
   while ((lane = lanes->Take(index_)) == LaneQueue::kNone) {
     board->Leave(me);
     const int64_t begin = Clock::Real()->NowNs();
+    memory_.writer.SetState(ProcessState::kWaiting);
     board->Poll([&] { return Pauses() || lanes->MayTake(index_) || lanes->AllEnded(); });
-    memory_.progress->AddNs(index_, WorkerStage::kWait, Clock::Real()->NowNs() - begin);
+    memory_.writer.SetState(ProcessState::kTraining);
+    AddTime(WorkerStage::kWait, begin);
     if (!lanes->MayTake(index_)) return false;
   }
   if (board->HasLeft(me)) {
@@ -159,7 +186,7 @@ bool Worker::TrainLane() {
     const StepSums sums = held_->lane->Train(step);
     // A worker killed before this line has its last batch trained once more; after it, not.
     memory_.lanes->Count(held_->number);
-    memory_.progress->Count(index_, sums.samples, sums.loss, sums.weight);
+    Count(*held_, step, memory_.lanes->position(held_->number).batches, sums);
     held_->taken = false;
     me_->board()->Advance(me_->number());
   }
@@ -187,7 +214,7 @@ void Worker::TrainRounds(const TrainCommand& command) {
   for (; round_ < command.end_round; ++round_, ++rounds_) {
     const int64_t begin = Clock::Real()->NowNs();
     const bool goes_on = ordered->Await(me_->board(), round_);
-    memory_.progress->AddNs(index_, WorkerStage::kWait, Clock::Real()->NowNs() - begin);
+    AddTime(WorkerStage::kWait, begin);
     if (!goes_on) return;
     if (memory_.progress->LanesEnded(rounds_)) {
       ordered->EndAfter(round_ - 1);
@@ -207,8 +234,7 @@ void Worker::TrainBlock(int64_t round, Reading* reading) {
   } else {
     if (!put) {
       const int64_t step = round * memory_.ordered->blocks() + reading->number;
-      const StepSums sums = reading->lane->Collect(step, update_.get());
-      memory_.progress->Count(index_, sums.samples, sums.loss, sums.weight);
+      Count(*reading, step, rounds_ + 1, reading->lane->Collect(step, update_.get()));
     }
     // Told before the block is, so that all see it before the next round.
     if (!Advance(reading)) memory_.progress->SetLaneEnd(reading->number, rounds_ + 1);

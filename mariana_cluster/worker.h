@@ -46,6 +46,8 @@ class Worker {
   void StartEpoch(const TrainCommand& command);
   int64_t StartRounds(const TrainCommand& command);
   bool Advance(Reading* reading);
+  void AddTime(WorkerStage stage, int64_t begin_ns);
+  void Count(const Reading& reading, int64_t step, int64_t batch, const StepSums& sums);
   bool Pauses() const;
   bool MayTakeStep();
   bool TakeLane();

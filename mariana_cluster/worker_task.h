@@ -21,6 +21,7 @@ namespace mariana {
 struct StepSums {
   int64_t samples = 0;
   double loss = 0, weight = 0;
+  int64_t keys = 0;  // distinct ones of tables, or, learnt sample by sample, all
 };
 
 // A lane's batches are a pure function of the job's seed, the epoch, and (lane, lanes).
@@ -35,6 +36,11 @@ class DataLane {
   virtual StepSums Train(int64_t step) = 0;
   // Forward and backward, the update left to servers.
   virtual StepSums Collect(int64_t step, BlockUpdate* update) = 0;
+  // Batches that are ready, of how many that there is room for.
+  struct Queued {
+    int64_t now = 0, most = 0;
+  };
+  virtual Queued queued() const { return {}; }
   // Scores the lane's part of the held-out data, for the `evaluation`-th time, unless `stop`.
   virtual void Score(int64_t evaluation, const std::function<bool()>& stop) = 0;
   // Of the stages that read, over all epochs.

@@ -30,7 +30,7 @@ struct Board::Shared {
   char why[512];
   struct alignas(64) Member {
     std::atomic<int64_t> clock;
-    std::atomic<int32_t> pid;
+    std::atomic<int32_t> pid, starts;
     std::atomic<uint32_t> beats;
     char name[40];
   } member[kMaxMembers];
@@ -58,8 +58,18 @@ int Board::members() const { return shared_->members; }
 
 void Board::SetMember(int member, const std::string& name, int pid) {
   Shared::Member& m = shared_->member[member];
-  std::snprintf(m.name, sizeof(m.name), "%s", name.c_str());
+  // Once: others may read it.
+  if (m.pid == 0) std::snprintf(m.name, sizeof(m.name), "%s", name.c_str());
+  m.starts.fetch_add(1, std::memory_order_relaxed);
   m.pid.store(pid, std::memory_order_release);
+}
+
+std::string Board::name(int member) const { return shared_->member[member].name; }
+int Board::pid(int member) const {
+  return shared_->member[member].pid.load(std::memory_order_acquire);
+}
+int Board::starts(int member) const {
+  return shared_->member[member].starts.load(std::memory_order_relaxed);
 }
 
 std::string Board::Describe(int member) const {
