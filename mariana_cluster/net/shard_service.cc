@@ -22,21 +22,23 @@ const ShardService::Options& Checked(const ShardService::Options& options) {
 
 }  // namespace
 
-ShardService::ShardService(const Options& options, std::vector<std::shared_ptr<TableShard>> shards,
-                           PushLedger* ledger, DenseOwner* dense)
+ShardService::ShardService(const Options& options)
     : options_(Checked(options)),
       router_(context_, ZMQ_ROUTER),
       endpoint_(router_.Bind(options.endpoint.empty() ? StrCat("tcp://", options.address, ":*")
                                                       : options.endpoint)),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK_GE(wake_fd_, 0);
-  desk_ = std::make_unique<ShardDesk>(options_.desk, std::move(shards), ledger, dense,
-                                      [this](const std::string& peer, Packet frame) {
-                                        // False: the client is gone, or comes back and asks again.
-                                        if (router_.Send(Packet(peer), true)) {
-                                          router_.Send(std::move(frame));
-                                        }
-                                      });
+}
+
+void ShardService::Start(std::vector<std::shared_ptr<TableShard>> shards, PushLedger* ledger,
+                         DenseOwner* dense) {
+  CHECK(desk_ == nullptr);
+  const auto reply = [this](const std::string& peer, Packet frame) {
+    // False: the client is gone, or comes back and asks again.
+    if (router_.Send(Packet(peer), true)) router_.Send(std::move(frame));
+  };
+  desk_ = std::make_unique<ShardDesk>(options_.desk, std::move(shards), ledger, dense, reply);
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -44,7 +46,7 @@ ShardService::~ShardService() {
   stop_ = true;
   const uint64_t one = 1;
   PCHECK(write(wake_fd_, &one, sizeof(one)) == sizeof(one));
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   close(wake_fd_);
 }
 

@@ -2,7 +2,7 @@
 // at a ROUTER socket of ZeroMQ. A worker that dies takes nothing with it; a server that is started
 // again on the same shards, ledger and endpoint goes on where it was.
 //
-// Threading: WhileQuiet, set_epoch and counters from any thread. The service's own thread waits in
+// Threading: once started, WhileQuiet, set_epoch and counters from any thread. The service's own thread waits in
 // zmq_poll: sockets know no Clock.
 #pragma once
 
@@ -28,15 +28,17 @@ class ShardService {
     // The service cannot go on (memory ended): called once, on its thread, which then ends.
     std::function<void(const Error&)> failed;
   };
-  // Listens from here on. Error(kUsage) for an address that is not loopback without a token,
-  // Error(kIo) when it cannot listen.
-  ShardService(const Options& options, std::vector<std::shared_ptr<TableShard>> shards,
-               PushLedger* ledger, DenseOwner* dense);
+  // Listens from here on; what comes waits for Start. Error(kUsage) for an address that is not
+  // loopback without a token, Error(kIo) when it cannot listen.
+  explicit ShardService(const Options& options);
   ~ShardService();
   ShardService(const ShardService&) = delete;
   ShardService& operator=(const ShardService&) = delete;
 
   const std::string& endpoint() const { return endpoint_; }
+  // Answers from here on. As ShardDesk; once.
+  void Start(std::vector<std::shared_ptr<TableShard>> shards, PushLedger* ledger,
+             DenseOwner* dense);
   // Runs f while no frame is handled; rows that were looked up before count no more.
   void WhileQuiet(const std::function<void()>& f);
   void set_epoch(uint32_t epoch) { desk_->set_epoch(epoch); }
