@@ -83,9 +83,10 @@ void ClusterSpec::Describe(Fields* f) {
             "after another, each in one pass over its rows.");
   f->Choice("wire", &wire, {{"bf16", WireType::kBf16}, {"fp32", WireType::kF32}},
             "Several nodes: how weights and gradients travel between them.");
-  f->Text("interface", &interface,
-          "Several nodes: the network interface (eth0), or its IPv4 address, at which servers listen "
-          "for workers of other nodes; default: loopback, which nodes of one machine share.");
+  f->Text(
+      "interface", &interface,
+      "Several nodes: the network interface (eth0), or its IPv4 address, at which servers listen "
+      "for workers of other nodes; default: loopback, which nodes of one machine share.");
   f->Path("token_file", &token_file, PathKind::kInput,
           "Several nodes: a file with a secret that all nodes have and others may not read; needed "
           "where `interface` can be reached from other machines.");

@@ -4,8 +4,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <utility>
 
+#include "common/base/clock.h"
 #include "mariana_cluster/net/token.h"
 
 namespace mariana {
@@ -70,7 +72,13 @@ bool ShardService::HandleOne() {
     more = router_.more();
     frame.reset();
   }
-  if (frame) desk_->Handle(std::string(peer->view()), frame->view());
+  if (!frame) return true;
+  const int64_t begin = options_.handled ? Clock::Real()->NowNs() : 0;
+  desk_->Handle(std::string(peer->view()), frame->view());
+  if (options_.handled && frame->bytes() >= int64_t{sizeof(FrameHeader)}) {
+    const auto kind = static_cast<FrameKind>(frame->data()[offsetof(FrameHeader, kind)]);
+    options_.handled(kind, begin, Clock::Real()->NowNs());
+  }
   return true;
 }
 
