@@ -72,7 +72,8 @@ class RequestedBatches {
 
   void StartEpoch(int64_t epoch, int64_t first_batch) {
     learner_->Forget(next_.get());
-    now_ = next_ = nullptr;
+    now_ = nullptr;
+    next_ = nullptr;
     begun_ = false;
     feed_->StartEpoch(epoch, first_batch);
   }
