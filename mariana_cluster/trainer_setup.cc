@@ -93,6 +93,10 @@ void ClusterTrainer::StartCrew() {
   memory_.endpoints = crew_->endpoints();
   MakeMemory();
   StartValues();
+  if (memory_.dense && crew_->nodes() > 1) {
+    memory_.mirror = DenseMirror::Create(*memory_.dense, crew_->nodes(), 0);
+    memory_.mirror->Start(memory_.dense->values());
+  }
   crew_->StartWorkers(&memory_);
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
