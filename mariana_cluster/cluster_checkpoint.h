@@ -1,5 +1,6 @@
-// A cluster job's checkpoints: tables and dense parameters from shared memory to disk and back, and
-// how far each worker was. Rows are streamed. Nobody changes the parameters meanwhile.
+// A cluster job's checkpoints read: tables and dense parameters from disk into shared memory, and
+// where the reading stood (snapshot/snapshots.h writes them). Rows are streamed. Nobody changes the
+// parameters meanwhile.
 // Free functions and plain values.
 #pragma once
 
@@ -36,9 +37,6 @@ struct ClusterValues {
   const OptimizerSpec* optimizer = nullptr;
 };
 
-void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity, ModelExtras extras,
-                 const CheckpointSpec& spec, bool best);
 // Into empty tables. Throws Error(kBadData).
 void LoadCluster(const CheckpointFolder& from, const ClusterValues& values);
 

@@ -19,6 +19,12 @@ Table::Table(std::vector<std::shared_ptr<TableShard>> shards)
   }
 }
 
+std::vector<TableShard*> Table::all_shards() const {
+  std::vector<TableShard*> all;
+  for (const auto& s : shards_) all.push_back(s.get());
+  return all;
+}
+
 void Table::Partition(const uint64_t* keys, int64_t n, std::vector<int64_t>* begin,
                       std::vector<int32_t>* order) const {
   CHECK_LE(n, std::numeric_limits<int32_t>::max());
@@ -67,8 +73,13 @@ void Table::Gather(char* const* rows, int64_t n, float* values) const {
 }
 
 void Table::Apply(char* const* rows, int64_t n, const float* gradients, float rate) const {
+  Keep(rows, n);
   kernels_->apply({&layout(), rows, n, shards_[0]->stamp(), Birth, const_cast<Table*>(this)},
                   gradients, rate);
+}
+
+void Table::Keep(char* const* rows, int64_t n) const {
+  for (const auto& shard : shards_) shard->Keep(rows, n);
 }
 
 // Whether any sample has fields in another order than ascending, each once: then it may have a
@@ -112,12 +123,14 @@ void Table::Learn(const Samples& s, int64_t first, int64_t last, float* logits) 
     }
   };
   locate(&s.bias, 1, &part.bias);
+  Keep(&part.bias, 1);
   for (; first < last; first += part.samples) {
     part.samples = std::min(kSamples, last - first);
     const uint32_t begin = s.begin[first];
     const auto features = static_cast<int64_t>(s.begin[first + part.samples] - begin);
     located_.resize(static_cast<size_t>(features));
     locate(s.key + begin, features, located_.data());
+    Keep(located_.data(), features);
     part.begin = s.begin + first;
     part.rows = located_.data();
     part.value = s.value + begin;

@@ -30,6 +30,7 @@ class Table {
   int64_t width() const { return layout().width; }
   int shards() const { return static_cast<int>(shards_.size()); }
   TableShard* shard(int s) const { return shards_[static_cast<size_t>(s)].get(); }
+  std::vector<TableShard*> all_shards() const;
 
   // As TableShard's, over keys of all shards.
   uint64_t Canonical(uint64_t key) const { return shards_[0]->Canonical(key); }
@@ -61,6 +62,7 @@ class Table {
 
  private:
   void LocateHashed(const uint64_t* keys, int64_t n, char** rows) const;
+  void Keep(char* const* rows, int64_t n) const;
   static bool FieldsRepeat(const Samples& samples, int64_t first, int64_t last);
   static void Birth(void* table, char* row);
 
