@@ -101,7 +101,7 @@ void ClickLearner::Apply(float rate, ClickBatch* batch) {
 
 ClickLearner::Losses ClickLearner::ForwardBackward(int64_t step, Missing missing,
                                                    ClickBatch* batch) {
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   if (job_->parallel.access == SparseAccess::kPerSample) SplitIntoSamples(batch);
   Gather(missing, batch);
   timer.Add(WorkerStage::kGather);
@@ -125,7 +125,7 @@ void ClickLearner::CheckFinite(int64_t step, double loss) const {
 }
 
 ClickLearner::Losses ClickLearner::TrainBySample(int64_t step, ClickBatch* batch) {
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   const RowBatch& rows = batch->rows;
   batch->logits.resize(static_cast<size_t>(rows.rows));
   tables_[0].Learn(
@@ -149,7 +149,7 @@ double ClickLearner::DenseScale(const ClickBatch& batch) const {
 ClickLearner::Losses ClickLearner::Train(int64_t step, ClickBatch* batch) {
   if (by_sample_) return TrainBySample(step, batch);
   const Losses losses = ForwardBackward(step, Missing::kInsert, batch);
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   const ScheduleSpec& schedule = job_->train.schedule;
   const double rate = LearningRate(schedule, step, epoch_steps_);
   Apply(static_cast<float>(rate / schedule.learning_rate), batch);
@@ -165,7 +165,7 @@ ClickLearner::Losses ClickLearner::Train(int64_t step, ClickBatch* batch) {
 
 ClickLearner::Losses ClickLearner::Collect(int64_t step, ClickBatch* batch, BlockUpdate* update) {
   const Losses losses = ForwardBackward(step, Missing::kSkip, batch);
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   const bool dense = memory_->dense.has_value();
   update->Set({dense ? DenseScale(*batch) : 1}, *batch, tables_, dense ? &*memory_->dense : nullptr,
               dense ? model_->net()->grads() : nullptr);

@@ -20,18 +20,24 @@ namespace {
 class Server {
  public:
   explicit Server(Member* me) : me_(me) {
-    const std::string yaml = ReceiveJob(me_, &index_);
-    LoadConfigText(yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
+    const ReceivedJob job = ReceiveJob(me_);
+    index_ = job.index;
+    LoadConfigText(job.yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
     ClickData data;
     if (!job_.trains_frames()) data = OpenData(job_, true);
-    MakeShards(data.plan.get());
-    memory_ = ReceiveMemory(me_);
+    if (job.remains.shards.empty()) MakeShards(data.plan.get(), job.place);
+    for (const int fd : job.remains.shards) {
+      shards_.push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));
+    }
+    SendShards();
+    memory_ = ReceiveMemory(me_, job.place);
     if (memory_.ordered) PrepareToApply(data);
   }
 
   int Run() {
     me_->Send({"ready", 0, "", {}});
     for (;;) {
+      memory_.writer.SetState(ProcessState::kServing);
       const Message m = me_->Receive();
       if (m.kind == "epoch") {
         me_->Send({"epoch", BeginEpoch(FromBody<EpochCommand>(m.body)), "", {}});
@@ -39,6 +45,7 @@ class Server {
         me_->Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
       } else {
         CHECK_EQ(m.kind, "end");
+        memory_.writer.SetState(ProcessState::kEnded);
         return 0;
       }
     }
@@ -46,15 +53,19 @@ class Server {
 
  private:
   // `plan` null: there are no tables.
-  void MakeShards(const RowPlan* plan) {
+  void MakeShards(const RowPlan* plan, Place place) {
     const int servers = static_cast<int>(job_.parallel.servers);
-    Message message{"shards", 0, "", {}};
     std::vector<ClickTable> tables;
     if (plan) tables = MakeClickTables(job_.click, *plan, static_cast<uint64_t>(job_.seed));
     for (const ClickTable& t : tables) {
-      shards_.push_back(std::make_shared<TableShard>(TableShard::Create(t.spec, index_, servers)));
-      message.fds.push_back(shards_.back()->fd());
+      shards_.push_back(std::make_shared<TableShard>(TableShard::Create(
+          t.spec, place.node * servers + index_, place.nodes * servers)));
     }
+  }
+
+  void SendShards() {
+    Message message{"shards", 0, "", {}};
+    for (const auto& s : shards_) message.fds.push_back(s->fd());
     me_->Send(message);
   }
 
@@ -98,9 +109,11 @@ class Server {
     for (; round < command.end_round; ++round) {
       const bool applied =
           memory_.ordered->Apply(me_->board(), index_, round, [&](int, std::string_view section) {
+            const int64_t begin = Clock::Real()->NowNs();
             const double rate = LearningRate(schedule, step, command.epoch_steps);
             const auto sparse = static_cast<float>(rate / schedule.learning_rate);
             if (applier_->Apply(section, {rate, step + 1, 1}, sparse)) ++step;
+            memory_.writer.AddServerTime(ServerStage::kApply, begin, Clock::Real()->NowNs());
           });
       if (!applied) break;
     }

@@ -13,6 +13,8 @@
 #include "common/train/train_run.h"
 #include "mariana_cluster/agent_task.h"
 #include "mariana_cluster/crew.h"
+#include "mariana_cluster/trace/job_trace.h"
+#include "mariana_cluster/trace/status_server.h"
 
 namespace mariana {
 
@@ -29,6 +31,7 @@ class ClusterTrainer {
   int RunToEnd();
   void Failed(ExitCode code);
   void Say(const std::string& text);
+  void TellTrace();
 
   // ---- set-up (trainer_setup.cc)
   void SetUp();
@@ -43,7 +46,8 @@ class ClusterTrainer {
   // False when a stop was requested.
   bool TrainEpoch();
   void BeginEpoch();
-  TrainCommand CommandFor(int worker, bool begins) const;
+  std::vector<LanePosition> LanesToBegin() const;
+  TrainCommand Command(bool begins) const;
   int64_t NextPause() const;
   void TrainToPause(bool begins);
   void Drain();  // takes what workers counted into metrics and progress
@@ -70,6 +74,7 @@ class ClusterTrainer {
   std::optional<CheckpointFolder> from_;  // resumed
   std::unique_ptr<AgentTask> task_;
   JobMemory memory_;
+  JobTrace trace_;
   std::unique_ptr<Crew> crew_;
   ClusterPosition position_;
   bool resumed_epoch_ = false;  // the epoch begins in its midst
@@ -77,6 +82,7 @@ class ClusterTrainer {
   RunProgress::Totals drained_;
   int64_t bad_rows_ = 0;
   std::vector<StageSeconds> pipeline_;  // of the workers' feeds
+  std::unique_ptr<StatusServer> status_;
 };
 
 }  // namespace mariana
