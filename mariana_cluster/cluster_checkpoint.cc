@@ -74,7 +74,8 @@ void LoadCluster(const CheckpointFolder& from, const ClusterValues& values) {
   PackAll(model.newest(), *values.net, "", shared.values());
   const std::vector<std::string> names = OptimizerSlotNames(*values.optimizer);
   for (size_t k = 0; k < names.size(); ++k) {
-    PackAll(model.newest_optimizer(), *values.net, "." + names[k], shared.slot(static_cast<int>(k)));
+    PackAll(model.newest_optimizer(), *values.net, "." + names[k],
+            shared.slot(static_cast<int>(k)));
   }
 }
 

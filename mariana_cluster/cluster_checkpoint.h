@@ -23,9 +23,9 @@ struct ClusterPosition {
   std::vector<LanePosition> lanes;  // of the epoch; none: it has not begun. Not deterministic
   int64_t epoch_rounds = 0;         // deterministic: done of the epoch
   int64_t samples = 0;              // done of the epoch
-  bool epoch_ended = false;      // only its evaluation is missing
-  int64_t epoch_steps = 1;       // that the schedule counts with: as estimated at the first start
-  int64_t rounds = 0;            // deterministic: done in all
+  bool epoch_ended = false;         // only its evaluation is missing
+  int64_t epoch_steps = 1;  // that the schedule counts with: as estimated at the first start
+  int64_t rounds = 0;       // deterministic: done in all
   nlohmann::json ToJson() const;
   static ClusterPosition FromJson(const nlohmann::json& j, const std::string& where);
 };

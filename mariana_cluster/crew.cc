@@ -26,27 +26,44 @@ void Crew::Lost(const std::string& how) {
   listener_.warning(how);
 }
 
+std::optional<NodeCrew::Report> Crew::NextAnswer() {
+  std::optional<NodeCrew::Report> r = node_.Next(kTickMs);
+  listener_.tick();
+  if (!r) return std::nullopt;
+  Message& m = r->message;
+  if (m.kind == "warning") {
+    listener_.warning(m.body);
+  } else if (m.kind == "lost") {
+    Lost(m.body);
+  } else if (m.kind == "scores") {
+    listener_.scores(r->member - servers(), std::move(m));
+  } else if (m.kind == "saved") {
+    listener_.saved(r->member, std::move(m));
+  } else {
+    return r;
+  }
+  return std::nullopt;
+}
+
+void Crew::WaitUntil(const std::function<bool()>& done) {
+  while (!done()) {
+    if (const auto r = NextAnswer()) {
+      LOG(FATAL) << board()->Describe(r->member) << " says " << r->message.kind;
+    }
+  }
+}
+
 std::vector<Message> Crew::WaitFor(int first, int last,
                                    const std::function<std::string(int)>& kind) {
   std::vector<std::optional<Message>> answers(static_cast<size_t>(last - first));
   int missing = last - first;
   while (missing > 0) {
-    std::optional<NodeCrew::Report> r = node_.Next(kTickMs);
-    listener_.tick();
+    std::optional<NodeCrew::Report> r = NextAnswer();
     if (!r) continue;
-    Message& m = r->message;
-    if (m.kind == "warning") {
-      listener_.warning(m.body);
-    } else if (m.kind == "lost") {
-      Lost(m.body);
-    } else if (m.kind == "scores") {
-      listener_.scores(r->member - servers(), std::move(m));
-    } else {
-      CHECK(r->member >= first && r->member < last && m.kind == kind(r->member))
-          << board()->Describe(r->member) << " says " << m.kind;
-      answers[static_cast<size_t>(r->member - first)] = std::move(m);
-      --missing;
-    }
+    CHECK(r->member >= first && r->member < last && r->message.kind == kind(r->member))
+        << board()->Describe(r->member) << " says " << r->message.kind;
+    answers[static_cast<size_t>(r->member - first)] = std::move(r->message);
+    --missing;
   }
   std::vector<Message> all;
   for (auto& a : answers) all.push_back(std::move(*a));

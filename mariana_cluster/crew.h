@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ class Crew {
     std::function<void(const std::string&)> warning;
     std::function<void()> tick;                       // several times a second
     std::function<void(int worker, Message)> scores;  // pieces of an evaluation
+    std::function<void(int server, Message)> saved;   // its part of a snapshot
   };
   // `restarts`: of members, in all; one more ends the job with Error(kLostWorkers).
   Crew(int servers, int workers, int64_t restarts, Listener listener);
@@ -50,6 +52,10 @@ class Crew {
   };
   Answers AskAll(const std::function<Message(int)>& to_worker, const char* worker_answer,
                  const Message& to_server, const char* server_answer);
+  // To one, without an answer.
+  void TellServer(int server, const Message& message) { node_.agent()->Send(server, message); }
+  // Passes on what comes, until done().
+  void WaitUntil(const std::function<bool()>& done);
   // All end by themselves.
   void End();
 
@@ -65,6 +71,8 @@ class Crew {
   int MemberOf(int worker) const { return servers() + worker; }
   // An answer of kind[m] from every member m of [first, last).
   std::vector<Message> WaitFor(int first, int last, const std::function<std::string(int)>& kind);
+  // What comes next, unless it is something that nobody asked for, which is passed on.
+  std::optional<NodeCrew::Report> NextAnswer();
   void Lost(const std::string& how);
 
   const int64_t restarts_;

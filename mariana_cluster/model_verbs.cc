@@ -178,8 +178,7 @@ int ExportVerb(const CommandLine& cl) {
                ": output.path: needed by `export`, and must end in .safetensors or .tsv, e.g. "
                "output.path=model.safetensors");
   }
-  const StoredModel from =
-      StoredModel::Open(job.model.empty() ? RunPath(cl, job.name) : job.model);
+  const StoredModel from = StoredModel::Open(job.model.empty() ? RunPath(cl, job.name) : job.model);
   if (text) {
     WriteText(from, to);
   } else if (from.is_one_file()) {

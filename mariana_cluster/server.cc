@@ -5,6 +5,7 @@
 #include <glog/logging.h>
 
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,8 @@
 #include "mariana_cluster/commands.h"
 #include "mariana_cluster/frame_learner.h"
 #include "mariana_cluster/learner.h"
+#include "mariana_cluster/snapshot/snapshot_writer.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
@@ -32,18 +35,21 @@ class Server {
     SendShards();
     memory_ = ReceiveMemory(me_, job.place);
     if (memory_.ordered) PrepareToApply(data);
+    snapshots_ = std::make_unique<SnapshotWriter>(shards_, [this](const Message& m) { Send(m); });
   }
 
   int Run() {
-    me_->Send({"ready", 0, "", {}});
+    Send({"ready", 0, "", {}});
     for (;;) {
       memory_.writer.SetState(ProcessState::kServing);
       const Message m = me_->Receive();
       if (m.kind == "epoch") {
-        me_->Send({"epoch", BeginEpoch(FromBody<EpochCommand>(m.body)), "", {}});
+        Send({"epoch", BeginEpoch(FromBody<EpochCommand>(m.body)), "", {}});
       } else if (m.kind == "apply") {
-        me_->Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
-      } else {
+        Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
+      } else if (m.kind == "load") {
+        Send({"loaded", Load(m), "", {}});
+      } else if (!snapshots_->Serve(m)) {
         CHECK_EQ(m.kind, "end");
         memory_.writer.SetState(ProcessState::kEnded);
         return 0;
@@ -52,14 +58,20 @@ class Server {
   }
 
  private:
+  void Send(const Message& message) {
+    std::unique_lock<std::mutex> lock(send_mutex_);
+    me_->Send(message);
+  }
+
   // `plan` null: there are no tables.
   void MakeShards(const RowPlan* plan, Place place) {
     const int servers = static_cast<int>(job_.parallel.servers);
     std::vector<ClickTable> tables;
     if (plan) tables = MakeClickTables(job_.click, *plan, static_cast<uint64_t>(job_.seed));
-    for (const ClickTable& t : tables) {
-      shards_.push_back(std::make_shared<TableShard>(TableShard::Create(
-          t.spec, place.node * servers + index_, place.nodes * servers)));
+    for (ClickTable& t : tables) {
+      t.spec.keep_changes = job_.train.checkpoint.full_every > 1;
+      shards_.push_back(std::make_shared<TableShard>(
+          TableShard::Create(t.spec, place.node * servers + index_, place.nodes * servers)));
     }
   }
 
@@ -95,6 +107,7 @@ class Server {
       shard->SetStamp(static_cast<uint32_t>(command.epoch + 1));
       if (shard->form() != TableForm::kKeyed || !command.decay) continue;
       if (keep > 0 && command.epoch >= keep) {
+        snapshots_->Wait();  // for those rows
         evicted += shard->Evict(static_cast<uint32_t>(command.epoch + 1 - keep));
         shard->DecaySightings();
       }
@@ -120,7 +133,16 @@ class Server {
     return round;
   }
 
+  // Rows, into empty shards; how many.
+  int64_t Load(const Message& command) const {
+    const StoredModel model = StoredModel::FromFiles(command.body);
+    int64_t rows = 0;
+    for (const auto& s : shards_) rows += model.ReadTable({s.get()}, command.number != 0);
+    return rows;
+  }
+
   Member* me_;
+  std::mutex send_mutex_;  // snapshots tell from a thread of their own
   JobSpec job_;
   int index_ = 0;
   std::vector<std::shared_ptr<TableShard>> shards_;  // [table], its own
@@ -128,6 +150,7 @@ class Server {
   std::unique_ptr<Device> device_;
   std::unique_ptr<DenseStep> dense_;
   std::unique_ptr<BlockApplier> applier_;
+  std::unique_ptr<SnapshotWriter> snapshots_;
 };
 
 }  // namespace

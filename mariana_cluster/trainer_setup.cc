@@ -61,14 +61,13 @@ void ClusterTrainer::StartCrew() {
       static_cast<int>(job_->parallel.servers), static_cast<int>(job_->parallel.workers),
       job_->parallel.restarts,
       Crew::Listener{
-          [this](const std::string& what) {
-            trace_.Happened(what);
-            std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), what.c_str());
-          },
+          [this](const std::string& what) { Warn(what); },
           [this] {
             if (memory_.progress && meter_.open()) Drain();
+            if (snapshots_) snapshots_->Tick();
           },
-          [this](int, const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); }});
+          [this](int, const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); },
+          [this](int server, const Message& m) { snapshots_->OnSaved(server, m); }});
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
   const JobStart start{PrintConfig([this](Fields* f) { job_->Describe(f); }),
                        std::filesystem::absolute(run_->log_path()).string(),
@@ -78,6 +77,7 @@ void ClusterTrainer::StartCrew() {
   MakeMemory();
   StartValues();
   crew_->StartWorkers(&memory_);
+  MakeSnapshots();
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
   std::string tables;
@@ -89,6 +89,30 @@ void ClusterTrainer::StartCrew() {
   }
   Say(StrCat(tables.empty() ? "" : "tables: " + tables + "; ", "dense parameters: ", parameters,
              "; ", crew_->workers(), " workers, ", crew_->servers(), " servers"));
+}
+
+void ClusterTrainer::MakeSnapshots() {
+  Snapshots::Options o;
+  o.run = run_;
+  o.spec = job_->train.checkpoint;
+  o.identity = identity_;
+  o.servers = memory_.shards.empty() ? 0 : crew_->servers();
+  o.extras = {task_->tensors(), task_->metadata()};
+  if (memory_.dense) {
+    o.dense = &*memory_.dense;
+    o.net = task_->net();
+    o.slots = OptimizerSlotNames(job_->train.optimizer);
+  }
+  o.ask_all = [this](const Message& m) {
+    std::vector<std::string> bodies;
+    for (Message& answer : crew_->AskServers(m, m.kind.c_str())) {
+      bodies.push_back(std::move(answer.body));
+    }
+    return bodies;
+  };
+  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m); };
+  o.warn = [this](const std::string& what) { Warn(what); };
+  snapshots_ = std::make_unique<Snapshots>(std::move(o));
 }
 
 void ClusterTrainer::MakeMemory() {

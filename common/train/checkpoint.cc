@@ -401,7 +401,8 @@ std::optional<CheckpointFolder> FindModelFolder(const std::string& path) {
 std::string FindModel(const std::string& path) {
   if (const auto folder = FindModelFolder(path)) {
     if (folder->model.size() == 1 && folder->bases.empty()) return folder->model_path();
-    throw Fail(ExitCode::kBadData, folder->path, ": a model in several files: `mariana_cluster "
+    throw Fail(ExitCode::kBadData, folder->path,
+               ": a model in several files: `mariana_cluster "
                "export` makes one of them");
   }
   if (!fs::is_directory(path)) return path;

@@ -47,7 +47,7 @@ struct SaveOptions {
 // A file of a checkpoint whose contents are not in memory at once.
 struct CheckpointFile {
   std::string name;
-  int64_t bytes = 0;  // about; for the space check
+  int64_t bytes = 0;                           // about; for the space check
   std::function<void(FileWriter* out)> write;  // null: it lies in the folder already, ...
   uint32_t crc32c = 0;                         // ... has this checksum, and `bytes` are exact
 };

@@ -41,12 +41,9 @@ std::string SavedPart::ToBody() const {
     list.push_back(
         {{"name", f.name}, {"bytes", f.bytes}, {"crc32c", f.crc32c}, {"tensors", f.tensors}});
   }
-  return json{{"error", error},
-              {"error_code", error_code},
-              {"files", list},
-              {"seconds", seconds},
-              {"copied_bytes", copied_bytes},
-              {"waited_seconds", waited_seconds}}
+  return json{
+      {"error", error},     {"error_code", error_code},     {"files", list},
+      {"seconds", seconds}, {"copied_bytes", copied_bytes}, {"waited_seconds", waited_seconds}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

@@ -46,6 +46,7 @@ void Snapshots::Cut(const TrainState& state, json position, bool best) {
   now_->all["position"] = std::move(position);
   now_->best = best;
   if (MayBeOfChanges(state.step)) now_->base = last_;
+  const double begin = Clock::Real()->NowSeconds();
   Guard([&] {
     if (options_.servers > 0) {
       for (const std::string& error : options_.ask_all({"cut", state.step, "", {}})) {
@@ -53,7 +54,10 @@ void Snapshots::Cut(const TrainState& state, json position, bool best) {
       }
     }
     CopyDense();
+    now_->held = true;
   });
+  LOG(INFO) << "the cut at step " << state.step << " took " << Clock::Real()->NowSeconds() - begin
+            << " s";
 }
 
 void Snapshots::CopyDense() {
@@ -69,7 +73,7 @@ void Snapshots::CopyDense() {
 
 // ---- writing
 void Snapshots::Tick() {
-  if (running() && now_->folder.empty()) Guard([this] { StartWriting(); });
+  if (running() && now_->held && now_->folder.empty()) Guard([this] { StartWriting(); });
 }
 
 std::vector<HostTensor> Snapshots::Unpack(size_t first, size_t last) const {
@@ -100,6 +104,7 @@ void Snapshots::WriteOthers(const std::string& what, const std::vector<HostTenso
 }
 
 void Snapshots::StartWriting() {
+  if (now_->lost) throw *now_->lost;
   now_->begun = Clock::Real()->NowSeconds();
   now_->folder = PrepareCheckpoint(*options_.run, now_->state.step);
   now_->parts.resize(static_cast<size_t>(options_.servers));
@@ -122,11 +127,15 @@ void Snapshots::StartWriting() {
 void Snapshots::OnSaved(int server, const Message& message) {
   SavedPart part = SavedPart::FromBody(message.body);
   LOG(INFO) << "server " << server << ": its part of a snapshot took " << part.seconds << " s; "
-            << part.copied_bytes << " bytes were copied before they were written, for which workers "
-            << "waited " << part.waited_seconds << " s so far"
-            << (part.error.empty() ? "" : ": ") << part.error;
+            << part.copied_bytes
+            << " bytes were copied before they were written, for which workers "
+            << "waited " << part.waited_seconds << " s so far" << (part.error.empty() ? "" : ": ")
+            << part.error;
   if (!running()) return;  // it has been dropped
-  if (!now_->asked) return Drop(Error(static_cast<ExitCode>(part.error_code), part.error));
+  if (!now_->asked) {      // a server was killed while it held its rows
+    now_->lost.emplace(static_cast<ExitCode>(part.error_code), part.error);
+    return;
+  }
   now_->parts[static_cast<size_t>(server)] = std::move(part);
   const auto& parts = now_->parts;
   if (!std::all_of(parts.begin(), parts.end(), [](const auto& p) { return p.has_value(); })) return;
@@ -203,9 +212,9 @@ void Snapshots::Drop(const Error& why) {
   now_.reset();
   failure_ = why;
   const auto newest = options_.run->LinkedStep("latest");
-  options_.say(StrCat("warning: step ", step, " is not saved: ", why.message(), "; ",
-                      newest ? StrCat("the newest that is: step ", *newest)
-                             : std::string("nothing is saved yet")));
+  options_.warn(StrCat(
+      "step ", step, " is not saved: ", why.message(), "; ",
+      newest ? StrCat("the newest that is: step ", *newest) : std::string("nothing is saved yet")));
 }
 
 }  // namespace mariana

@@ -40,8 +40,8 @@ class Snapshots {
     const RunDirectory* run = nullptr;
     CheckpointSpec spec;
     std::string identity;
-    int servers = 1;      // of all nodes; 0: there are no tables
-    ModelExtras extras;   // of model.safetensors, beside tables and parameters
+    int servers = 1;     // of all nodes; 0: there are no tables
+    ModelExtras extras;  // of model.safetensors, beside tables and parameters
     // The dense parameters, and anyone's net, which knows their layout; null: none.
     DenseParameters* dense = nullptr;
     const Net* net = nullptr;
@@ -49,7 +49,7 @@ class Snapshots {
     // To all servers, and the bodies of their answers of the same kind; to one, without an answer.
     std::function<std::vector<std::string>(const Message&)> ask_all;
     std::function<void(int server, const Message&)> send;
-    std::function<void(const std::string&)> say;
+    std::function<void(const std::string&)> warn;
   };
   explicit Snapshots(Options options) : options_(std::move(options)) {}
 
@@ -60,7 +60,7 @@ class Snapshots {
   bool running() const { return now_.has_value(); }
   // Why the last one failed, if it did.
   const std::optional<Error>& failure() const { return failure_; }
-  // Rows are gone: changes cannot tell.
+  // Rows are gone, which changes cannot tell: the next one is full.
   void OnEviction() { last_.reset(); }
 
  private:
@@ -75,7 +75,9 @@ class Snapshots {
     std::optional<int64_t> base;  // of which it holds the changes
     std::vector<Arena> arenas;    // values, then slots
     std::string folder;           // once there is one
+    bool held = false;            // the cut is made
     bool asked = false;           // servers write it
+    std::optional<Error> lost;    // before they were asked
     std::vector<std::optional<SavedPart>> parts;
     double begun = 0;
   };

@@ -98,8 +98,8 @@ StoredModel::StoredModel(const CheckpointFolder& checkpoint) {
 
 void StoredModel::AddLayer(const CheckpointFolder& folder, bool with_optimizer) {
   if (with_optimizer && folder.model.size() != folder.optimizer.size()) {
-    throw Fail(ExitCode::kBadData, folder.path, ": has ", folder.model.size(), " files of weights and ",
-               folder.optimizer.size(), " of the optimizer's state");
+    throw Fail(ExitCode::kBadData, folder.path, ": has ", folder.model.size(),
+               " files of weights and ", folder.optimizer.size(), " of the optimizer's state");
   }
   Layer layer;
   for (size_t i = 0; i < folder.model.size(); ++i) {
@@ -107,6 +107,31 @@ void StoredModel::AddLayer(const CheckpointFolder& folder, bool with_optimizer) 
     if (with_optimizer) layer.back().optimizer.emplace(folder.optimizer[i]);
   }
   layers_.push_back(std::move(layer));
+}
+
+std::string StoredModel::Files() const {
+  nlohmann::json layers = nlohmann::json::array();
+  for (const Layer& layer : layers_) {
+    layers.push_back(nlohmann::json::array());
+    for (const Part& p : layer) {
+      layers.back().push_back({p.model.path(), p.optimizer ? p.optimizer->path() : ""});
+    }
+  }
+  return layers.dump();
+}
+
+StoredModel StoredModel::FromFiles(const std::string& text) {
+  StoredModel model;
+  for (const auto& layer : nlohmann::json::parse(text)) {
+    model.layers_.emplace_back();
+    for (const auto& part : layer) {
+      const std::string optimizer = part.at(1);
+      model.layers_.back().push_back(
+          {SafetensorsFile(part.at(0).get<std::string>()), std::nullopt});
+      if (!optimizer.empty()) model.layers_.back().back().optimizer.emplace(optimizer);
+    }
+  }
+  return model;
 }
 
 bool StoredModel::IsOfTable(const std::string& tensor,
@@ -155,10 +180,9 @@ void StoredModel::ForEachRow(
         });
     const int64_t key = least->key();
     f(key, least->weights());
-    cursors.erase(
-        std::remove_if(cursors.begin(), cursors.end(),
-                       [&](RowCursor& c) { return c.key() == key && !c.Next(); }),
-        cursors.end());
+    cursors.erase(std::remove_if(cursors.begin(), cursors.end(),
+                                 [&](RowCursor& c) { return c.key() == key && !c.Next(); }),
+                  cursors.end());
   }
 }
 

@@ -1,6 +1,6 @@
 // StoredModel: a click model on disk, whatever it is in: one file; parts, written by as many
-// servers; changes on top of an earlier snapshot. To its reader it is one: tables as ascending rows,
-// dense tensors by name, metadata.
+// servers; changes on top of an earlier snapshot. To its reader it is one: tables as ascending
+// rows, dense tensors by name, metadata.
 //
 //   checkpoints/step-00000900/  model-00001-of-00002.safetensors  model-00002-of-00002.safetensors
 //   checkpoints/step-00001000/  the same names: rows changed since step 900   <- manifest: base
@@ -13,6 +13,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/train/checkpoint.h"
@@ -26,6 +27,9 @@ class StoredModel {
   static StoredModel Open(const std::string& path);
   // With the optimizer's state.
   explicit StoredModel(const CheckpointFolder& checkpoint);
+  // As text, for a process that is to open the same files, which have been verified.
+  std::string Files() const;
+  static StoredModel FromFiles(const std::string& text);
 
   // For people: the file, or the first of them.
   const std::string& path() const { return newest().path(); }
@@ -58,7 +62,8 @@ class StoredModel {
 };
 
 // Writes the model into one file, whatever it was in.
-void WriteInOneFile(const StoredModel& model, const std::vector<std::pair<std::string, int64_t>>&
-                        tables_and_widths, const std::string& path);
+void WriteInOneFile(const StoredModel& model,
+                    const std::vector<std::pair<std::string, int64_t>>& tables_and_widths,
+                    const std::string& path);
 
 }  // namespace mariana
