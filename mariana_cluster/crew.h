@@ -73,10 +73,10 @@ class Crew {
   };
   Answers AskAll(const std::function<Message(int)>& to_worker, const char* worker_answer,
                  const Message& to_server, const char* server_answer);
-  // Sends a command and does not wait; its answer goes to the listener.
-  void TellServer(int server, const Message& message, const char* answer);
-  // Listens for up to this time.
-  void Listen(int64_t timeout_ms);
+  // To one, without an answer.
+  void TellServer(int server, const Message& message);
+  // Passes on what comes, until done().
+  void WaitUntil(const std::function<bool()>& done);
   // All end by themselves.
   void End();
 
@@ -113,6 +113,7 @@ class Crew {
   };
   Address ServerAt(int server) const;
   Address WorkerAt(int worker) const;
+  // `answer`: the kind that it will have; "": none.
   void Command(const Address& to, const Message& message, const char* answer);
   void TellAgents(const Message& message);
   void TellAgent(int node, const Message& message);
@@ -122,6 +123,7 @@ class Crew {
   bool HandleAgent(int node, const Message& message);
   std::vector<Message> WaitFor(const std::vector<Question>& questions);
   void AwaitAgents(const char* kind);
+  void Listen();
   void Lost(const std::string& how);
   void Control();
   void MoveLanes();

@@ -120,6 +120,7 @@ void ClickOutputSpec::Describe(Fields* f) {
 }
 
 void JobSpec::Describe(Fields* f) {
+  train.checkpoint.may_save_changes = true;
   f->Text("name", &name, "Name of the job: the run directory is runs/<name>.", Rule().Required());
   f->Int("seed", &seed, "All random numbers follow from it.", Rule().Min(0));
   f->Path("model", &model, PathKind::kInput,

@@ -105,7 +105,7 @@ void NodeCrew::Grant(const StepsGrant& steps) {
 }
 
 void NodeCrew::Command(int member, const Message& message, const std::string& answer) {
-  pending_[static_cast<size_t>(member)].push_back({message, answer});
+  if (!answer.empty()) pending_[static_cast<size_t>(member)].push_back({message, answer});
   agent_.Send(member, message);  // one that is gone gets it in its next life
 }
 

@@ -47,7 +47,8 @@ class NodeCrew {
   // An epoch begins, or goes on: see LaneQueue::Begin. All clocks stand at 0 then.
   void BeginEpoch(const std::vector<LanePosition>& lanes, const std::vector<int>& here);
   void Grant(const StepsGrant& steps);
-  // Sends a command, which the member answers with a message of the kind `answer`.
+  // Sends a command, which the member answers with a message of the kind `answer`; "": with none,
+  // and it is not sent again.
   void Command(int member, const Message& message, const std::string& answer);
   // What comes next: a member's message, or "lost": body: the line above. nullopt: nothing did
   // within the time. Throws Error when the job is lost.
