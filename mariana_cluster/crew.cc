@@ -23,7 +23,7 @@ Crew::Crew(const Options& options, World* world, Listener listener)
     : options_(options),
       world_(world),
       listener_(std::move(listener)),
-      node_(options.servers, options.workers),
+      node_(options.servers, options.workers, options.outlive),
       far_(static_cast<size_t>(world->size() - 1)) {}
 
 Crew::Address Crew::ServerAt(int server) const {
@@ -175,7 +175,8 @@ std::vector<std::vector<std::shared_ptr<TableShard>>> Crew::StartServers(const J
     return start;
   };
   for (int n = 1; n < nodes(); ++n) {
-    TellAgent(n, {"job", 0, NodeJob{start_of(n), node_.servers(), node_.workers()}.ToBytes(), {}});
+    const NodeJob node{start_of(n), node_.servers(), node_.workers(), options_.outlive};
+    TellAgent(n, {"job", 0, node.ToBytes(), {}});
   }
   auto shards = node_.StartServers(start_of(0));
   AwaitAgents("servers");

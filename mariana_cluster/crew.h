@@ -30,15 +30,16 @@ class Crew {
   // What comes while members are waited for.
   struct Listener {
     std::function<void(const std::string&)> warning;
-    std::function<void()> tick;                              // several times a second
-    std::function<void(const Message&)> scores;              // pieces of an evaluation
-    std::function<void(int server, const Message&)> saved;   // of a snapshot
+    std::function<void()> tick;                               // several times a second
+    std::function<void(const Message&)> scores;               // pieces of an evaluation
+    std::function<void(int server, const Message&)> saved;    // of a snapshot
     std::function<void(int node, const std::string&)> trace;  // NodeTrace::Report of another node
-    std::function<std::string()> order;                      // JobTrace::Order
+    std::function<std::string()> order;                       // JobTrace::Order
   };
   struct Options {
     int servers = 1, workers = 1;  // of each node
     int64_t restarts = 100;        // of members, in all; one more ends the job with kLostWorkers
+    bool outlive = false;          // servers: see NodeCrew
   };
   Crew(const Options& options, World* world, Listener listener);
 
@@ -79,6 +80,8 @@ class Crew {
   void WaitUntil(const std::function<bool()>& done);
   // All end by themselves.
   void End();
+  // The job is lost: workers are killed, and servers that outlive this process are let go.
+  void Abandon() { node_.agent()->Abandon(); }
 
   int nodes() const { return static_cast<int>(far_.size()) + 1; }
   int servers() const { return nodes() * node_.servers(); }
@@ -96,9 +99,9 @@ class Crew {
     std::vector<std::string> endpoints;
     NodeState state;
     int64_t memory_bytes = 0;
-    bool fresh = false;            // `state` is newer than the last lane that it was given
-    bool asked_for_lane = false;   // "give" is under way
-    int lane_for = 0;              // then: the node that the lane is for
+    bool fresh = false;           // `state` is newer than the last lane that it was given
+    bool asked_for_lane = false;  // "give" is under way
+    int lane_for = 0;             // then: the node that the lane is for
   };
   struct Address {
     int node = 0, member = 0;

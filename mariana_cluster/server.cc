@@ -150,8 +150,8 @@ class Server {
     return round;
   }
 
-  // Rows of a checkpoint into empty shards; where another model's do not fit (number: 0, without the
-  // optimizer's state), none of that table. By table: how many, or why not.
+  // Rows of a checkpoint into empty shards; where another model's do not fit (number: 0, without
+  // the optimizer's state), none of that table. By table: how many, or why not.
   std::string Load(const Message& command) {
     const bool whole = command.number != 0;
     std::string told;

@@ -40,6 +40,7 @@ int ClusterTrainer::Run() {
   } catch (const Error& e) {
     LOG(INFO) << e.message();
     Failed(e.code());
+    if (crew_ && e.code() == ExitCode::kLostWorkers) crew_->Abandon();
     throw;
   }
 }

@@ -110,7 +110,7 @@ void ClusterTrainer::StartCrew() {
   }
   Say(StrCat(tables.empty() ? "" : "tables: " + tables + "; ", "dense parameters: ", parameters,
              "; ", crew_->workers(), " workers, ", crew_->servers(), " servers",
-           crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
+             crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
 }
 
 // By their servers on all nodes, each the rows of its own shards.
@@ -118,8 +118,7 @@ void ClusterTrainer::LoadTables() {
   const std::string& start = job_->train.start_from;
   if (memory_.shards.empty() || (!from_ && start.empty())) return;
   const StoredModel model = from_ ? StoredModel(*from_) : StoredModel::Open(start);
-  const auto answers =
-      crew_->AskServers({"load", from_ ? 1 : 0, model.Files(), {}}, "loaded");
+  const auto answers = crew_->AskServers({"load", from_ ? 1 : 0, model.Files(), {}}, "loaded");
   for (size_t t = 0; t < memory_.shards.size() && !from_; ++t) {
     int64_t rows = 0;
     std::string refused;
