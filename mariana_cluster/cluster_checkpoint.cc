@@ -1,26 +1,15 @@
 #include "mariana_cluster/cluster_checkpoint.h"
 
-#include <optional>
 #include <utility>
 
 #include "common/base/error.h"
 #include "common/train/net_values.h"
-#include "mariana_cluster/table/table_file.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 
 namespace mariana {
 namespace {
 
 using nlohmann::json;
-
-// An arena of the shared parameters as tensors in the plain layout, names followed by `suffix`.
-void Unpack(const Net& net, const float* arena, const std::string& suffix,
-            std::vector<HostTensor>* out) {
-  for (size_t i = 0; i < net.params().size(); ++i) {
-    const ParamInfo& p = net.params()[i];
-    out->push_back(EmptyF32(p.name + suffix, p.shape));
-    net.UnpackParam(static_cast<int>(i), arena + p.offset, out->back().f32());
-  }
-}
 
 // One tensor into its slot of an arena, whose padding stays zero.
 void Pack(const Net& net, size_t i, const HostTensor& tensor, float* arena) {
@@ -42,10 +31,8 @@ void PackAll(const SafetensorsFile& file, const Net& net, const std::string& suf
   }
 }
 
-std::vector<const Table*> Pointers(const std::vector<Table>& tables) {
-  std::vector<const Table*> pointers;
-  for (const Table& t : tables) pointers.push_back(&t);
-  return pointers;
+std::vector<Table> TablesOf(const ClusterValues& values) {
+  return values.tables ? values.memory->MakeTables() : std::vector<Table>();
 }
 
 }  // namespace
@@ -83,59 +70,28 @@ ClusterPosition ClusterPosition::FromJson(const json& j, const std::string& wher
   return p;
 }
 
-void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity, ModelExtras extras,
-                 const CheckpointSpec& spec, bool best) {
-  const std::vector<Table> tables = values.memory->MakeTables();
-  std::vector<HostTensor> dense = std::move(extras.tensors), slots;
-  if (values.net != nullptr) {
-    DenseParameters& shared = *values.memory->dense;
-    Unpack(*values.net, shared.values(), "", &dense);
-    const std::vector<std::string> names = OptimizerSlotNames(*values.optimizer);
-    for (size_t k = 0; k < names.size(); ++k) {
-      Unpack(*values.net, shared.slot(static_cast<int>(k)), "." + names[k], &slots);
-    }
-  }
-  const auto file = [&](const char* name, TablePart part, const std::vector<HostTensor>* others,
-                        const Metadata& metadata) {
-    return CheckpointFile{name, TableFileBytes(Pointers(tables), part, *others),
-                          [=, &tables](FileWriter* out) {
-                            WriteTables(out, Pointers(tables), part, *others, metadata);
-                          }};
-  };
-  json all = state.ToJson();
-  all["identity"] = identity;
-  all["position"] = position.ToJson();
-  SaveOptions options;
-  options.keep_last = static_cast<int>(spec.keep);
-  options.best = best;
-  if (state.best_step > 0) options.pinned.push_back(state.best_step);
-  SaveCheckpointFiles(run, state.step,
-                      {file("model.safetensors", TablePart::kModel, &dense, extras.metadata),
-                       file("optimizer.safetensors", TablePart::kOptimizer, &slots, {})},
-                      all, options);
-}
-
 void LoadCluster(const CheckpointFolder& from, const ClusterValues& values) {
-  const SafetensorsFile model(from.model_path()), optimizer(from.optimizer_path());
-  for (Table& t : values.memory->MakeTables()) ReadTable(model, &optimizer, &t);
+  const StoredModel model(from);
+  for (const Table& t : TablesOf(values)) model.ReadTable(t.all_shards(), true);
   if (values.net == nullptr) return;
   DenseParameters& shared = *values.memory->dense;
-  PackAll(model, *values.net, "", shared.values());
+  PackAll(model.newest(), *values.net, "", shared.values());
   const std::vector<std::string> names = OptimizerSlotNames(*values.optimizer);
   for (size_t k = 0; k < names.size(); ++k) {
-    PackAll(optimizer, *values.net, "." + names[k], shared.slot(static_cast<int>(k)));
+    PackAll(model.newest_optimizer(), *values.net, "." + names[k],
+            shared.slot(static_cast<int>(k)));
   }
 }
 
 void WarmStart(const std::string& path, const ClusterValues& values,
                const std::function<void(const std::string&)>& say) {
-  const SafetensorsFile file(FindModel(path));
+  const StoredModel model = StoredModel::Open(path);
+  const SafetensorsFile& file = model.newest();
   if (!values.memory->shards.empty()) ReadSavedModel(file);  // it is one
-  for (Table& t : values.memory->MakeTables()) {
+  for (const Table& t : TablesOf(values)) {
     try {
-      say(StrCat("start from ", file.path(), ": ", t.name(), ": ", ReadTable(file, nullptr, &t),
-                 " rows"));
+      say(StrCat("start from ", file.path(), ": ", t.name(), ": ",
+                 model.ReadTable(t.all_shards(), false), " rows"));
     } catch (const Error& e) {
       say(StrCat("not taken: ", e.message()));
     }

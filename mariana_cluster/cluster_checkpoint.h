@@ -1,5 +1,6 @@
-// A cluster job's checkpoints: tables and dense parameters from shared memory to disk and back, and
-// how far each worker was. Rows are streamed. Nobody changes the parameters meanwhile.
+// A cluster job's checkpoints read: tables and dense parameters from disk into shared memory, and
+// where the reading stood (snapshot/snapshots.h writes them). Rows are streamed. Nobody changes the
+// parameters meanwhile.
 // Free functions and plain values.
 #pragma once
 
@@ -22,9 +23,9 @@ struct ClusterPosition {
   std::vector<LanePosition> lanes;  // of the epoch; none: it has not begun. Not deterministic
   int64_t epoch_rounds = 0;         // deterministic: done of the epoch
   int64_t samples = 0;              // done of the epoch
-  bool epoch_ended = false;      // only its evaluation is missing
-  int64_t epoch_steps = 1;       // that the schedule counts with: as estimated at the first start
-  int64_t rounds = 0;            // deterministic: done in all
+  bool epoch_ended = false;         // only its evaluation is missing
+  int64_t epoch_steps = 1;  // that the schedule counts with: as estimated at the first start
+  int64_t rounds = 0;       // deterministic: done in all
   nlohmann::json ToJson() const;
   static ClusterPosition FromJson(const nlohmann::json& j, const std::string& where);
 };
@@ -35,11 +36,9 @@ struct ClusterValues {
   JobMemory* memory = nullptr;
   Net* net = nullptr;
   const OptimizerSpec* optimizer = nullptr;
+  bool tables = true;  // false: servers read their own
 };
 
-void SaveCluster(const RunDirectory& run, const ClusterValues& values, const TrainState& state,
-                 const ClusterPosition& position, const std::string& identity, ModelExtras extras,
-                 const CheckpointSpec& spec, bool best);
 // Into empty tables. Throws Error(kBadData).
 void LoadCluster(const CheckpointFolder& from, const ClusterValues& values);
 

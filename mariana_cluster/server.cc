@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,8 @@
 #include "mariana_cluster/frame_learner.h"
 #include "mariana_cluster/learner.h"
 #include "mariana_cluster/node_service.h"
+#include "mariana_cluster/snapshot/snapshot_writer.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
@@ -35,24 +38,29 @@ class Server {
     SendShards();
     memory_ = ReceiveMemory(me_, job.place);
     if (memory_.ordered) PrepareToApply(data);
+    snapshots_ = std::make_unique<SnapshotWriter>(shards_, [this](const Message& m) { Send(m); });
     if (service_) service_->Start(shards_, &memory_);
   }
 
   int Run() {
-    me_->Send({"ready", 0, "", {}});
+    Send({"ready", 0, "", {}});
     for (;;) {
       memory_.writer.SetState(ProcessState::kServing);
       const Message m = me_->Receive();
       if (m.kind == "epoch") {
         int64_t evicted = 0;
         WhileQuiet([&] { evicted = BeginEpoch(FromBody<EpochCommand>(m.body)); });
-        me_->Send({"epoch", evicted, "", {}});
+        Send({"epoch", evicted, "", {}});
       } else if (m.kind == "flush") {
         if (service_) service_->FlushDense(static_cast<uint32_t>(m.number));
-        me_->Send({"flushed", 0, "", {}});
+        Send({"flushed", 0, "", {}});
       } else if (m.kind == "apply") {
-        me_->Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
-      } else {
+        Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
+      } else if (m.kind == "load") {
+        Send({"loaded", 0, Load(m), {}});
+      } else if (m.kind == "cut") {
+        WhileQuiet([&] { snapshots_->Serve(m); });
+      } else if (!snapshots_->Serve(m)) {
         CHECK_EQ(m.kind, "end");
         memory_.writer.SetState(ProcessState::kEnded);
         return 0;
@@ -61,14 +69,20 @@ class Server {
   }
 
  private:
+  void Send(const Message& message) {
+    std::unique_lock<std::mutex> lock(send_mutex_);
+    me_->Send(message);
+  }
+
   // `plan` null: there are no tables.
   void MakeShards(const RowPlan* plan, Place place) {
     const int servers = static_cast<int>(job_.parallel.servers);
     std::vector<ClickTable> tables;
     if (plan) tables = MakeClickTables(job_.click, *plan, static_cast<uint64_t>(job_.seed));
-    for (const ClickTable& t : tables) {
-      shards_.push_back(std::make_shared<TableShard>(TableShard::Create(
-          t.spec, place.node * servers + index_, place.nodes * servers)));
+    for (ClickTable& t : tables) {
+      t.spec.keep_changes = job_.train.checkpoint.full_every > 1;
+      shards_.push_back(std::make_shared<TableShard>(
+          TableShard::Create(t.spec, place.node * servers + index_, place.nodes * servers)));
     }
   }
 
@@ -110,6 +124,7 @@ class Server {
       shard->SetStamp(static_cast<uint32_t>(command.epoch + 1));
       if (shard->form() != TableForm::kKeyed || !command.decay) continue;
       if (keep > 0 && command.epoch >= keep) {
+        snapshots_->Wait();  // for those rows
         evicted += shard->Evict(static_cast<uint32_t>(command.epoch + 1 - keep));
         shard->DecaySightings();
       }
@@ -135,7 +150,27 @@ class Server {
     return round;
   }
 
+  // Rows of a checkpoint into empty shards; where another model's do not fit (number: 0, without
+  // the optimizer's state), none of that table. By table: how many, or why not.
+  std::string Load(const Message& command) {
+    const bool whole = command.number != 0;
+    std::string told;
+    WhileQuiet([&] {
+      const StoredModel model = StoredModel::FromFiles(command.body);
+      for (const auto& s : shards_) {
+        try {
+          told += StrCat(model.ReadTable({s.get()}, whole), "\n");
+        } catch (const Error& e) {
+          if (whole) throw;
+          told += StrCat("not taken: ", e.message(), "\n");
+        }
+      }
+    });
+    return told;
+  }
+
   Member* me_;
+  std::mutex send_mutex_;  // snapshots tell from a thread of their own
   JobSpec job_;
   int index_ = 0;
   std::vector<std::shared_ptr<TableShard>> shards_;  // [table], its own
@@ -143,6 +178,7 @@ class Server {
   std::unique_ptr<Device> device_;
   std::unique_ptr<DenseStep> dense_;
   std::unique_ptr<BlockApplier> applier_;
+  std::unique_ptr<SnapshotWriter> snapshots_;
   std::unique_ptr<NodeService> service_;  // over several nodes; last: it ends first
 };
 

@@ -40,6 +40,7 @@ int ClusterTrainer::Run() {
   } catch (const Error& e) {
     LOG(INFO) << e.message();
     Failed(e.code());
+    if (crew_ && e.code() == ExitCode::kLostWorkers) crew_->Abandon();
     throw;
   }
 }
@@ -48,6 +49,12 @@ int ClusterTrainer::Run() {
 void ClusterTrainer::Say(const std::string& text) {
   progress_.Message(text);
   LOG(INFO) << text;
+  trace_.Happened(text);
+}
+
+void ClusterTrainer::Warn(const std::string& text) {
+  std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), text.c_str());
+  LOG(WARNING) << text;
   trace_.Happened(text);
 }
 
@@ -105,7 +112,10 @@ void ClusterTrainer::BeginEpoch() {
       {"epoch", 0, ToBody(EpochCommand{state_.epoch, !resumed_epoch_}), {}}, "epoch");
   int64_t rows = 0;
   for (const Message& m : evicted) rows += m.number;
-  if (rows > 0) Say(StrCat("epoch ", state_.epoch + 1, ": ", rows, " old rows evicted"));
+  if (rows > 0) {
+    Say(StrCat("epoch ", state_.epoch + 1, ": ", rows, " old rows evicted"));
+    snapshots_->OnEviction();
+  }
   memory_.progress->ClearLaneEnds();
   crew_->BeginEpoch(LanesToBegin());
 }
@@ -113,7 +123,7 @@ void ClusterTrainer::BeginEpoch() {
 // An epoch that goes on keeps its number of lanes.
 std::vector<LanePosition> ClusterTrainer::LanesToBegin() const {
   if (!position_.lanes.empty()) return position_.lanes;
-  return std::vector<LanePosition>(static_cast<size_t>(LaneCount(job_->parallel, crew_->nodes())));
+  return std::vector<LanePosition>(static_cast<size_t>(LaneCount(*job_, crew_->nodes())));
 }
 
 TrainCommand ClusterTrainer::Command(int64_t pause, bool begins) const {
@@ -227,8 +237,8 @@ bool ClusterTrainer::Evaluate() {
   trace_.SetPhase("evaluate");
   meter_.Time("evaluate", [&] {
     progress_.Begin("evaluate", 0, job_->unit());
-    const auto parts = memory_.ordered ? job_->parallel.blocks
-                                       : static_cast<int64_t>(LanesToBegin().size());
+    const auto parts =
+        memory_.ordered ? job_->parallel.blocks : static_cast<int64_t>(LanesToBegin().size());
     for (int64_t losses = -1; losses != crew_->losses();) {
       losses = crew_->losses();
       task_->DropHeldOut();  // of a worker that is gone there is a part, and will be the whole
@@ -283,15 +293,24 @@ void ClusterTrainer::Save(bool best) {
   trace_.SetPhase("save");
   meter_.Time("save", [&] {
     meter_.WriteWindow();
-    SaveCluster(*run_, {&memory_, task_->net(), &job_->train.optimizer}, state_, position_,
-                identity_, {task_->tensors(), task_->metadata()}, job_->train.checkpoint, best);
+    crew_->WaitUntil([this] { return !snapshots_->running(); });
+    snapshots_->Cut(state_, position_.ToJson(), best);
+    // Servers that apply rounds hear nothing until the next pause.
+    if (memory_.ordered) snapshots_->Tick();
   });
   meter_.StartClock();
   trace_.SetPhase("train");
 }
 
+// The last one has to be there.
+void ClusterTrainer::WaitForSnapshot() {
+  meter_.Time("save", [this] { crew_->WaitUntil([this] { return !snapshots_->running(); }); });
+  if (snapshots_->failure()) throw Error(*snapshots_->failure());
+}
+
 int ClusterTrainer::Stop() {
   Save(false);
+  WaitForSnapshot();
   meter_.Fill(summary_);
   summary_->exit_code = ExitCode::kStopped;
   WriteReport("stopped");
@@ -302,6 +321,7 @@ int ClusterTrainer::Stop() {
 }
 
 int ClusterTrainer::Finish() {
+  WaitForSnapshot();
   for (const Message& m : crew_->AskWorkers(
            [](int) {
              return Message{"times", 0, "", {}};

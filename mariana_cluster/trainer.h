@@ -13,6 +13,7 @@
 #include "common/train/train_run.h"
 #include "mariana_cluster/agent_task.h"
 #include "mariana_cluster/crew.h"
+#include "mariana_cluster/snapshot/snapshots.h"
 #include "mariana_cluster/trace/job_trace.h"
 #include "mariana_cluster/trace/status_server.h"
 
@@ -31,6 +32,7 @@ class ClusterTrainer {
   int RunToEnd();
   void Failed(ExitCode code);
   void Say(const std::string& text);
+  void Warn(const std::string& text);
   void TellTrace();
 
   // ---- set-up (trainer_setup.cc)
@@ -41,6 +43,8 @@ class ClusterTrainer {
   void StartCrew();
   void MakeMemory();
   void StartValues();
+  void LoadTables();
+  void MakeSnapshots();
 
   bool EpochsLeft() const { return state_.EpochsLeft(job_->train); }
   bool EpochEnded() const { return position_.epoch_ended; }
@@ -55,7 +59,9 @@ class ClusterTrainer {
   bool Evaluate();
   void FinishEpoch(const AgentTask::Values& held_out);
   void CountMemory();
+  // Saves while training goes on; waits for the save before.
   void Save(bool best);
+  void WaitForSnapshot();
   int Stop();
   int Finish();
 
@@ -77,6 +83,7 @@ class ClusterTrainer {
   JobMemory memory_;
   JobTrace trace_;
   std::unique_ptr<Crew> crew_;
+  std::unique_ptr<Snapshots> snapshots_;
   ClusterPosition position_;
   bool resumed_epoch_ = false;  // the epoch begins in its midst
   int64_t epoch_samples_ = 0;   // as estimated or, from the second epoch on, counted

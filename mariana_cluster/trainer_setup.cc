@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <sstream>
 #include <utility>
 
 #include "common/base/error.h"
@@ -12,6 +13,7 @@
 #include "common/train/ranks.h"
 #include "mariana_cluster/block_update.h"
 #include "mariana_cluster/control/node_agent.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/trainer.h"
 
 namespace mariana {
@@ -64,16 +66,13 @@ void ClusterTrainer::OpenTask() {
 
 Crew::Listener ClusterTrainer::MakeListener() {
   Crew::Listener l;
-  l.warning = [this](const std::string& what) {
-    trace_.Happened(what);
-    LOG(INFO) << what;
-    std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), what.c_str());
-  };
+  l.warning = [this](const std::string& what) { Warn(what); };
   l.tick = [this] {
     if (memory_.progress && meter_.open()) Drain();
+    if (snapshots_) snapshots_->Tick();
   };
   l.scores = [this](const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); };
-  l.saved = [](int server, const Message& m) { LOG(INFO) << "server " << server << m.body; };
+  l.saved = [this](int server, const Message& m) { snapshots_->OnSaved(server, m); };
   l.trace = [this](int node, const std::string& report) { trace_.Put(node, report); };
   l.order = [this] { return trace_.Order(); };
   return l;
@@ -98,6 +97,8 @@ void ClusterTrainer::StartCrew() {
     memory_.mirror->Start(memory_.dense->values());
   }
   crew_->StartWorkers(&memory_);
+  if (crew_->nodes() > 1) LoadTables();
+  MakeSnapshots();
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
   std::string tables;
@@ -109,7 +110,53 @@ void ClusterTrainer::StartCrew() {
   }
   Say(StrCat(tables.empty() ? "" : "tables: " + tables + "; ", "dense parameters: ", parameters,
              "; ", crew_->workers(), " workers, ", crew_->servers(), " servers",
-           crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
+             crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
+}
+
+// By their servers on all nodes, each the rows of its own shards.
+void ClusterTrainer::LoadTables() {
+  const std::string& start = job_->train.start_from;
+  if (memory_.shards.empty() || (!from_ && start.empty())) return;
+  const StoredModel model = from_ ? StoredModel(*from_) : StoredModel::Open(start);
+  const auto answers = crew_->AskServers({"load", from_ ? 1 : 0, model.Files(), {}}, "loaded");
+  for (size_t t = 0; t < memory_.shards.size() && !from_; ++t) {
+    int64_t rows = 0;
+    std::string refused;
+    for (const Message& m : answers) {
+      std::istringstream lines(m.body);
+      std::string line;
+      for (size_t i = 0; i <= t; ++i) std::getline(lines, line);
+      const bool taken = line.find(' ') == std::string::npos;
+      taken ? void(rows += std::stoll(line)) : void(refused = line);
+    }
+    Say(refused.empty() ? StrCat("start from ", model.path(), ": ", memory_.shards[t][0]->name(),
+                                 ": ", rows, " rows")
+                        : refused);
+  }
+}
+
+void ClusterTrainer::MakeSnapshots() {
+  Snapshots::Options o;
+  o.run = run_;
+  o.spec = job_->train.checkpoint;
+  o.identity = identity_;
+  o.servers = memory_.shards.empty() ? 0 : crew_->servers();
+  o.extras = {task_->tensors(), task_->metadata()};
+  if (memory_.dense) {
+    o.dense = &*memory_.dense;
+    o.net = task_->net();
+    o.slots = OptimizerSlotNames(job_->train.optimizer);
+  }
+  o.ask_all = [this](const Message& m) {
+    std::vector<std::string> bodies;
+    for (Message& answer : crew_->AskServers(m, m.kind.c_str())) {
+      bodies.push_back(std::move(answer.body));
+    }
+    return bodies;
+  };
+  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m); };
+  o.warn = [this](const std::string& what) { Warn(what); };
+  snapshots_ = std::make_unique<Snapshots>(std::move(o));
 }
 
 void ClusterTrainer::MakeMemory() {
@@ -134,7 +181,7 @@ void ClusterTrainer::MakeMemory() {
 }
 
 void ClusterTrainer::StartValues() {
-  const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer};
+  const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer, crew_->nodes() == 1};
   if (from_) {
     LoadCluster(*from_, values);
     return;

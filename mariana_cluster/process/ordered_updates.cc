@@ -20,7 +20,7 @@ int64_t RoundUp(int64_t n) { return (n + kHugePageBytes - 1) / kHugePageBytes * 
 
 struct OrderedUpdates::Block {
   alignas(64) std::atomic<int64_t> rounds;  // in which it has been put
-  int64_t end[kMaxServers];                  // of each server's section
+  int64_t end[kMaxServers];                 // of each server's section
 };
 
 struct OrderedUpdates::Shared {

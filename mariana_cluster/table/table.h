@@ -30,8 +30,9 @@ class Table {
   const RowLayout& layout() const { return shards_[0]->layout(); }
   int64_t width() const { return layout().width; }
   int shards() const { return static_cast<int>(shards_.size()); }  // here
-  int all_shards() const { return shards_[0]->shards(); }
+  int job_shards() const { return shards_[0]->shards(); }
   TableShard* shard(int s) const { return shards_[static_cast<size_t>(s)].get(); }
+  std::vector<TableShard*> all_shards() const;
 
   // As TableShard's, over keys of all shards.
   uint64_t Canonical(uint64_t key) const { return shards_[0]->Canonical(key); }
@@ -62,8 +63,9 @@ class Table {
                  std::vector<int32_t>* order) const;
 
  private:
-  bool complete() const { return shards() == all_shards(); }
+  bool complete() const { return shards() == job_shards(); }
   void LocateHashed(const uint64_t* keys, int64_t n, char** rows) const;
+  void Keep(char* const* rows, int64_t n) const;
   static bool FieldsRepeat(const Samples& samples, int64_t first, int64_t last);
   static void Birth(void* table, char* row);
 
