@@ -34,7 +34,7 @@ class Server {
     for (const int fd : job.remains.shards) {
       shards_.push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));
     }
-    if (job.place.nodes > 1) service_ = {
+    if (job.place.nodes > 1) {
       service_ = std::make_unique<NodeService>(job_, job, [this](const Message& m) { Send(m); });
     }
     SendShards();
