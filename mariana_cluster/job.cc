@@ -185,13 +185,27 @@ std::string JobIdentity(JobSpec* job) {
 
 int LaneCount(const ClusterSpec& parallel, int nodes) {
   if (parallel.lanes > 0) return static_cast<int>(parallel.lanes);
-  const int workers = nodes * WorkerCount(parallel);
+  const int workers = nodes * static_cast<int>(parallel.workers);
   return nodes == 1 ? workers : std::min(4 * workers, LaneQueue::kMaxLanes);
 }
 
-int WorkerCount(const ClusterSpec& parallel) {
+int WorkerCount(const ClusterSpec& parallel, int sharers) {
   if (parallel.workers > 0) return static_cast<int>(parallel.workers);
-  return std::clamp(AvailableCores(), 1, 64);
+  return std::clamp(AvailableCores() / sharers, 1, 64);
+}
+
+void CheckNodes(const ClusterSpec& p, int nodes) {
+  if (nodes == 1) return;
+  const auto refuse = [&](const char* what, const char* why) {
+    throw Fail(ExitCode::kUsage, "parallel.", what, " needs one node, and mpirun started ", nodes,
+               ": ", why);
+  };
+  if (p.deterministic) refuse("deterministic", "rounds are kept in a node's shared memory");
+  if (p.mode != Mode::kAsync) refuse("mode", "over nodes training is asynchronous");
+  if (p.staleness > 0) refuse("staleness", "clocks are compared in a node's shared memory");
+  if (p.access == SparseAccess::kPerSample) {
+    refuse("sparse_access", "per_sample would be a question to another node for each value");
+  }
 }
 
 }  // namespace mariana

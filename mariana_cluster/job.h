@@ -90,10 +90,15 @@ struct JobSpec {
 
 // Lanes of an epoch (control/lane_queue.h), where not deterministic: as many as it says, or one a
 // worker on one node, where all read what they have in their caches, and four over several.
+// `parallel.workers` must be set.
 int LaneCount(const ClusterSpec& parallel, int nodes);
 
-// Worker processes: as many as it says, or as the machine has cores.
-int WorkerCount(const ClusterSpec& parallel);
+// Worker processes of a node: as many as it says, or as there are cores for each of the nodes that
+// share this machine.
+int WorkerCount(const ClusterSpec& parallel, int sharers = 1);
+
+// Error(kUsage) for what needs one node.
+void CheckNodes(const ClusterSpec& parallel, int nodes);
 
 // The values that --resume must find unchanged, as YAML.
 std::string JobIdentity(JobSpec* job);

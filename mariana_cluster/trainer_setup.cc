@@ -1,4 +1,6 @@
 // How a run begins: data, processes, shared memory, and the values it starts or goes on with.
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -7,7 +9,9 @@
 #include "common/base/error.h"
 #include "common/comm/world.h"
 #include "common/train/identity.h"
+#include "common/train/ranks.h"
 #include "mariana_cluster/block_update.h"
+#include "mariana_cluster/control/node_agent.h"
 #include "mariana_cluster/trainer.h"
 
 namespace mariana {
@@ -32,7 +36,9 @@ bool ClusterTrainer::FindCheckpoint() {
 }
 
 void ClusterTrainer::SetUp() {
-  job_->parallel.workers = WorkerCount(job_->parallel);
+  const Ranks& ranks = *command_line_.ranks;
+  job_->parallel.workers = WorkerCount(job_->parallel, ranks.core_sharers());
+  CheckNodes(job_->parallel, ranks.size());
   if (job_->data.cache.folder.empty()) job_->data.cache.folder = run_->path();
   job_->data.cache.folder = std::filesystem::absolute(job_->data.cache.folder).string();
   TrainSpec& train = job_->train;
@@ -56,24 +62,32 @@ void ClusterTrainer::OpenTask() {
   meter_.set_window_values([this] { return task_->TakeTraining(); });
 }
 
+Crew::Listener ClusterTrainer::MakeListener() {
+  Crew::Listener l;
+  l.warning = [this](const std::string& what) { Warn(what); };
+  l.tick = [this] {
+    if (memory_.progress && meter_.open()) Drain();
+    if (snapshots_) snapshots_->Tick();
+  };
+  l.scores = [this](const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); };
+  l.saved = [this](int server, const Message& m) { snapshots_->OnSaved(server, m); };
+  l.trace = [this](int node, const std::string& report) { trace_.Put(node, report); };
+  l.order = [this] { return trace_.Order(); };
+  return l;
+}
+
 void ClusterTrainer::StartCrew() {
   crew_ = std::make_unique<Crew>(
-      static_cast<int>(job_->parallel.servers), static_cast<int>(job_->parallel.workers),
-      job_->parallel.restarts,
-      Crew::Listener{
-          [this](const std::string& what) { Warn(what); },
-          [this] {
-            if (memory_.progress && meter_.open()) Drain();
-            if (snapshots_) snapshots_->Tick();
-          },
-          [this](int, const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); },
-          [this](int server, const Message& m) { snapshots_->OnSaved(server, m); }});
+      Crew::Options{static_cast<int>(job_->parallel.servers),
+                    static_cast<int>(job_->parallel.workers), job_->parallel.restarts},
+      command_line_.ranks->world(), MakeListener());
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
   const JobStart start{PrintConfig([this](Fields* f) { job_->Describe(f); }),
                        std::filesystem::absolute(run_->log_path()).string(),
                        {},
                        1};
   memory_.shards = crew_->StartServers(start);
+  memory_.endpoints = crew_->endpoints();
   MakeMemory();
   StartValues();
   crew_->StartWorkers(&memory_);
@@ -88,7 +102,8 @@ void ClusterTrainer::StartCrew() {
                      shards[0]->layout().stride, " bytes)");
   }
   Say(StrCat(tables.empty() ? "" : "tables: " + tables + "; ", "dense parameters: ", parameters,
-             "; ", crew_->workers(), " workers, ", crew_->servers(), " servers"));
+             "; ", crew_->workers(), " workers, ", crew_->servers(), " servers",
+             crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
 }
 
 void ClusterTrainer::MakeSnapshots() {
@@ -110,7 +125,7 @@ void ClusterTrainer::MakeSnapshots() {
     }
     return bodies;
   };
-  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m); };
+  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m, "saved"); };
   o.warn = [this](const std::string& what) { Warn(what); };
   snapshots_ = std::make_unique<Snapshots>(std::move(o));
 }
@@ -119,10 +134,10 @@ void ClusterTrainer::MakeMemory() {
   const ClusterSpec& p = job_->parallel;
   const int blocks = p.deterministic ? static_cast<int>(p.blocks) : 0;
   memory_.measured = task_->measured();
-  memory_.progress = RunProgress::Create(crew_->workers(), blocks);
-  memory_.lanes = LaneQueue::Create(crew_->workers());
-  memory_.trace = TraceBoard::Create(crew_->servers() + crew_->workers());
-  trace_.Watch(std::make_unique<NodeTrace>(World::ThisNode(), crew_->servers(), crew_->board(),
+  memory_.progress = RunProgress::Create(crew_->own()->workers(), blocks);
+  const NodeCrew& own = *crew_->own();
+  MakeNodeMemory({0, crew_->nodes()}, own, &memory_);
+  trace_.Watch(std::make_unique<NodeTrace>(World::ThisNode(), own.servers(), crew_->board(),
                                            &*memory_.progress, &*memory_.trace));
   Net* net = task_->net();
   const int64_t dense = net == nullptr ? 0 : net->arena_elements();
