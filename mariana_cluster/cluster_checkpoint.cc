@@ -18,6 +18,12 @@ void Pack(const Net& net, size_t i, const HostTensor& tensor, float* arena) {
   net.PackParam(static_cast<int>(i), tensor.f32(), arena + p.offset);
 }
 
+std::vector<TableShard*> Pointers(const std::vector<std::shared_ptr<TableShard>>& shards) {
+  std::vector<TableShard*> pointers;
+  for (const auto& s : shards) pointers.push_back(s.get());
+  return pointers;
+}
+
 void PackAll(const SafetensorsFile& file, const Net& net, const std::string& suffix, float* arena) {
   for (size_t i = 0; i < net.params().size(); ++i) {
     const ParamInfo& p = net.params()[i];
@@ -68,7 +74,7 @@ ClusterPosition ClusterPosition::FromJson(const json& j, const std::string& wher
 
 void LoadCluster(const CheckpointFolder& from, const ClusterValues& values) {
   const StoredModel model(from);
-  for (const Table& t : values.memory->MakeTables()) model.ReadTable(t.all_shards(), true);
+  for (const auto& shards : values.memory->shards) model.ReadTable(Pointers(shards), true);
   if (values.net == nullptr) return;
   DenseParameters& shared = *values.memory->dense;
   PackAll(model.newest(), *values.net, "", shared.values());
@@ -84,10 +90,10 @@ void WarmStart(const std::string& path, const ClusterValues& values,
   const StoredModel model = StoredModel::Open(path);
   const SafetensorsFile& file = model.newest();
   if (!values.memory->shards.empty()) ReadSavedModel(file);  // it is one
-  for (const Table& t : values.memory->MakeTables()) {
+  for (const auto& shards : values.memory->shards) {
     try {
-      say(StrCat("start from ", file.path(), ": ", t.name(), ": ",
-                 model.ReadTable(t.all_shards(), false), " rows"));
+      say(StrCat("start from ", file.path(), ": ", shards[0]->name(), ": ",
+                 model.ReadTable(Pointers(shards), false), " rows"));
     } catch (const Error& e) {
       say(StrCat("not taken: ", e.message()));
     }
