@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "mariana_cluster/click_data.h"
+#include "mariana_cluster/cluster_checkpoint.h"
 #include "mariana_cluster/commands.h"
 #include "mariana_cluster/frame_learner.h"
 #include "mariana_cluster/learner.h"
 #include "mariana_cluster/snapshot/snapshot_writer.h"
-#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
@@ -48,7 +48,7 @@ class Server {
       } else if (m.kind == "apply") {
         Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
       } else if (m.kind == "load") {
-        Send({"loaded", Load(m), "", {}});
+        Send({"loaded", 0, LoadRows(m.body, m.number != 0, shards_), {}});
       } else if (!snapshots_->Serve(m)) {
         CHECK_EQ(m.kind, "end");
         memory_.writer.SetState(ProcessState::kEnded);
@@ -131,14 +131,6 @@ class Server {
       if (!applied) break;
     }
     return round;
-  }
-
-  // Rows, into empty shards; how many.
-  int64_t Load(const Message& command) const {
-    const StoredModel model = StoredModel::FromFiles(command.body);
-    int64_t rows = 0;
-    for (const auto& s : shards_) rows += model.ReadTable({s.get()}, command.number != 0);
-    return rows;
   }
 
   Member* me_;

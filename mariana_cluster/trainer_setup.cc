@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "common/base/error.h"
@@ -11,6 +12,7 @@
 #include "common/train/identity.h"
 #include "common/train/ranks.h"
 #include "mariana_cluster/block_update.h"
+#include "mariana_cluster/saved_model.h"
 #include "mariana_cluster/control/node_agent.h"
 #include "mariana_cluster/trainer.h"
 
@@ -89,8 +91,15 @@ void ClusterTrainer::StartCrew() {
   memory_.shards = crew_->StartServers(start);
   memory_.endpoints = crew_->endpoints();
   MakeMemory();
-  StartValues();
+  std::optional<StoredModel> stored;
+  if (from_) {
+    stored.emplace(*from_);
+  } else if (!job_->train.start_from.empty()) {
+    stored.emplace(StoredModel::Open(job_->train.start_from));
+  }
+  StartValues(stored ? &*stored : nullptr);
   crew_->StartWorkers(&memory_);
+  StartRows(stored ? &*stored : nullptr);
   MakeSnapshots();
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
@@ -151,18 +160,27 @@ void ClusterTrainer::MakeMemory() {
   }
 }
 
-void ClusterTrainer::StartValues() {
+// The dense ones.
+void ClusterTrainer::StartValues(const StoredModel* stored) {
   const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer};
-  if (from_) {
-    LoadCluster(*from_, values);
-    return;
-  }
+  if (from_) return LoadDense(*stored, values);
   if (Net* net = task_->net()) {
     std::copy_n(net->values(), net->arena_elements(), memory_.dense->values());
   }
-  if (!job_->train.start_from.empty()) {
-    WarmStart(job_->train.start_from, values, [this](const std::string& line) { Say(line); });
+  if (stored == nullptr) return;
+  if (!memory_.shards.empty()) ReadSavedModel(stored->newest());  // it is one
+  WarmStartDense(*stored, values, [this](const std::string& line) { Say(line); });
+}
+
+// Each server reads its own.
+void ClusterTrainer::StartRows(const StoredModel* stored) {
+  if (stored == nullptr || memory_.shards.empty()) return;
+  std::vector<std::string> loaded;
+  for (Message& m : crew_->AskServers({"load", from_ ? 1 : 0, stored->Files(), {}}, "loaded")) {
+    loaded.push_back(std::move(m.body));
   }
+  if (from_) return;
+  SayWhatWasTaken(loaded, stored->path(), [this](const std::string& line) { Say(line); });
 }
 
 }  // namespace mariana
