@@ -23,7 +23,7 @@ Crew::Crew(const Options& options, World* world, Listener listener)
     : options_(options),
       world_(world),
       listener_(std::move(listener)),
-      node_(options.servers, options.workers),
+      node_(options.servers, options.workers, options.outlive),
       far_(static_cast<size_t>(world->size() - 1)) {}
 
 Crew::Address Crew::ServerAt(int server) const {
@@ -109,8 +109,9 @@ bool Crew::Handle(Heard* heard) {
   return true;
 }
 
-void Crew::Listen(int64_t timeout_ms) {
-  std::optional<Heard> heard = Hear(nodes() == 1 ? timeout_ms : std::min(timeout_ms, kListenMs));
+// Where nothing is asked.
+void Crew::Listen() {
+  std::optional<Heard> heard = Hear(nodes() == 1 ? kTickMs : kListenMs);
   if (heard) {
     CHECK(Handle(&*heard)) << "node " << heard->node << ", member " << heard->member << " says "
                            << heard->message.kind << " unasked";
@@ -142,7 +143,7 @@ std::vector<Message> Crew::WaitFor(const std::vector<Question>& questions) {
 void Crew::AwaitAgents(const char* kind) {
   agents_said_.assign(far_.size(), 0);
   awaited_of_agents_ = kind;
-  while (std::count(agents_said_.begin(), agents_said_.end(), 0) > 0) Listen(kListenMs);
+  while (std::count(agents_said_.begin(), agents_said_.end(), 0) > 0) Listen();
   awaited_of_agents_.clear();
 }
 
@@ -174,7 +175,8 @@ std::vector<std::vector<std::shared_ptr<TableShard>>> Crew::StartServers(const J
     return start;
   };
   for (int n = 1; n < nodes(); ++n) {
-    TellAgent(n, {"job", 0, NodeJob{start_of(n), node_.servers(), node_.workers()}.ToBytes(), {}});
+    const NodeJob node{start_of(n), node_.servers(), node_.workers(), options_.outlive};
+    TellAgent(n, {"job", 0, node.ToBytes(), {}});
   }
   auto shards = node_.StartServers(start_of(0));
   AwaitAgents("servers");
@@ -375,6 +377,10 @@ Crew::Answers Crew::AskAll(const std::function<Message(int)>& to_worker, const c
 
 void Crew::TellServer(int server, const Message& message, const char* answer) {
   Command(ServerAt(server), message, answer);
+}
+
+void Crew::WaitUntil(const std::function<bool()>& done) {
+  while (!done()) Listen();
 }
 
 // Between the servers that are the first on their nodes.

@@ -30,15 +30,16 @@ class Crew {
   // What comes while members are waited for.
   struct Listener {
     std::function<void(const std::string&)> warning;
-    std::function<void()> tick;                              // several times a second
-    std::function<void(const Message&)> scores;              // pieces of an evaluation
-    std::function<void(int server, const Message&)> saved;   // of a snapshot
+    std::function<void()> tick;                               // several times a second
+    std::function<void(const Message&)> scores;               // pieces of an evaluation
+    std::function<void(int server, const Message&)> saved;    // of a snapshot
     std::function<void(int node, const std::string&)> trace;  // NodeTrace::Report of another node
-    std::function<std::string()> order;                      // JobTrace::Order
+    std::function<std::string()> order;                       // JobTrace::Order
   };
   struct Options {
     int servers = 1, workers = 1;  // of each node
     int64_t restarts = 100;        // of members, in all; one more ends the job with kLostWorkers
+    bool outlive = false;          // servers: see NodeCrew
   };
   Crew(const Options& options, World* world, Listener listener);
 
@@ -73,12 +74,14 @@ class Crew {
   };
   Answers AskAll(const std::function<Message(int)>& to_worker, const char* worker_answer,
                  const Message& to_server, const char* server_answer);
-  // Sends a command and does not wait; its answer goes to the listener.
+  // Sends a command and does not wait: the listener gets the answer.
   void TellServer(int server, const Message& message, const char* answer);
-  // Listens for up to this time.
-  void Listen(int64_t timeout_ms);
+  // Passes on what comes, until done().
+  void WaitUntil(const std::function<bool()>& done);
   // All end by themselves.
   void End();
+  // The job is lost: workers are killed, and servers that outlive this process are let go.
+  void Abandon() { node_.agent()->Abandon(); }
 
   int nodes() const { return static_cast<int>(far_.size()) + 1; }
   int servers() const { return nodes() * node_.servers(); }
@@ -96,9 +99,9 @@ class Crew {
     std::vector<std::string> endpoints;
     NodeState state;
     int64_t memory_bytes = 0;
-    bool fresh = false;            // `state` is newer than the last lane that it was given
-    bool asked_for_lane = false;   // "give" is under way
-    int lane_for = 0;              // then: the node that the lane is for
+    bool fresh = false;           // `state` is newer than the last lane that it was given
+    bool asked_for_lane = false;  // "give" is under way
+    int lane_for = 0;             // then: the node that the lane is for
   };
   struct Address {
     int node = 0, member = 0;
@@ -113,6 +116,7 @@ class Crew {
   };
   Address ServerAt(int server) const;
   Address WorkerAt(int worker) const;
+  // `answer`: the kind that it will have; "": none.
   void Command(const Address& to, const Message& message, const char* answer);
   void TellAgents(const Message& message);
   void TellAgent(int node, const Message& message);
@@ -122,6 +126,7 @@ class Crew {
   bool HandleAgent(int node, const Message& message);
   std::vector<Message> WaitFor(const std::vector<Question>& questions);
   void AwaitAgents(const char* kind);
+  void Listen();
   void Lost(const std::string& how);
   void Control();
   void MoveLanes();

@@ -12,7 +12,12 @@
 namespace mariana {
 namespace {
 
-enum Parts : int64_t { kDense = 1, kOrdered = 2, kMirror = 4, kTables = 8 };  // kTables: times their number
+enum Parts : int64_t {
+  kDense = 1,
+  kOrdered = 2,
+  kMirror = 4,
+  kTables = 8
+};  // kTables: times their number
 
 Message Expect(Member* me, const char* kind) {
   Message m = me->Receive();

@@ -46,7 +46,7 @@ struct JobMemory {
   std::optional<OrderedUpdates> ordered;                         // deterministic: true
   std::vector<std::vector<std::shared_ptr<TableShard>>> shards;  // [table][server of this node]
   std::vector<std::string> endpoints;  // of all nodes' servers, node after node; one node: none
-  std::string measured;  // what the agent found in the data that workers need: bytes
+  std::string measured;                // what the agent found in the data that workers need: bytes
 
   NodeMap Nodes(int servers, int workers) const;  // of each node
   // For one thread.

@@ -20,6 +20,7 @@ int TrainVerb(const CommandLine& cl) {
   World* world = cl.ranks->world();
   return RunOnRanks(cl, RunPath(cl, job.name), config,
                     [&](const RunDirectory* run, Summary* summary) {
+                      cl.ranks->set_phase("train");
                       if (run == nullptr) return NodeAgent(world).Run();
                       const int code = ClusterTrainer(cl, config, &job, run, summary).Run();
                       LetAgentsGo(world, code);

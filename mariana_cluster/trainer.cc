@@ -16,7 +16,6 @@ namespace mariana {
 namespace {
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
-constexpr int64_t kListenMs = 20;
 
 }  // namespace
 
@@ -41,6 +40,7 @@ int ClusterTrainer::Run() {
   } catch (const Error& e) {
     LOG(INFO) << e.message();
     Failed(e.code());
+    if (crew_ && e.code() == ExitCode::kLostWorkers) crew_->Abandon();
     throw;
   }
 }
@@ -293,7 +293,7 @@ void ClusterTrainer::Save(bool best) {
   trace_.SetPhase("save");
   meter_.Time("save", [&] {
     meter_.WriteWindow();
-    while (snapshots_->running()) crew_->Listen(kListenMs);
+    crew_->WaitUntil([this] { return !snapshots_->running(); });
     snapshots_->Cut(state_, position_.ToJson(), best);
     // Servers that apply rounds hear nothing until the next pause.
     if (memory_.ordered) snapshots_->Tick();
@@ -304,9 +304,7 @@ void ClusterTrainer::Save(bool best) {
 
 // The last one has to be there.
 void ClusterTrainer::WaitForSnapshot() {
-  meter_.Time("save", [this] {
-    while (snapshots_->running()) crew_->Listen(kListenMs);
-  });
+  meter_.Time("save", [this] { crew_->WaitUntil([this] { return !snapshots_->running(); }); });
   if (snapshots_->failure()) throw Error(*snapshots_->failure());
 }
 

@@ -12,8 +12,9 @@
 #include "common/train/identity.h"
 #include "common/train/ranks.h"
 #include "mariana_cluster/block_update.h"
-#include "mariana_cluster/saved_model.h"
 #include "mariana_cluster/control/node_agent.h"
+#include "mariana_cluster/saved_model.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/trainer.h"
 
 namespace mariana {
@@ -98,6 +99,10 @@ void ClusterTrainer::StartCrew() {
     stored.emplace(StoredModel::Open(job_->train.start_from));
   }
   StartValues(stored ? &*stored : nullptr);
+  if (memory_.dense && crew_->nodes() > 1) {
+    memory_.mirror = DenseMirror::Create(*memory_.dense, crew_->nodes(), 0);
+    memory_.mirror->Start(memory_.dense->values());
+  }
   crew_->StartWorkers(&memory_);
   StartRows(stored ? &*stored : nullptr);
   MakeSnapshots();

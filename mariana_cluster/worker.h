@@ -2,10 +2,10 @@
 //
 // Asynchronous training: a worker takes a lane of the data from its node's queue (lane_queue.h) and
 // trains on the lane's batches, each with the next step number, against the shared parameters as
-// they are; then it takes the next lane. The board's clocks hold it back where staleness is bounded.
-// Deterministic training: there are B lanes; worker w has lanes w, w + W, ... and computes a block
-// for each in every round, so that nothing depends on the number of workers. What it trains, and
-// what a lane reads, is a WorkerTask.
+// they are; then it takes the next lane. The board's clocks hold it back where staleness is
+// bounded. Deterministic training: there are B lanes; worker w has lanes w, w + W, ... and computes
+// a block for each in every round, so that nothing depends on the number of workers. What it
+// trains, and what a lane reads, is a WorkerTask.
 //
 // A worker may be killed at any moment and started again: what is done is counted in shared memory,
 // so the next "train" command goes on there.
@@ -61,11 +61,11 @@ class Worker {
   Member* me_;
   JobSpec job_;
   int index_ = 0, number_ = 0, workers_ = 1;  // on its node; of all nodes' workers
-  std::mutex send_mutex_;  // warnings come from other threads
+  std::mutex send_mutex_;                     // warnings come from other threads
   JobMemory memory_;
   std::unique_ptr<WorkerTask> task_;
   std::unique_ptr<BlockUpdate> update_;
-  int lanes_ = 0;  // that the epoch is cut into
+  int lanes_ = 0;                    // that the epoch is cut into
   std::map<int, Reading> readings_;  // those that it had once, with their rows in memory
   Reading* held_ = nullptr;          // the lane taken from the queue
   int64_t evaluations_ = 0;

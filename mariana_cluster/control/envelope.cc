@@ -27,6 +27,7 @@ std::vector<T> ValuesOf(const std::string& bytes) {
 struct JobNumbers {
   Place place;
   int first_rank, servers, workers;
+  bool outlive;
 };
 
 struct MemoryNumbers {
@@ -64,8 +65,7 @@ std::vector<std::string> Unpacked(const std::string& bytes) {
 
 std::string Envelope::ToBytes() const {
   CHECK(message.fds.empty()) << message.kind << ": descriptors stay on their node";
-  return Packed(
-      {ToBody(member), message.kind, ToBody(message.number), message.body, answer});
+  return Packed({ToBody(member), message.kind, ToBody(message.number), message.body, answer});
 }
 
 Envelope Envelope::FromBytes(const std::string& bytes) {
@@ -80,18 +80,21 @@ Envelope Envelope::FromBytes(const std::string& bytes) {
 
 std::string NodeJob::ToBytes() const {
   return Packed({start.yaml, start.log_path,
-                 ToBody(JobNumbers{start.place, start.first_rank, servers, workers})});
+                 ToBody(JobNumbers{start.place, start.first_rank, servers, workers, outlive})});
 }
 
 NodeJob NodeJob::FromBytes(const std::string& bytes) {
   std::vector<std::string> parts = Unpacked(bytes);
   const auto n = FromBody<JobNumbers>(parts.at(2));
-  return {{std::move(parts[0]), std::move(parts[1]), n.place, n.first_rank}, n.servers, n.workers};
+  return {{std::move(parts[0]), std::move(parts[1]), n.place, n.first_rank},
+          n.servers,
+          n.workers,
+          n.outlive};
 }
 
 std::string NodeMemory::ToBytes() const {
-  return Packed({ToBody(MemoryNumbers{dense_elements, dense_slots}), dense, measured,
-                 Packed(endpoints)});
+  return Packed(
+      {ToBody(MemoryNumbers{dense_elements, dense_slots}), dense, measured, Packed(endpoints)});
 }
 
 NodeMemory NodeMemory::FromBytes(const std::string& bytes) {
@@ -119,8 +122,13 @@ std::string NodeState::ToBytes() const {
 NodeState NodeState::FromBytes(const std::string& bytes) {
   const std::vector<std::string> parts = Unpacked(bytes);
   const auto n = FromBody<StateNumbers>(parts.at(0));
-  return {n.epoch,   n.totals, n.cpu_seconds, n.memory_bytes, n.waiting,
-          n.idle,    ValuesOf<Lane>(parts.at(1))};
+  return {n.epoch,
+          n.totals,
+          n.cpu_seconds,
+          n.memory_bytes,
+          n.waiting,
+          n.idle,
+          ValuesOf<Lane>(parts.at(1))};
 }
 
 }  // namespace mariana

@@ -47,6 +47,7 @@ std::vector<std::string> Unpacked(const std::string& bytes);
 struct NodeJob {
   JobStart start;
   int servers = 1, workers = 1;
+  bool outlive = false;  // NodeCrew's
   std::string ToBytes() const;
   static NodeJob FromBytes(const std::string& bytes);
 };

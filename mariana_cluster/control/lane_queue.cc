@@ -77,15 +77,13 @@ std::vector<LanePosition> LaneQueue::positions() const {
 }
 
 int LaneQueue::waiting() const {
-  return static_cast<int>(std::count_if(shared_->lane, shared_->lane + lanes(), [](const Lane& l) {
-    return KindOf(l.word) == kWaiting;
-  }));
+  return static_cast<int>(std::count_if(shared_->lane, shared_->lane + lanes(),
+                                        [](const Lane& l) { return KindOf(l.word) == kWaiting; }));
 }
 
 int LaneQueue::taken() const {
-  return static_cast<int>(std::count_if(shared_->lane, shared_->lane + lanes(), [](const Lane& l) {
-    return KindOf(l.word) == kTaken;
-  }));
+  return static_cast<int>(std::count_if(shared_->lane, shared_->lane + lanes(),
+                                        [](const Lane& l) { return KindOf(l.word) == kTaken; }));
 }
 
 std::vector<int> LaneQueue::here() const {
@@ -113,8 +111,7 @@ int LaneQueue::Release() {
   for (int l = 0; l < lanes(); ++l) {
     if (KindOf(shared_->lane[l].word) != kWaiting || shared_->lane[l].batches > 0) continue;
     const int home = shared_->lane[l].home;
-    if (++left[static_cast<size_t>(home)] >=
-        *std::max_element(left.begin(), left.end())) {
+    if (++left[static_cast<size_t>(home)] >= *std::max_element(left.begin(), left.end())) {
       chosen = l;
     }
   }

@@ -29,6 +29,15 @@ void LetAgentsGo(World* world, int exit_code) {
 }
 
 int NodeAgent::Run() {
+  try {
+    return RunToEnd();
+  } catch (const Error& e) {
+    if (crew_ && e.code() == ExitCode::kLostWorkers) crew_->agent()->Abandon();
+    throw;
+  }
+}
+
+int NodeAgent::RunToEnd() {
   while (!code_) {
     while (!code_) {
       std::optional<std::string> order = world_->TryReceive(0, World::kAgentsTag);
@@ -92,7 +101,7 @@ void NodeAgent::Obey(const Envelope& order) {
 
 void NodeAgent::StartServers(const NodeJob& job) {
   LogToFolder(job.start.log_path, job.start.first_rank - 1);
-  crew_ = std::make_unique<NodeCrew>(job.servers, job.workers);
+  crew_ = std::make_unique<NodeCrew>(job.servers, job.workers, job.outlive);
   memory_.place = job.start.place;
   memory_.shards = crew_->StartServers(job.start);
   Tell(Envelope::kAgent, {"servers", 0, Packed(crew_->endpoints()), {}});

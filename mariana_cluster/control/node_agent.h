@@ -27,6 +27,7 @@ class NodeAgent {
   int Run();
 
  private:
+  int RunToEnd();
   void Obey(const Envelope& order);
   void StartServers(const NodeJob& job);
   void StartWorkers(const NodeMemory& memory);

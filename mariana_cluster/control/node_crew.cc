@@ -15,9 +15,10 @@ constexpr int64_t kTickMs = 100;
 
 }  // namespace
 
-NodeCrew::NodeCrew(int servers, int workers)
+NodeCrew::NodeCrew(int servers, int workers, bool outlive)
     : servers_(servers),
       workers_(workers),
+      outlive_(outlive),
       agent_(servers + workers),
       pending_(static_cast<size_t>(servers + workers)),
       shards_(static_cast<size_t>(servers)),
@@ -73,7 +74,7 @@ std::vector<std::vector<std::shared_ptr<TableShard>>> NodeCrew::StartServers(con
     ledgers_.push_back(PushLedger::Create());
   }
   for (int s = 0; s < servers_; ++s) {
-    Introduce(agent_.Start({StrCat("server ", s), {"server"}, 0}));
+    Introduce(agent_.Start({StrCat("server ", s), {"server"}, 0, outlive_}));
   }
   AwaitFromEach(servers_, "shards");
   std::vector<std::vector<std::shared_ptr<TableShard>>> by_table(shards_[0].size());
@@ -105,7 +106,7 @@ void NodeCrew::Grant(const StepsGrant& steps) {
 }
 
 void NodeCrew::Command(int member, const Message& message, const std::string& answer) {
-  pending_[static_cast<size_t>(member)].push_back({message, answer});
+  if (!answer.empty()) pending_[static_cast<size_t>(member)].push_back({message, answer});
   agent_.Send(member, message);  // one that is gone gets it in its next life
 }
 
@@ -117,8 +118,8 @@ Message NodeCrew::Revive(int member, const std::string& how) {
   std::string text = StrCat(how, "; started again");
   if (!IsServer(member) && memory_ != nullptr) {
     for (const int lane : memory_->lanes->HandBack(IndexOf(member))) {
-      text += StrCat(", lane ", lane, " goes on at batch ",
-                     memory_->lanes->position(lane).batches + 1);
+      text +=
+          StrCat(", lane ", lane, " goes on at batch ", memory_->lanes->position(lane).batches + 1);
     }
   }
   agent_.Restart(member);

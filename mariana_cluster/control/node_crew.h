@@ -2,7 +2,8 @@
 // memory, sent commands, and started again when they are killed. A job goes on without noticing,
 // apart from a line that tells:
 //
-//   worker 1 (pid 4711) was killed by signal 9 (SIGKILL); started again, lane 3 goes on at batch 812
+//   worker 1 (pid 4711) was killed by signal 9 (SIGKILL); started again, lane 3 goes on at batch
+//   812
 //
 // What a kill leaves, at whatever instruction. Worker: its lane goes back to the queue at the batch
 // that was in flight, which alone is trained once more (lane_queue.h). Of the rows and parameters
@@ -36,7 +37,8 @@ struct StepsGrant {
 
 class NodeCrew {
  public:
-  NodeCrew(int servers, int workers);
+  // `outlive`: servers see their channel close when the agent has died, and end by themselves.
+  NodeCrew(int servers, int workers, bool outlive);
 
   // Starts the servers and waits until all have made their shards: [table][server].
   std::vector<std::vector<std::shared_ptr<TableShard>>> StartServers(const JobStart& job);
@@ -47,7 +49,8 @@ class NodeCrew {
   // An epoch begins, or goes on: see LaneQueue::Begin. All clocks stand at 0 then.
   void BeginEpoch(const std::vector<LanePosition>& lanes, const std::vector<int>& here);
   void Grant(const StepsGrant& steps);
-  // Sends a command, which the member answers with a message of the kind `answer`.
+  // Sends a command, which the member answers with a message of the kind `answer`; "": with none,
+  // and it is not sent again.
   void Command(int member, const Message& message, const std::string& answer);
   // What comes next: a member's message, or "lost": body: the line above. nullopt: nothing did
   // within the time. Throws Error when the job is lost.
@@ -77,10 +80,11 @@ class NodeCrew {
   void AwaitFromEach(int count, const char* kind);
 
   const int servers_, workers_;
+  const bool outlive_;
   Agent agent_;
   JobStart job_;
-  JobMemory* memory_ = nullptr;                     // once there is one
-  std::vector<std::vector<Pending>> pending_;       // by member: not answered yet
+  JobMemory* memory_ = nullptr;                                   // once there is one
+  std::vector<std::vector<Pending>> pending_;                     // by member: not answered yet
   std::vector<std::vector<std::shared_ptr<TableShard>>> shards_;  // [server][table]
   std::vector<char> has_shards_;
   std::vector<PushLedger> ledgers_;  // by server, over several nodes

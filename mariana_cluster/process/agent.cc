@@ -230,11 +230,27 @@ void Agent::SendAll(const Message& message) {
 
 void Agent::End(const Error& error) {
   board_.Fail(error.message());
+  if (error.code() == ExitCode::kLostWorkers) Abandon();
   for (const auto& m : members_) {
     if (m->running) kill(m->pid, SIGKILL);
   }
   members_.clear();  // reaps them
   throw error;
+}
+
+// The others first, to their end: what they leave in shared memory stands still then.
+void Agent::Abandon() {
+  const auto outlives = [](const auto& m) { return m->running && m->spec.outlives; };
+  std::vector<std::unique_ptr<Member>> left;
+  for (auto& m : members_) {
+    if (!outlives(m)) {
+      if (m->running) kill(m->pid, SIGKILL);
+      continue;
+    }
+    left.push_back(std::move(m));
+  }
+  members_.clear();
+  for (const auto& m : left) m->running = false;  // it is on its own
 }
 
 // What the end of a member means.
@@ -267,8 +283,8 @@ Agent::Event Agent::Ended(int index) {
   return event;
 }
 
-// A member that is stopped, or that even its thread of beats has given up, holds the others up. Time
-// in which the agent itself did not run does not count.
+// A member that is stopped, or that even its thread of beats has given up, holds the others up.
+// Time in which the agent itself did not run does not count.
 void Agent::KillTheStuck() {
   const int64_t now = Clock::Real()->NowNs();
   const int64_t since = std::min(now - looked_ns_, 2 * kLookAtBeatsNs);

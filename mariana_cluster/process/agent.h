@@ -9,14 +9,15 @@
 //     ... e.kind: a message of a member, a member that ended well, a stop request, the time-out
 //   }
 //
-// A member that is killed from outside is told of (kLost), and whoever uses the agent decides: start
-// it again, with the same number, or end the job. So is one that is stopped, or gives no sign of
-// life (Board::Beat): the agent kills it first. A member that fails by itself is the end of the job:
-// Next ends all others and throws Error with the cause. Its own Error if it reported one (member.h);
-// 70 for a crash (SIGSEGV, SIGABRT and the like) or another exit code.
+// A member that is killed from outside is told of (kLost), and whoever uses the agent decides:
+// start it again, with the same number, or end the job. So is one that is stopped, or gives no sign
+// of life (Board::Beat): the agent kills it first. A member that fails by itself is the end of the
+// job: Next ends all others and throws Error with the cause. Its own Error if it reported one
+// (member.h); 70 for a crash (SIGSEGV, SIGABRT and the like) or another exit code.
 //
-// No orphans: a member dies with its agent (PR_SET_PDEATHSIG), however that ends, unless it is to
-// outlive it. The kernel means the thread that called Start: it must live as long as the agent.
+// No orphans: a member dies with its agent (PR_SET_PDEATHSIG), however that ends; the kernel means
+// the thread that called Start: it must live as long as the agent. One that is to outlive it sees
+// its channel close, and ends by itself.
 //
 // Stops: SIGTERM, SIGINT and SIGUSR1 (common/train/signals.h must handle them) are passed on to the
 // board once, and Next tells; members save and end by themselves.
@@ -78,8 +79,11 @@ class Agent {
   };
   // Waits for what comes next. Messages of a member come before its end.
   Event Next(int64_t timeout_ms);
-  // Ends all members, tells those that wait why, and throws it.
+  // Tells members that wait why the job ends, ends them all (kLostWorkers: abandons them) and
+  // throws.
   [[noreturn]] void End(const Error& error);
+  // Kills members and closes the channels of those that outlive their agent.
+  void Abandon();
 
  private:
   struct Member;

@@ -41,8 +41,8 @@ class Board {
 
   // ---- by anyone
   std::string name(int member) const;
-  int pid(int member) const;     // 0: it has not started yet
-  int starts(int member) const;  // how often SetMember was called
+  int pid(int member) const;               // 0: it has not started yet
+  int starts(int member) const;            // how often SetMember was called
   std::string Describe(int member) const;  // "worker 1 (pid 4711)"
   // Async-signal-safe. The first signal counts.
   void RequestStop(int signal);

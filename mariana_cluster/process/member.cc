@@ -56,7 +56,8 @@ class Heart {
     std::unique_lock<std::mutex> lock(mutex_);
     do {
       me->board()->Beat(me->number());
-    } while (!changed_.WaitUntil(&lock, Clock::Real()->NowNs() + kBeatNs, [this] { return over_; }));
+    } while (
+        !changed_.WaitUntil(&lock, Clock::Real()->NowNs() + kBeatNs, [this] { return over_; }));
   }
 
   std::mutex mutex_;

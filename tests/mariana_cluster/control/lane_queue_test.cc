@@ -1,4 +1,6 @@
 // Who gets which lane, and what becomes of it when its worker dies or another node wants it.
+#include "mariana_cluster/control/lane_queue.h"
+
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,8 +10,6 @@
 #include <set>
 #include <thread>
 #include <vector>
-
-#include "mariana_cluster/control/lane_queue.h"
 
 namespace mariana {
 namespace {
@@ -46,7 +46,7 @@ TEST_CASE("each worker has its own lanes first, in every epoch, and helps those 
   Begin(&queue, 5);
   CHECK(queue.Take(1) == 1);
   queue.End(1);
-  CHECK(queue.Take(1) == kNone);  // worker 0 has just not come yet
+  CHECK(queue.Take(1) == kNone);         // worker 0 has just not come yet
   for (const int lane : {0, 2, 3, 4}) {  // 3 is worker 0's since it helped
     CHECK(queue.Take(0) == lane);
     queue.End(lane);
@@ -109,7 +109,8 @@ TEST_CASE("lanes that have not begun move between nodes") {
   }
 }
 
-TEST_CASE("workers that are killed and come again train on every batch once, or twice if in flight") {
+TEST_CASE(
+    "workers that are killed and come again train on every batch once, or twice if in flight") {
   constexpr int kWorkers = 3, kLanes = 7, kKills = 20;
   constexpr int64_t kBatches = 400;
   LaneQueue queue = LaneQueue::Create(kWorkers);
