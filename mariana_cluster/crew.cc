@@ -375,8 +375,8 @@ Crew::Answers Crew::AskAll(const std::function<Message(int)>& to_worker, const c
   return answers;
 }
 
-void Crew::TellServer(int server, const Message& message) {
-  Command(ServerAt(server), message, "");
+void Crew::TellServer(int server, const Message& message, const char* answer) {
+  Command(ServerAt(server), message, answer);
 }
 
 void Crew::WaitUntil(const std::function<bool()>& done) {

@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "mariana_cluster/click_data.h"
+#include "mariana_cluster/cluster_checkpoint.h"
 #include "mariana_cluster/commands.h"
 #include "mariana_cluster/frame_learner.h"
 #include "mariana_cluster/learner.h"
 #include "mariana_cluster/node_service.h"
 #include "mariana_cluster/snapshot/snapshot_writer.h"
-#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
@@ -59,7 +59,7 @@ class Server {
       } else if (m.kind == "apply") {
         Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
       } else if (m.kind == "load") {
-        Send({"loaded", 0, Load(m), {}});
+        WhileQuiet([&] { Send({"loaded", 0, LoadRows(m.body, m.number != 0, shards_), {}}); });
       } else if (m.kind == "cut") {
         WhileQuiet([&] { snapshots_->Serve(m); });
       } else if (!snapshots_->Serve(m)) {
@@ -150,25 +150,6 @@ class Server {
       if (!applied) break;
     }
     return round;
-  }
-
-  // Rows of a checkpoint into empty shards; where another model's do not fit (number: 0, without
-  // the optimizer's state), none of that table. By table: how many, or why not.
-  std::string Load(const Message& command) {
-    const bool whole = command.number != 0;
-    std::string told;
-    WhileQuiet([&] {
-      const StoredModel model = StoredModel::FromFiles(command.body);
-      for (const auto& s : shards_) {
-        try {
-          told += StrCat(model.ReadTable({s.get()}, whole), "\n");
-        } catch (const Error& e) {
-          if (whole) throw;
-          told += StrCat("not taken: ", e.message(), "\n");
-        }
-      }
-    });
-    return told;
   }
 
   Member* me_;

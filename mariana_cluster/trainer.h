@@ -42,8 +42,8 @@ class ClusterTrainer {
   Crew::Listener MakeListener();
   void StartCrew();
   void MakeMemory();
-  void StartValues();
-  void LoadTables();
+  void StartValues(const StoredModel* stored);
+  void StartRows(const StoredModel* stored);
   void MakeSnapshots();
 
   bool EpochsLeft() const { return state_.EpochsLeft(job_->train); }

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <sstream>
+#include <optional>
 #include <utility>
 
 #include "common/base/error.h"
@@ -13,6 +13,7 @@
 #include "common/train/ranks.h"
 #include "mariana_cluster/block_update.h"
 #include "mariana_cluster/control/node_agent.h"
+#include "mariana_cluster/saved_model.h"
 #include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/trainer.h"
 
@@ -93,13 +94,19 @@ void ClusterTrainer::StartCrew() {
   memory_.shards = crew_->StartServers(start);
   memory_.endpoints = crew_->endpoints();
   MakeMemory();
-  StartValues();
+  std::optional<StoredModel> stored;
+  if (from_) {
+    stored.emplace(*from_);
+  } else if (!job_->train.start_from.empty()) {
+    stored.emplace(StoredModel::Open(job_->train.start_from));
+  }
+  StartValues(stored ? &*stored : nullptr);
   if (memory_.dense && crew_->nodes() > 1) {
     memory_.mirror = DenseMirror::Create(*memory_.dense, crew_->nodes(), 0);
     memory_.mirror->Start(memory_.dense->values());
   }
   crew_->StartWorkers(&memory_);
-  if (crew_->nodes() > 1) LoadTables();
+  StartRows(stored ? &*stored : nullptr);
   MakeSnapshots();
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
@@ -113,28 +120,6 @@ void ClusterTrainer::StartCrew() {
   Say(StrCat(tables.empty() ? "" : "tables: " + tables + "; ", "dense parameters: ", parameters,
              "; ", crew_->workers(), " workers, ", crew_->servers(), " servers",
              crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
-}
-
-// By their servers on all nodes, each the rows of its own shards.
-void ClusterTrainer::LoadTables() {
-  const std::string& start = job_->train.start_from;
-  if (memory_.shards.empty() || (!from_ && start.empty())) return;
-  const StoredModel model = from_ ? StoredModel(*from_) : StoredModel::Open(start);
-  const auto answers = crew_->AskServers({"load", from_ ? 1 : 0, model.Files(), {}}, "loaded");
-  for (size_t t = 0; t < memory_.shards.size() && !from_; ++t) {
-    int64_t rows = 0;
-    std::string refused;
-    for (const Message& m : answers) {
-      std::istringstream lines(m.body);
-      std::string line;
-      for (size_t i = 0; i <= t; ++i) std::getline(lines, line);
-      const bool taken = line.find(' ') == std::string::npos;
-      taken ? void(rows += std::stoll(line)) : void(refused = line);
-    }
-    Say(refused.empty() ? StrCat("start from ", model.path(), ": ", memory_.shards[t][0]->name(),
-                                 ": ", rows, " rows")
-                        : refused);
-  }
 }
 
 void ClusterTrainer::MakeSnapshots() {
@@ -156,7 +141,7 @@ void ClusterTrainer::MakeSnapshots() {
     }
     return bodies;
   };
-  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m); };
+  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m, "saved"); };
   o.warn = [this](const std::string& what) { Warn(what); };
   snapshots_ = std::make_unique<Snapshots>(std::move(o));
 }
@@ -182,18 +167,27 @@ void ClusterTrainer::MakeMemory() {
   }
 }
 
-void ClusterTrainer::StartValues() {
-  const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer, crew_->nodes() == 1};
-  if (from_) {
-    LoadCluster(*from_, values);
-    return;
-  }
+// The dense ones.
+void ClusterTrainer::StartValues(const StoredModel* stored) {
+  const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer};
+  if (from_) return LoadDense(*stored, values);
   if (Net* net = task_->net()) {
     std::copy_n(net->values(), net->arena_elements(), memory_.dense->values());
   }
-  if (!job_->train.start_from.empty()) {
-    WarmStart(job_->train.start_from, values, [this](const std::string& line) { Say(line); });
+  if (stored == nullptr) return;
+  if (!memory_.shards.empty()) ReadSavedModel(stored->newest());  // it is one
+  WarmStartDense(*stored, values, [this](const std::string& line) { Say(line); });
+}
+
+// Each server reads its own.
+void ClusterTrainer::StartRows(const StoredModel* stored) {
+  if (stored == nullptr || memory_.shards.empty()) return;
+  std::vector<std::string> loaded;
+  for (Message& m : crew_->AskServers({"load", from_ ? 1 : 0, stored->Files(), {}}, "loaded")) {
+    loaded.push_back(std::move(m.body));
   }
+  if (from_) return;
+  SayWhatWasTaken(loaded, stored->path(), [this](const std::string& line) { Say(line); });
 }
 
 }  // namespace mariana
