@@ -47,6 +47,7 @@ class ClickAgent : public AgentTask {
     scores_.Reset();
     return held_out_->Values();
   }
+  void DropHeldOut() override { scores_.Reset(); }
   Values TakeTraining() override {
     const double auc = progressive_.Auc();
     progressive_.Reset();

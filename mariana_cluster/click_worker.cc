@@ -5,7 +5,6 @@
 #include "common/data/rows/bad_rows.h"
 #include "mariana_cluster/click_data.h"
 #include "mariana_cluster/feed/click_feed.h"
-#include "mariana_cluster/feed/estimate_rows.h"
 #include "mariana_cluster/learner.h"
 #include "mariana_cluster/scores/click_scores.h"
 #include "mariana_cluster/worker_task.h"
@@ -34,12 +33,7 @@ class ClickWorker : public WorkerTask {
     valid_bad_ = std::make_unique<BadRows>(most, warn, data_.valid_files ? 10 : 0);
   }
 
-  std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) override;
-  double Batches(int64_t, int number, int lanes) const override {
-    const auto share = ShareOf(data_.train_shards, number, lanes);
-    const int64_t rows = EstimateRows(*data_.plan, *data_.train, share, RowPart::kTrain);
-    return static_cast<double>(rows) / static_cast<double>(input_.job->train.batch_size);
-  }
+  std::unique_ptr<DataLane> MakeLane(int number, int lanes, double memory_share) override;
   void set_epoch_steps(int64_t steps) override { learner_.set_epoch_steps(steps); }
   void Pull() override { learner_.Pull(); }
   void SendScores(ScoresOf of) override {
@@ -132,9 +126,10 @@ std::unique_ptr<ClickFeed> ClickWorker::MakeFeed(bool train, int first, int of,
       train ? bad_.get() : valid_bad_.get());
 }
 
-std::unique_ptr<DataLane> ClickWorker::MakeLane(int number, int lanes, int mine) {
+std::unique_ptr<DataLane> ClickWorker::MakeLane(int number, int lanes, double memory_share) {
   // A quarter of the cache is for held-out rows.
-  const int64_t memory = input_.job->data.cache.memory / std::max(1, mine);
+  const auto memory =
+      static_cast<int64_t>(memory_share * static_cast<double>(input_.job->data.cache.memory));
   const int64_t valid_memory = data_.has_valid() ? memory / 4 : 0;
   auto train = MakeFeed(true, number, lanes, memory - valid_memory);
   auto valid = data_.has_valid() ? MakeFeed(false, number, lanes, valid_memory) : nullptr;

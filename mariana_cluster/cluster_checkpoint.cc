@@ -51,7 +51,15 @@ std::vector<const Table*> Pointers(const std::vector<Table>& tables) {
 }  // namespace
 
 json ClusterPosition::ToJson() const {
+  std::vector<int64_t> batches;
+  std::vector<bool> ended;
+  for (const LanePosition& l : lanes) {
+    batches.push_back(l.batches);
+    ended.push_back(l.ended);
+  }
   return {{"batches", batches},
+          {"ended", ended},
+          {"epoch_rounds", epoch_rounds},
           {"samples", samples},
           {"epoch_ended", epoch_ended},
           {"epoch_steps", epoch_steps},
@@ -61,12 +69,15 @@ json ClusterPosition::ToJson() const {
 ClusterPosition ClusterPosition::FromJson(const json& j, const std::string& where) {
   ClusterPosition p;
   try {
-    p.batches = j.at("batches").get<std::vector<int64_t>>();
+    const auto batches = j.at("batches").get<std::vector<int64_t>>();
+    const auto ended = j.at("ended").get<std::vector<bool>>();
+    for (size_t l = 0; l < batches.size(); ++l) p.lanes.push_back({batches[l], ended.at(l)});
+    p.epoch_rounds = j.at("epoch_rounds");
     p.samples = j.at("samples");
     p.epoch_ended = j.at("epoch_ended");
     p.epoch_steps = j.at("epoch_steps");
     p.rounds = j.at("rounds");
-  } catch (const json::exception& e) {
+  } catch (const std::exception& e) {
     throw Fail(ExitCode::kBadData, where, ": state.json: position: ", e.what());
   }
   return p;

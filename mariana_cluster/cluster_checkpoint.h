@@ -19,8 +19,9 @@ namespace mariana {
 
 // Where the reading of an epoch stands, beside TrainState.
 struct ClusterPosition {
-  std::vector<int64_t> batches;  // done of the epoch, by worker; deterministic: rounds, one number
-  int64_t samples = 0;           // done of the epoch
+  std::vector<LanePosition> lanes;  // of the epoch; none: it has not begun. Not deterministic
+  int64_t epoch_rounds = 0;         // deterministic: done of the epoch
+  int64_t samples = 0;              // done of the epoch
   bool epoch_ended = false;      // only its evaluation is missing
   int64_t epoch_steps = 1;       // that the schedule counts with: as estimated at the first start
   int64_t rounds = 0;            // deterministic: done in all

@@ -1,6 +1,7 @@
-// Crew: the servers and workers of a job as the agent sees them: started, handed their memory,
-// asked for something all at once, and answered one by one, while warnings, stop requests and the
-// passing of time are passed on. A member that dies ends the job: see agent.h.
+// Crew: the servers and workers of a job as the job control (rank 0's agent) sees them: started,
+// handed their memory, asked for something all at once, and answered one by one, while warnings,
+// stop requests and the passing of time are passed on. A member that is killed is started again
+// (control/node_crew.h), so often and no more.
 //
 // Threading: the agent's thread.
 #pragma once
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "mariana_cluster/commands.h"
+#include "mariana_cluster/control/node_crew.h"
 #include "mariana_cluster/job_memory.h"
 
 namespace mariana {
@@ -23,12 +25,21 @@ class Crew {
     std::function<void()> tick;                       // several times a second
     std::function<void(int worker, Message)> scores;  // pieces of an evaluation
   };
-  Crew(int servers, int workers, Listener listener);
+  // `restarts`: of members, in all; one more ends the job with Error(kLostWorkers).
+  Crew(int servers, int workers, int64_t restarts, Listener listener);
 
   // Starts the servers; what they made: [table][server].
   std::vector<std::vector<std::shared_ptr<TableShard>>> StartServers(const JobStart& job);
   // Hands the memory over, starts the workers, waits until all are ready.
-  void StartWorkers(const JobStart& job, const JobMemory& memory);
+  void StartWorkers(JobMemory* memory);
+
+  // An epoch begins, or goes on from these positions.
+  void BeginEpoch(const std::vector<LanePosition>& lanes);
+  // Where lanes stand, while workers are paused.
+  std::vector<LanePosition> positions() const { return memory_->lanes->positions(); }
+  // Has workers that train pause at the batch that they are in: what was asked of them then comes
+  // to its end. They go on with the next command to train.
+  void PauseAtBatch() { memory_->progress->SetLimit(0); }
 
   // Sends message(w) to each and waits for an answer of this kind from each, in their order.
   std::vector<Message> AskWorkers(const std::function<Message(int)>& message, const char* answer);
@@ -42,22 +53,25 @@ class Crew {
   // All end by themselves.
   void End();
 
-  int servers() const { return servers_; }
-  int workers() const { return workers_; }
-  // A worker's place on the board.
-  int MemberOf(int worker) const { return servers_ + worker; }
-  Board* board() { return agent_.board(); }
-  bool stopping() { return agent_.board()->stop_signal() != 0; }
-  double CpuSeconds() const { return agent_.CpuSeconds(); }
-  int64_t MemoryBytes() const { return agent_.MemoryBytes(); }
+  int servers() const { return node_.servers(); }
+  int workers() const { return node_.workers(); }
+  int64_t losses() const { return losses_; }  // of members, so far
+  Board* board() { return node_.board(); }
+  bool stopping() { return board()->stop_signal() != 0; }
+  double CpuSeconds() { return node_.agent()->CpuSeconds(); }
+  int64_t MemoryBytes() { return node_.agent()->MemoryBytes(); }
 
  private:
+  int MemberOf(int worker) const { return servers() + worker; }
   // An answer of kind[m] from every member m of [first, last).
   std::vector<Message> WaitFor(int first, int last, const std::function<std::string(int)>& kind);
+  void Lost(const std::string& how);
 
-  const int servers_, workers_;
+  const int64_t restarts_;
   Listener listener_;
-  Agent agent_;
+  NodeCrew node_;
+  JobMemory* memory_ = nullptr;
+  int64_t losses_ = 0;
 };
 
 }  // namespace mariana

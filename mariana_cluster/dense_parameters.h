@@ -6,8 +6,10 @@
 // alone trains exactly as if the values were its own.
 //
 // Threading: DenseParameters' floats are anybody's who holds a slice's lock; Lock and Unlock work
-// between threads and processes. A process that dies with a lock ends the job (agent.h).
-// DenseStep belongs to one thread.
+// between threads and processes. A lock names the process that holds it. Of one that is killed, the
+// agent releases all (ReleaseOf) once it is gone: the step that it was in is then made for a part of
+// the slice only, every float being as before or after it, and never half of one; the gradients of
+// that batch are lost for the rest. DenseStep belongs to one thread.
 #pragma once
 
 #include <atomic>
@@ -44,6 +46,8 @@ class DenseParameters {
 
   void Lock(int64_t slice);
   void Unlock(int64_t slice);
+  // Unlocks what this process held, which has ended and been reaped; how many slices.
+  int64_t ReleaseOf(int pid);
 
  private:
   struct Header;

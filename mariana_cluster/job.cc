@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/device/device.h"
+#include "mariana_cluster/control/lane_queue.h"
 
 namespace mariana {
 
@@ -44,6 +45,14 @@ void ClusterSpec::Describe(Fields* f) {
   f->Int("workers", &workers, "Processes that compute; 0: one for each core.",
          Rule().Min(0).Max(64));
   f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxShards));
+  f->Int("lanes", &lanes,
+         "Parts that an epoch's data is cut into, which workers take one after another: a slow one "
+         "takes fewer; 0: one a worker, over several nodes four. deterministic: see blocks.",
+         Rule().Min(0).Max(LaneQueue::kMaxLanes));
+  f->Int("restarts", &restarts,
+         "Processes that are killed from outside are started again, so many of them; one more ends "
+         "the job with exit code 77.",
+         Rule().Min(0));
   f->Int("threads", &threads, "Of a worker's dense arithmetic.", Rule().Min(1).Max(1024));
   f->Int("parse_threads", &parse_threads, "Of a worker, that parse text.", Rule().Min(1).Max(64));
   f->Choice("mode", &mode, {{"async", Mode::kAsync}, {"ssp", Mode::kSsp}, {"bsp", Mode::kBsp}},
@@ -171,6 +180,12 @@ std::string JobIdentity(JobSpec* job) {
     f->Section("train", &train, "");
     f->Section("parallel", &parallel, "");
   });
+}
+
+int LaneCount(const ClusterSpec& parallel, int nodes) {
+  if (parallel.lanes > 0) return static_cast<int>(parallel.lanes);
+  const int workers = nodes * WorkerCount(parallel);
+  return nodes == 1 ? workers : std::min(4 * workers, LaneQueue::kMaxLanes);
 }
 
 int WorkerCount(const ClusterSpec& parallel) {

@@ -42,7 +42,9 @@ enum class SparseAccess { kAuto, kBatched, kPerSample };
 struct ClusterSpec {
   int64_t workers = 0;  // 0: one a core
   int64_t servers = 1;
-  int64_t threads = 1;  // of a worker's dense arithmetic
+  int64_t lanes = 0;       // that an epoch's data is cut into; 0: as Lanes() says
+  int64_t restarts = 100;  // of processes that are killed; one more ends the job
+  int64_t threads = 1;     // of a worker's dense arithmetic
   int64_t parse_threads = 1;
   Mode mode = Mode::kAsync;
   int64_t staleness = 0;       // async: steps that a worker may be ahead of the slowest; 0: any
@@ -85,6 +87,10 @@ struct JobSpec {
   bool trains_frames() const { return !data.frames.train.empty(); }
   const char* unit() const { return trains_frames() ? "frames" : "rows"; }  // of samples
 };
+
+// Lanes of an epoch (control/lane_queue.h), where not deterministic: as many as it says, or one a
+// worker on one node, where all read what they have in their caches, and four over several.
+int LaneCount(const ClusterSpec& parallel, int nodes);
 
 // Worker processes: as many as it says, or as the machine has cores.
 int WorkerCount(const ClusterSpec& parallel);

@@ -20,12 +20,17 @@ namespace {
 class Server {
  public:
   explicit Server(Member* me) : me_(me) {
-    const std::string yaml = ReceiveJob(me_, &index_);
-    LoadConfigText(yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
+    const ReceivedJob job = ReceiveJob(me_);
+    index_ = job.index;
+    LoadConfigText(job.yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
     ClickData data;
     if (!job_.trains_frames()) data = OpenData(job_, true);
-    MakeShards(data.plan.get());
-    memory_ = ReceiveMemory(me_);
+    if (job.remains.shards.empty()) MakeShards(data.plan.get(), job.place);
+    for (const int fd : job.remains.shards) {
+      shards_.push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));
+    }
+    SendShards();
+    memory_ = ReceiveMemory(me_, job.place);
     if (memory_.ordered) PrepareToApply(data);
   }
 
@@ -48,15 +53,19 @@ class Server {
 
  private:
   // `plan` null: there are no tables.
-  void MakeShards(const RowPlan* plan) {
+  void MakeShards(const RowPlan* plan, Place place) {
     const int servers = static_cast<int>(job_.parallel.servers);
-    Message message{"shards", 0, "", {}};
     std::vector<ClickTable> tables;
     if (plan) tables = MakeClickTables(job_.click, *plan, static_cast<uint64_t>(job_.seed));
     for (const ClickTable& t : tables) {
-      shards_.push_back(std::make_shared<TableShard>(TableShard::Create(t.spec, index_, servers)));
-      message.fds.push_back(shards_.back()->fd());
+      shards_.push_back(std::make_shared<TableShard>(TableShard::Create(
+          t.spec, place.node * servers + index_, place.nodes * servers)));
     }
+  }
+
+  void SendShards() {
+    Message message{"shards", 0, "", {}};
+    for (const auto& s : shards_) message.fds.push_back(s->fd());
     me_->Send(message);
   }
 

@@ -107,29 +107,27 @@ void ClusterTrainer::BeginEpoch() {
   for (const Message& m : evicted) rows += m.number;
   if (rows > 0) Say(StrCat("epoch ", state_.epoch + 1, ": ", rows, " old rows evicted"));
   memory_.progress->ClearLaneEnds();
-  for (int w = 0; w < crew_->workers(); ++w) {
-    crew_->board()->SetClock(crew_->MemberOf(w), CommandFor(w, true).first_batch);
-  }
+  crew_->BeginEpoch(LanesToBegin());
 }
 
-TrainCommand ClusterTrainer::CommandFor(int worker, bool begins) const {
+// An epoch that goes on keeps its number of lanes.
+std::vector<LanePosition> ClusterTrainer::LanesToBegin() const {
+  if (!position_.lanes.empty()) return position_.lanes;
+  return std::vector<LanePosition>(static_cast<size_t>(LaneCount(job_->parallel, 1)));
+}
+
+TrainCommand ClusterTrainer::Command(bool begins) const {
   TrainCommand c;
   c.epoch = state_.epoch;
   c.epoch_steps = position_.epoch_steps;
   c.begins = begins;
   c.round = position_.rounds;
   c.step = state_.step;
-  if (memory_.ordered) {
-    const int64_t pause = NextPause();
-    const int64_t blocks = job_->parallel.blocks;
-    c.end_round = pause == kNever ? kNever : c.round + (pause - state_.step + blocks - 1) / blocks;
-    c.first_batch = position_.batches.empty() ? 0 : position_.batches[0];
-  } else if (position_.batches.size() == static_cast<size_t>(crew_->workers())) {
-    c.first_batch = position_.batches[static_cast<size_t>(worker)];
-  } else if (!position_.batches.empty()) {
-    c.done = static_cast<double>(state_.step_in_epoch) /
-             static_cast<double>(std::max<int64_t>(1, position_.epoch_steps));
-  }
+  if (!memory_.ordered) return c;
+  const int64_t pause = NextPause();
+  const int64_t blocks = job_->parallel.blocks;
+  c.end_round = pause == kNever ? kNever : c.round + (pause - state_.step + blocks - 1) / blocks;
+  c.first_batch = position_.epoch_rounds;
   return c;
 }
 
@@ -146,31 +144,28 @@ void ClusterTrainer::TrainToPause(bool begins) {
   memory_.progress->SetSteps(state_.step);
   memory_.progress->SetLimit(NextPause());
   if (memory_.ordered) memory_.ordered->Continue();
-  const auto command = [&](int w) {
-    return Message{"train", 0, ToBody(CommandFor(w, begins)), {}};
-  };
+  const Message command{"train", 0, ToBody(Command(begins)), {}};
+  const auto to_worker = [&](int) { return command; };
   std::vector<Message> reports;
   if (memory_.ordered) {
-    Crew::Answers answers = crew_->AskAll(
-        command, "paused", {"apply", 0, ToBody(CommandFor(0, begins)), {}}, "applied");
+    Crew::Answers answers =
+        crew_->AskAll(to_worker, "paused", {"apply", 0, command.body, {}}, "applied");
     position_.rounds = answers.servers[0].number;
     reports = std::move(answers.workers);
   } else {
-    reports = crew_->AskWorkers(command, "paused");
+    reports = crew_->AskWorkers(to_worker, "paused");
   }
   Drain();
-  position_.batches.clear();
-  position_.epoch_ended = true;
   bad_rows_ = 0;
-  for (const Message& m : reports) {
-    const auto report = FromBody<PausedReport>(m.body);
-    position_.batches.push_back(report.batches);
-    position_.epoch_ended = position_.epoch_ended && report.epoch_ended;
-    bad_rows_ += report.bad_rows;
+  for (const Message& m : reports) bad_rows_ += FromBody<PausedReport>(m.body).bad_rows;
+  if (memory_.ordered) {  // all have done the same rounds
+    position_.epoch_rounds = FromBody<PausedReport>(reports[0].body).rounds;
+    position_.epoch_ended = memory_.progress->LanesEnded(position_.epoch_rounds);
+  } else {
+    position_.lanes = crew_->positions();
+    position_.epoch_ended = std::all_of(position_.lanes.begin(), position_.lanes.end(),
+                                        [](const LanePosition& l) { return l.ended; });
   }
-  if (!memory_.ordered) return;
-  position_.batches.resize(1);  // all have done the same rounds
-  position_.epoch_ended = memory_.progress->LanesEnded(position_.batches[0]);
 }
 
 bool ClusterTrainer::TrainEpoch() {
@@ -227,7 +222,13 @@ bool ClusterTrainer::Evaluate() {
   trace_.SetPhase("evaluate");
   meter_.Time("evaluate", [&] {
     progress_.Begin("evaluate", 0, job_->unit());
-    crew_->AskWorkers([](int) { return Message{"evaluate", 0, "", {}}; }, "evaluated");
+    const auto parts = memory_.ordered ? job_->parallel.blocks
+                                       : static_cast<int64_t>(LanesToBegin().size());
+    for (int64_t losses = -1; losses != crew_->losses();) {
+      losses = crew_->losses();
+      task_->DropHeldOut();  // of a worker that is gone there is a part, and will be the whole
+      crew_->AskWorkers([&](int) { return Message{"evaluate", parts, "", {}}; }, "evaluated");
+    }
     progress_.Update(task_->held_out_samples(), {});
     progress_.End();
   });
@@ -256,8 +257,8 @@ void ClusterTrainer::FinishEpoch(const AgentTask::Values& held_out) {
   state_.EndEpoch();
   if (EpochEnded()) {
     position_.epoch_ended = resumed_epoch_ = false;
-    position_.samples = 0;
-    position_.batches.clear();
+    position_.samples = position_.epoch_rounds = 0;
+    position_.lanes.clear();
   }
   if (verdict.better || !EpochsLeft() || state_.epoch % job_->train.checkpoint.every_epochs == 0) {
     Save(verdict.better);

@@ -46,7 +46,8 @@ class ClusterTrainer {
   // False when a stop was requested.
   bool TrainEpoch();
   void BeginEpoch();
-  TrainCommand CommandFor(int worker, bool begins) const;
+  std::vector<LanePosition> LanesToBegin() const;
+  TrainCommand Command(bool begins) const;
   int64_t NextPause() const;
   void TrainToPause(bool begins);
   void Drain();  // takes what workers counted into metrics and progress

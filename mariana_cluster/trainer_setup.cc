@@ -27,7 +27,7 @@ bool ClusterTrainer::FindCheckpoint() {
   state_.steps_in_epoch = position_.epoch_ended
                               ? state_.step_in_epoch
                               : std::max(position_.epoch_steps, state_.step_in_epoch + 1);
-  resumed_epoch_ = !position_.batches.empty();
+  resumed_epoch_ = !position_.lanes.empty() || position_.epoch_rounds > 0;
   return true;
 }
 
@@ -59,6 +59,7 @@ void ClusterTrainer::OpenTask() {
 void ClusterTrainer::StartCrew() {
   crew_ = std::make_unique<Crew>(
       static_cast<int>(job_->parallel.servers), static_cast<int>(job_->parallel.workers),
+      job_->parallel.restarts,
       Crew::Listener{
           [this](const std::string& what) {
             trace_.Happened(what);
@@ -70,11 +71,13 @@ void ClusterTrainer::StartCrew() {
           [this](int, const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); }});
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
   const JobStart start{PrintConfig([this](Fields* f) { job_->Describe(f); }),
-                       std::filesystem::absolute(run_->log_path()).string()};
+                       std::filesystem::absolute(run_->log_path()).string(),
+                       {},
+                       1};
   memory_.shards = crew_->StartServers(start);
   MakeMemory();
   StartValues();
-  crew_->StartWorkers(start, memory_);
+  crew_->StartWorkers(&memory_);
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
   std::string tables;
@@ -93,6 +96,7 @@ void ClusterTrainer::MakeMemory() {
   const int blocks = p.deterministic ? static_cast<int>(p.blocks) : 0;
   memory_.measured = task_->measured();
   memory_.progress = RunProgress::Create(crew_->workers(), blocks);
+  memory_.lanes = LaneQueue::Create(crew_->workers());
   memory_.trace = TraceBoard::Create(crew_->servers() + crew_->workers());
   trace_.Watch(std::make_unique<NodeTrace>(World::ThisNode(), crew_->servers(), crew_->board(),
                                            &*memory_.progress, &*memory_.trace));

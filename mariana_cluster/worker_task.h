@@ -50,10 +50,9 @@ class DataLane {
 class WorkerTask {
  public:
   virtual ~WorkerTask() = default;
-  // The job's lane `number` of `lanes`; this worker has `mine` of them in all.
-  virtual std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) = 0;
-  // Batches that a lane has in this epoch, about.
-  virtual double Batches(int64_t epoch, int number, int lanes) const = 0;
+  // The job's lane `number` of `lanes`, for which there is this share of the worker's memory for
+  // parsed rows.
+  virtual std::unique_ptr<DataLane> MakeLane(int number, int lanes, double memory_share) = 0;
   virtual void set_epoch_steps(int64_t steps) = 0;
   // Takes the present dense parameters.
   virtual void Pull() = 0;

@@ -97,6 +97,10 @@ void OrderedUpdates::Put(Board* board, int64_t round, int block,
   board->Announce();
 }
 
+int64_t OrderedUpdates::RoundsPut(int block) const {
+  return BlockAt(block)->rounds.load(std::memory_order_acquire);
+}
+
 void OrderedUpdates::EndAfter(int64_t round) {
   int64_t last = shared_->last_round.load();
   while (round < last && !shared_->last_round.compare_exchange_weak(last, round)) {

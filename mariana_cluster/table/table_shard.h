@@ -46,7 +46,7 @@ struct TableSpec {
   int64_t width() const;  // weights of a row
 };
 
-constexpr int kMaxShards = 64;
+constexpr int kMaxShards = 1 << 10;  // of all nodes
 
 enum class Missing { kSkip, kInsert };  // what Locate does about keys that have no row
 

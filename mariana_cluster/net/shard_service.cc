@@ -1,0 +1,89 @@
+#include "mariana_cluster/net/shard_service.h"
+
+#include <glog/logging.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "mariana_cluster/net/token.h"
+
+namespace mariana {
+namespace {
+
+const ShardService::Options& Checked(const ShardService::Options& options) {
+  if (options.desk.token.empty() && !IsLoopback(options.address)) {
+    throw Fail(ExitCode::kUsage, "parallel.interface: ", options.address,
+               " can be reached from other machines: set parallel.token_file to a file with a "
+               "secret that all nodes have");
+  }
+  return options;
+}
+
+}  // namespace
+
+ShardService::ShardService(const Options& options, std::vector<std::shared_ptr<TableShard>> shards,
+                           PushLedger* ledger, DenseOwner* dense)
+    : options_(Checked(options)),
+      router_(context_, ZMQ_ROUTER),
+      endpoint_(router_.Bind(options.endpoint.empty() ? StrCat("tcp://", options.address, ":*")
+                                                      : options.endpoint)),
+      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  CHECK_GE(wake_fd_, 0);
+  desk_ = std::make_unique<ShardDesk>(options_.desk, std::move(shards), ledger, dense,
+                                      [this](const std::string& peer, Packet frame) {
+                                        // False: the client is gone, or comes back and asks again.
+                                        if (router_.Send(Packet(peer), true)) {
+                                          router_.Send(std::move(frame));
+                                        }
+                                      });
+  thread_ = std::thread([this] { Run(); });
+}
+
+ShardService::~ShardService() {
+  stop_ = true;
+  const uint64_t one = 1;
+  PCHECK(write(wake_fd_, &one, sizeof(one)) == sizeof(one));
+  thread_.join();
+  close(wake_fd_);
+}
+
+void ShardService::WhileQuiet(const std::function<void()>& f) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  f();
+  desk_->ForgetRows();
+}
+
+// False when no frame is there.
+bool ShardService::HandleOne() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto peer = router_.Receive();
+  if (!peer) return false;
+  if (!router_.more()) return true;
+  auto frame = router_.Receive();
+  // The parts of a message come together; ours have two.
+  bool more = router_.more();
+  while (more) {
+    router_.Receive();
+    more = router_.more();
+    frame.reset();
+  }
+  if (frame) desk_->Handle(std::string(peer->view()), frame->view());
+  return true;
+}
+
+void ShardService::Run() {
+  try {
+    zmq_pollitem_t items[] = {{router_.get(), 0, ZMQ_POLLIN, 0},
+                              {nullptr, wake_fd_, ZMQ_POLLIN, 0}};
+    while (!stop_) {
+      while (!stop_ && HandleOne()) {
+      }
+      zmq_poll(items, 2, -1);
+    }
+  } catch (const Error& e) {
+    options_.failed(e);
+  }
+}
+
+}  // namespace mariana
