@@ -101,8 +101,12 @@ class RunningJob:
 
     def end(self, seconds=30):
         """Whatever it does; returns the pids that would not end."""
-        pids = [p["pid"] for p in self.processes()]
+        processes = self.processes()
+        pids = [p["pid"] for p in processes]
         if self.process.poll() is None:
+            for agent in processes:
+                if agent["kind"] == "agent":
+                    self.kill(agent)
             self.process.kill()
         self.process.wait()
         return still_alive(pids, seconds)
