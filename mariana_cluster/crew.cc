@@ -2,8 +2,11 @@
 
 #include <glog/logging.h>
 
-#include <numeric>
+#include <algorithm>
+#include <limits>
+#include <map>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "common/base/error.h"
@@ -11,89 +14,396 @@
 namespace mariana {
 namespace {
 
-constexpr int64_t kTickMs = 100;
+constexpr int64_t kTickMs = 100, kListenMs = 5;  // alone; where other nodes may have something
+constexpr int64_t kLookNs = 50'000'000;          // at what nodes have to do
 
 }  // namespace
 
-Crew::Crew(int servers, int workers, int64_t restarts, Listener listener)
-    : restarts_(restarts), listener_(std::move(listener)), node_(servers, workers) {}
+Crew::Crew(const Options& options, World* world, Listener listener)
+    : options_(options),
+      world_(world),
+      listener_(std::move(listener)),
+      node_(options.servers, options.workers),
+      far_(static_cast<size_t>(world->size() - 1)) {}
+
+Crew::Address Crew::ServerAt(int server) const {
+  return {server / node_.servers(), server % node_.servers()};
+}
+
+Crew::Address Crew::WorkerAt(int worker) const {
+  return {worker / node_.workers(), node_.servers() + worker % node_.workers()};
+}
+
+// ---- speaking
+
+void Crew::Command(const Address& to, const Message& message, const char* answer) {
+  if (to.node == 0) return node_.Command(to.member, message, answer);
+  world_->Send(to.node, World::kAgentsTag, Envelope{to.member, message, answer}.ToBytes());
+}
+
+void Crew::TellAgent(int node, const Message& message) {
+  world_->Send(node, World::kAgentsTag, Envelope{Envelope::kAgent, message, ""}.ToBytes());
+}
+
+void Crew::TellAgents(const Message& message) {
+  for (int n = 1; n < nodes(); ++n) TellAgent(n, message);
+}
+
+// ---- listening
+
+// From anywhere; the time counts where nothing has come.
+std::optional<Crew::Heard> Crew::Hear(int64_t timeout_ms) {
+  own_turn_ = !own_turn_;  // so that neither side waits for the other to fall silent
+  if (std::optional<NodeCrew::Report> r; own_turn_ && !far_.empty() && (r = node_.Next(0))) {
+    return Heard{0, r->member, std::move(r->message)};
+  }
+  for (int n = 1; n < nodes(); ++n) {
+    if (std::optional<std::string> bytes = world_->TryReceive(n, World::kAgentsTag)) {
+      Envelope e = Envelope::FromBytes(*bytes);
+      return Heard{n, e.member, std::move(e.message)};
+    }
+  }
+  std::optional<NodeCrew::Report> r = node_.Next(timeout_ms);
+  if (!r) return std::nullopt;
+  return Heard{0, r->member, std::move(r->message)};
+}
 
 void Crew::Lost(const std::string& how) {
-  if (++losses_ > restarts_) {
-    node_.agent()->End(Fail(ExitCode::kLostWorkers, how, "; that is one more than ", restarts_,
-                            " (parallel.restarts)"));
+  if (++losses_ > options_.restarts) {
+    node_.agent()->End(Fail(ExitCode::kLostWorkers, how, "; that is one more than ",
+                            options_.restarts, " (parallel.restarts)"));
   }
   listener_.warning(how);
 }
 
-std::vector<Message> Crew::WaitFor(int first, int last,
-                                   const std::function<std::string(int)>& kind) {
-  std::vector<std::optional<Message>> answers(static_cast<size_t>(last - first));
-  int missing = last - first;
-  while (missing > 0) {
-    std::optional<NodeCrew::Report> r = node_.Next(kTickMs);
-    listener_.tick();
-    if (!r) continue;
-    Message& m = r->message;
-    if (m.kind == "warning") {
-      listener_.warning(m.body);
-    } else if (m.kind == "lost") {
-      Lost(m.body);
-    } else if (m.kind == "scores") {
-      listener_.scores(r->member - servers(), std::move(m));
-    } else {
-      CHECK(r->member >= first && r->member < last && m.kind == kind(r->member))
-          << board()->Describe(r->member) << " says " << m.kind;
-      answers[static_cast<size_t>(r->member - first)] = std::move(m);
-      --missing;
-    }
+bool Crew::HandleAgent(int node, const Message& m) {
+  Far& far = far_[static_cast<size_t>(node - 1)];
+  if (m.kind == "state") TakeState(node, m.body, m.number != 0);
+  if (m.kind == "trace") listener_.trace(node, m.body);
+  if (m.kind == "stop") board()->RequestStop(static_cast<int>(m.number));
+  if (m.kind == "servers") far.endpoints = Unpacked(m.body);
+  if (m.kind == "given") {
+    far.asked_for_lane = false;
+    if (m.number >= 0) MoveLane(static_cast<int>(m.number), far.lane_for);
   }
-  std::vector<Message> all;
-  for (auto& a : answers) all.push_back(std::move(*a));
-  return all;
+  const bool awaited = m.kind == awaited_of_agents_ && (m.kind != "state" || m.number != 0);
+  if (awaited) ++agents_said_[static_cast<size_t>(node - 1)];
+  return true;
 }
 
-std::vector<std::vector<std::shared_ptr<TableShard>>> Crew::StartServers(const JobStart& job) {
-  return node_.StartServers(job);
+bool Crew::Handle(Heard* heard) {
+  const Message& m = heard->message;
+  if (heard->member == Envelope::kAgent) return HandleAgent(heard->node, m);
+  const std::string where = nodes() == 1 ? "" : StrCat("node ", heard->node, ": ");
+  if (m.kind == "warning") {
+    listener_.warning(where + m.body);
+  } else if (m.kind == "lost") {
+    Lost(where + m.body);
+  } else if (m.kind == "scores") {
+    listener_.scores(m);
+  } else if (m.kind == "saved") {
+    listener_.saved(heard->node * node_.servers() + heard->member, m);
+  } else {
+    return false;
+  }
+  return true;
 }
 
-void Crew::StartWorkers(JobMemory* memory) {
-  memory_ = memory;
-  node_.StartWorkers(memory);
+void Crew::Listen(int64_t timeout_ms) {
+  std::optional<Heard> heard = Hear(nodes() == 1 ? timeout_ms : std::min(timeout_ms, kListenMs));
+  if (heard) {
+    CHECK(Handle(&*heard)) << "node " << heard->node << ", member " << heard->member << " says "
+                           << heard->message.kind << " unasked";
+  }
+  Control();
 }
 
-void Crew::BeginEpoch(const std::vector<LanePosition>& lanes) {
-  std::vector<int> here(lanes.size());
-  std::iota(here.begin(), here.end(), 0);
-  node_.BeginEpoch(lanes, here);
-}
-
-std::vector<Message> Crew::AskWorkers(const std::function<Message(int)>& message,
-                                      const char* answer) {
-  for (int w = 0; w < workers(); ++w) node_.Command(MemberOf(w), message(w), answer);
-  return WaitFor(servers(), servers() + workers(), [&](int) { return answer; });
-}
-
-std::vector<Message> Crew::AskServers(const Message& message, const char* answer) {
-  for (int s = 0; s < servers(); ++s) node_.Command(s, message, answer);
-  return WaitFor(0, servers(), [&](int) { return answer; });
-}
-
-Crew::Answers Crew::AskAll(const std::function<Message(int)>& to_worker, const char* worker_answer,
-                           const Message& to_server, const char* server_answer) {
-  for (int s = 0; s < servers(); ++s) node_.Command(s, to_server, server_answer);
-  for (int w = 0; w < workers(); ++w) node_.Command(MemberOf(w), to_worker(w), worker_answer);
-  std::vector<Message> all = WaitFor(0, servers() + workers(), [&](int m) {
-    return m < servers() ? server_answer : worker_answer;
-  });
-  Answers answers;
-  for (size_t i = 0; i < all.size(); ++i) {
-    (i < static_cast<size_t>(servers()) ? answers.servers : answers.workers)
-        .push_back(std::move(all[i]));
+std::vector<Message> Crew::WaitFor(const std::vector<Question>& questions) {
+  std::map<std::pair<int, int>, size_t> place;  // of who is asked, in the answers
+  for (size_t i = 0; i < questions.size(); ++i) {
+    place[{questions[i].to.node, questions[i].to.member}] = i;
+  }
+  std::vector<Message> answers(questions.size());
+  while (!place.empty()) {
+    std::optional<Heard> heard = Hear(nodes() == 1 ? kTickMs : kListenMs);
+    Control();
+    if (!heard || Handle(&*heard)) continue;
+    const auto asked = place.find({heard->node, heard->member});
+    CHECK(asked != place.end() && questions[asked->second].answer == heard->message.kind)
+        << "node " << heard->node << ", member " << heard->member << " says "
+        << heard->message.kind;
+    answers[asked->second] = std::move(heard->message);
+    place.erase(asked);
   }
   return answers;
 }
 
-void Crew::End() { node_.End(); }
+// Until each of the other nodes' agents has said this once more.
+void Crew::AwaitAgents(const char* kind) {
+  agents_said_.assign(far_.size(), 0);
+  awaited_of_agents_ = kind;
+  while (std::count(agents_said_.begin(), agents_said_.end(), 0) > 0) Listen(kListenMs);
+  awaited_of_agents_.clear();
+}
+
+// What is due several times a second.
+void Crew::Control() {
+  const int64_t now = Clock::Real()->NowNs();
+  if (now - looked_ns_ < kLookNs) return;
+  looked_ns_ = now;
+  listener_.tick();
+  if (far_.empty()) return;
+  if (stopping() && !told_stop_) {
+    told_stop_ = true;
+    TellAgents({"stop", board()->stop_signal(), "", {}});
+  }
+  if (const std::string order = listener_.order(); !order.empty()) {
+    TellAgents({"trace", 0, order, {}});
+  }
+  if (training_) MoveLanes();
+}
+
+// ---- the crew begins
+
+std::vector<std::vector<std::shared_ptr<TableShard>>> Crew::StartServers(const JobStart& job) {
+  const int members = node_.servers() + node_.workers();
+  const auto start_of = [&](int node) {
+    JobStart start = job;
+    start.place = {node, nodes()};
+    start.first_rank = 1 + node * (1 + members);  // before them their agent
+    return start;
+  };
+  for (int n = 1; n < nodes(); ++n) {
+    TellAgent(n, {"job", 0, NodeJob{start_of(n), node_.servers(), node_.workers()}.ToBytes(), {}});
+  }
+  auto shards = node_.StartServers(start_of(0));
+  AwaitAgents("servers");
+  return shards;
+}
+
+std::vector<std::string> Crew::endpoints() const {
+  if (far_.empty()) return {};
+  std::vector<std::string> all = node_.endpoints();
+  for (const Far& f : far_) all.insert(all.end(), f.endpoints.begin(), f.endpoints.end());
+  return all;
+}
+
+void Crew::StartWorkers(JobMemory* memory) {
+  memory_ = memory;
+  if (!far_.empty()) {
+    NodeMemory far;
+    if (memory->dense) {
+      far = {memory->dense->elements(), memory->dense->slots(), memory->dense->Arenas(), "", {}};
+    }
+    far.measured = memory->measured;
+    far.endpoints = memory->endpoints;
+    TellAgents({"memory", 0, far.ToBytes(), {}});
+  }
+  node_.StartWorkers(memory);
+  AwaitAgents("ready");
+}
+
+// ---- lanes and steps
+
+// A node keeps the lanes that it had, as it has their rows in its caches.
+void Crew::BeginEpoch(const std::vector<LanePosition>& lanes) {
+  if (lane_node_.size() != lanes.size()) {
+    lane_node_.resize(lanes.size());
+    for (size_t l = 0; l < lanes.size(); ++l) {
+      lane_node_[l] = static_cast<int>(l % static_cast<size_t>(nodes()));
+    }
+  }
+  positions_ = lanes;
+  over_ = false;
+  ++epoch_;
+  for (int n = 0; n < nodes(); ++n) {
+    NodeEpoch epoch{epoch_, lanes, {}};
+    for (size_t l = 0; l < lanes.size(); ++l) {
+      if (lane_node_[l] == n) epoch.here.push_back(static_cast<int>(l));
+    }
+    if (n == 0) {
+      node_.BeginEpoch(epoch.lanes, epoch.here);
+    } else {
+      TellAgent(n, {"begin", 0, epoch.ToBytes(), {}});
+    }
+  }
+}
+
+void Crew::GrantSteps(int64_t next, int64_t limit) {
+  const int64_t n = nodes();
+  const int64_t left = std::max<int64_t>(0, limit - next);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t mine = left / n + (i < left % n ? 1 : 0);
+    StepsGrant steps{next + i, n, limit};
+    // Without a limit all numbers are below it.
+    if (limit < std::numeric_limits<int64_t>::max()) steps.limit = next + i + mine * n;
+    if (i == 0) {
+      node_.Grant(steps);
+    } else {
+      TellAgent(static_cast<int>(i), {"steps", 0, ToBody(steps), {}});
+    }
+  }
+}
+
+void Crew::PauseAtBatch() {
+  memory_->progress->SetLimit(0);
+  TellAgents({"steps", 0, ToBody(StepsGrant{0, nodes(), 0}), {}});
+}
+
+void Crew::TakeState(int node, const std::string& body, bool whole) {
+  Far& far = far_[static_cast<size_t>(node - 1)];
+  far.state = NodeState::FromBytes(body);
+  if (whole) far.memory_bytes = far.state.memory_bytes;
+  if (far.state.epoch != epoch_) return;
+  far.fresh = true;
+  for (const NodeState::Lane& l : far.state.lanes) {
+    const auto lane = static_cast<size_t>(l.lane);
+    if (lane_node_[lane] == node) positions_[lane] = l.position;
+  }
+}
+
+void Crew::Sync() {
+  if (far_.empty()) return;
+  TellAgents({"state", 0, "", {}});
+  AwaitAgents("state");
+}
+
+std::vector<LanePosition> Crew::positions() const {
+  std::vector<LanePosition> all = positions_;
+  for (size_t l = 0; l < all.size(); ++l) {
+    if (lane_node_[l] == 0) all[l] = memory_->lanes->position(static_cast<int>(l));
+  }
+  return all;
+}
+
+RunProgress::Totals Crew::totals() const {
+  RunProgress::Totals sum = memory_->progress->totals();
+  for (const Far& f : far_) sum.Add(f.state.totals);
+  return sum;
+}
+
+void Crew::MoveLane(int lane, int to) {
+  lane_node_[static_cast<size_t>(lane)] = to;
+  if (to == 0) {
+    memory_->lanes->Accept(lane, 0);
+  } else {
+    far_[static_cast<size_t>(to - 1)].fresh = false;
+    TellAgent(to, {"lane", lane, "", {}});
+  }
+}
+
+// A node whose workers have nothing left gets a lane of the one that has the most; and where no
+// node has any, all are told.
+void Crew::MoveLanes() {
+  const std::vector<LanePosition> all = positions();
+  if (!over_ && std::all_of(all.begin(), all.end(), [](const auto& l) { return l.ended; })) {
+    over_ = true;
+    memory_->lanes->EndElsewhere();
+    TellAgents({"over", 0, "", {}});
+  }
+  if (over_) return;
+  const int taken = memory_->lanes->taken();
+  std::vector<int> waiting = {memory_->lanes->waiting()};
+  std::vector<int> idle = {std::max(0, node_.workers() - taken)};
+  for (const Far& f : far_) {
+    const bool known = f.fresh && f.state.epoch == epoch_;
+    waiting.push_back(known && !f.asked_for_lane ? f.state.waiting : 0);
+    idle.push_back(known ? f.state.idle : 0);
+  }
+  for (const Far& f : far_) {
+    if (f.asked_for_lane) idle[static_cast<size_t>(f.lane_for)] = 0;
+  }
+  for (int to = 0; to < nodes(); ++to) {
+    if (idle[static_cast<size_t>(to)] == 0 || waiting[static_cast<size_t>(to)] > 0) continue;
+    const auto most = std::max_element(waiting.begin(), waiting.end());
+    if (*most == 0) return;
+    const auto from = static_cast<int>(most - waiting.begin());
+    *most = 0;  // one of each node at a time
+    if (from == 0) {
+      const int lane = memory_->lanes->Release();
+      if (lane != LaneQueue::kNone) MoveLane(lane, to);
+    } else {
+      Far& f = far_[static_cast<size_t>(from - 1)];
+      f.asked_for_lane = true;
+      f.lane_for = to;
+      TellAgent(from, {"give", 0, "", {}});
+    }
+  }
+}
+
+// ---- questions
+
+std::vector<Message> Crew::AskWorkers(const std::function<Message(int)>& message,
+                                      const char* answer) {
+  std::vector<Question> questions;
+  for (int w = 0; w < workers(); ++w) {
+    questions.push_back({WorkerAt(w), answer});
+    Command(WorkerAt(w), message(w), answer);
+  }
+  training_ = std::string_view(answer) == "paused";
+  std::vector<Message> answers = WaitFor(questions);
+  training_ = false;
+  return answers;
+}
+
+std::vector<Message> Crew::AskServers(const Message& message, const char* answer) {
+  std::vector<Question> questions;
+  for (int s = 0; s < servers(); ++s) {
+    questions.push_back({ServerAt(s), answer});
+    Command(ServerAt(s), message, answer);
+  }
+  return WaitFor(questions);
+}
+
+Crew::Answers Crew::AskAll(const std::function<Message(int)>& to_worker, const char* worker_answer,
+                           const Message& to_server, const char* server_answer) {
+  std::vector<Question> questions;
+  for (int s = 0; s < servers(); ++s) {
+    questions.push_back({ServerAt(s), server_answer});
+    Command(ServerAt(s), to_server, server_answer);
+  }
+  for (int w = 0; w < workers(); ++w) {
+    questions.push_back({WorkerAt(w), worker_answer});
+    Command(WorkerAt(w), to_worker(w), worker_answer);
+  }
+  std::vector<Message> all = WaitFor(questions);
+  Answers answers;
+  answers.servers.assign(all.begin(), all.begin() + servers());
+  answers.workers.assign(all.begin() + servers(), all.end());
+  return answers;
+}
+
+void Crew::TellServer(int server, const Message& message, const char* answer) {
+  Command(ServerAt(server), message, answer);
+}
+
+// Between the servers that are the first on their nodes.
+void Crew::FlushDense() {
+  if (far_.empty() || !memory_->dense) return;
+  ++flushes_;
+  std::vector<Question> questions;
+  for (int n = 0; n < nodes(); ++n) {
+    questions.push_back({{n, 0}, "flushed"});
+    Command({n, 0}, {"flush", flushes_, "", {}}, "flushed");
+  }
+  WaitFor(questions);
+}
+
+double Crew::CpuSeconds() {
+  double sum = node_.agent()->CpuSeconds();
+  for (const Far& f : far_) sum += f.state.cpu_seconds;
+  return sum;
+}
+
+int64_t Crew::MemoryBytes() {
+  int64_t sum = node_.agent()->MemoryBytes();
+  for (const Far& f : far_) sum += f.memory_bytes;
+  return sum;
+}
+
+void Crew::End() {
+  TellAgents({"end", 0, "", {}});
+  node_.End();
+}
 
 }  // namespace mariana

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 namespace mariana {
@@ -48,6 +49,17 @@ int DenseParameters::slots() const {
 DenseRange DenseParameters::SliceRange(int64_t slice) const {
   const int64_t begin = slice * kSliceElements;
   return {begin, std::min(begin + kSliceElements, elements())};
+}
+
+std::string DenseParameters::Arenas() const {
+  const int64_t floats = (1 + slots()) * slices() * kSliceElements;
+  return {reinterpret_cast<const char*>(At(0)), static_cast<size_t>(floats) * sizeof(float)};
+}
+
+void DenseParameters::SetArenas(const std::string& bytes) {
+  const int64_t floats = (1 + slots()) * slices() * kSliceElements;
+  CHECK_EQ(bytes.size(), static_cast<size_t>(floats) * sizeof(float));
+  std::memcpy(At(0), bytes.data(), bytes.size());
 }
 
 std::atomic<uint32_t>* DenseParameters::LockOf(int64_t slice) const {

@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "common/nn/net.h"
@@ -43,6 +44,10 @@ class DenseParameters {
   DenseRange SliceRange(int64_t slice) const;
   float* values() { return At(0); }
   float* slot(int k) { return At(1 + k); }
+
+  // All floats, optimizer state included, as bytes for another node's DenseParameters.
+  std::string Arenas() const;
+  void SetArenas(const std::string& bytes);
 
   void Lock(int64_t slice);
   void Unlock(int64_t slice);

@@ -44,7 +44,7 @@ void ClickDataSpec::Describe(Fields* f) {
 void ClusterSpec::Describe(Fields* f) {
   f->Int("workers", &workers, "Processes that compute; 0: one for each core.",
          Rule().Min(0).Max(64));
-  f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxShards));
+  f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxServers));
   f->Int("lanes", &lanes,
          "Parts that an epoch's data is cut into, which workers take one after another: a slow one "
          "takes fewer; 0: one a worker, over several nodes four. deterministic: see blocks.",
@@ -81,6 +81,19 @@ void ClusterSpec::Describe(Fields* f) {
             "sample anew (slow; to measure what batching gains); auto: batched, but a model of "
             "the linear term alone with FTRL, where not deterministic, learns from one sample "
             "after another, each in one pass over its rows.");
+  f->Choice("wire", &wire, {{"bf16", WireType::kBf16}, {"fp32", WireType::kF32}},
+            "Several nodes: how weights and gradients travel between them.");
+  f->Text(
+      "interface", &interface,
+      "Several nodes: the network interface (eth0), or its IPv4 address, at which servers listen "
+      "for workers of other nodes; default: loopback, which nodes of one machine share.");
+  f->Path("token_file", &token_file, PathKind::kInput,
+          "Several nodes: a file with a secret that all nodes have and others may not read; needed "
+          "where `interface` can be reached from other machines.");
+  f->Bytes("dense_rate", &dense_rate,
+           "Several nodes: bytes a second that a node spends on keeping the net's values alike on "
+           "all nodes, sent and received.",
+           Rule().Min(1 << 10));
   f->Require(mode != Mode::kSsp || staleness > 0, "staleness", "must be above 0 for mode: ssp");
   f->Require(mode != Mode::kBsp || staleness == 0, "staleness", "is 0 for mode: bsp");
   f->Require(!deterministic || mode == Mode::kAsync, "mode",
@@ -184,13 +197,27 @@ std::string JobIdentity(JobSpec* job) {
 
 int LaneCount(const ClusterSpec& parallel, int nodes) {
   if (parallel.lanes > 0) return static_cast<int>(parallel.lanes);
-  const int workers = nodes * WorkerCount(parallel);
+  const int workers = nodes * static_cast<int>(parallel.workers);
   return nodes == 1 ? workers : std::min(4 * workers, LaneQueue::kMaxLanes);
 }
 
-int WorkerCount(const ClusterSpec& parallel) {
+int WorkerCount(const ClusterSpec& parallel, int sharers) {
   if (parallel.workers > 0) return static_cast<int>(parallel.workers);
-  return std::clamp(AvailableCores(), 1, 64);
+  return std::clamp(AvailableCores() / sharers, 1, 64);
+}
+
+void CheckNodes(const ClusterSpec& p, int nodes) {
+  if (nodes == 1) return;
+  const auto refuse = [&](const char* what, const char* why) {
+    throw Fail(ExitCode::kUsage, "parallel.", what, " needs one node, and mpirun started ", nodes,
+               ": ", why);
+  };
+  if (p.deterministic) refuse("deterministic", "rounds are kept in a node's shared memory");
+  if (p.mode != Mode::kAsync) refuse("mode", "over nodes training is asynchronous");
+  if (p.staleness > 0) refuse("staleness", "clocks are compared in a node's shared memory");
+  if (p.access == SparseAccess::kPerSample) {
+    refuse("sparse_access", "per_sample would be a question to another node for each value");
+  }
 }
 
 }  // namespace mariana

@@ -11,6 +11,7 @@
 #include "common/train/frame_data.h"
 #include "common/train/train_spec.h"
 #include "mariana_cluster/model/model_spec.h"
+#include "mariana_cluster/net/wire_values.h"
 
 namespace mariana {
 
@@ -52,6 +53,10 @@ struct ClusterSpec {
   int64_t blocks = 8;          // deterministic: batches between two updates of the parameters
   int64_t queue_depth = -1;    // batches between the stages of a worker; 0: one after another
   SparseAccess access = SparseAccess::kAuto;
+  // Between nodes.
+  WireType wire = WireType::kBf16;
+  std::string interface, token_file;
+  int64_t dense_rate = int64_t{8} << 20;  // bytes a second
   void Describe(Fields* f);
   // -1: what suits a worker, which may learn sample by sample.
   int64_t Depth(bool by_sample) const { return queue_depth >= 0 ? queue_depth : by_sample ? 0 : 8; }
@@ -90,10 +95,15 @@ struct JobSpec {
 
 // Lanes of an epoch (control/lane_queue.h), where not deterministic: as many as it says, or one a
 // worker on one node, where all read what they have in their caches, and four over several.
+// `parallel.workers` must be set.
 int LaneCount(const ClusterSpec& parallel, int nodes);
 
-// Worker processes: as many as it says, or as the machine has cores.
-int WorkerCount(const ClusterSpec& parallel);
+// Worker processes of a node: as many as it says, or as there are cores for each of the nodes that
+// share this machine.
+int WorkerCount(const ClusterSpec& parallel, int sharers = 1);
+
+// Error(kUsage) for what needs one node.
+void CheckNodes(const ClusterSpec& parallel, int nodes);
 
 // The values that --resume must find unchanged, as YAML.
 std::string JobIdentity(JobSpec* job);

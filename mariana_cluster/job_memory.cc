@@ -12,7 +12,7 @@
 namespace mariana {
 namespace {
 
-enum Parts : int64_t { kDense = 1, kOrdered = 2, kTables = 4 };  // kTables: times their number
+enum Parts : int64_t { kDense = 1, kOrdered = 2, kMirror = 4, kTables = 8 };  // kTables: times their number
 
 Message Expect(Member* me, const char* kind) {
   Message m = me->Receive();
@@ -26,6 +26,10 @@ std::vector<Table> JobMemory::MakeTables() const {
   std::vector<Table> tables;
   for (const auto& s : shards) tables.emplace_back(s);
   return tables;
+}
+
+NodeMap JobMemory::Nodes(int servers, int workers) const {
+  return {place.nodes, place.node, servers, workers, endpoints};
 }
 
 void SendJob(Agent* agent, int member, int64_t index, const JobStart& job,
@@ -42,6 +46,7 @@ void SendJob(Agent* agent, int member, int64_t index, const JobStart& job,
             StrCat(job.place.node, " ", job.place.nodes, " ", job.first_rank + member, " ",
                    remains.endpoint.empty() ? "-" : remains.endpoint, " ", job.log_path),
             {text.fd()}};
+  if (remains.ledger >= 0) m.fds.push_back(remains.ledger);
   m.fds.insert(m.fds.end(), remains.shards.begin(), remains.shards.end());
   agent->Send(member, m);
 }
@@ -62,7 +67,9 @@ ReceivedJob ReceiveJob(Member* me) {
   int64_t bytes;
   std::memcpy(&bytes, text.data(), sizeof(bytes));
   job.yaml.assign(text.data() + sizeof(bytes), static_cast<size_t>(bytes));
-  job.remains.shards.assign(m.fds.begin() + 1, m.fds.end());
+  size_t next = 1;
+  if (job.place.nodes > 1 && m.fds.size() > next) job.remains.ledger = m.fds[next++];
+  job.remains.shards.assign(m.fds.begin() + static_cast<ptrdiff_t>(next), m.fds.end());
   return job;
 }
 
@@ -79,6 +86,10 @@ void SendMemory(Agent* agent, int member, const JobMemory& memory) {
   if (memory.ordered) {
     m.number |= kOrdered;
     m.fds.push_back(memory.ordered->fd());
+  }
+  if (memory.mirror) {
+    m.number |= kMirror;
+    m.fds.push_back(memory.mirror->fd());
   }
   agent->Send(member, m);
   std::string endpoints;
@@ -102,6 +113,7 @@ JobMemory ReceiveMemory(Member* me, Place place) {
   memory.lanes = LaneQueue::Attach(m.fds.at(next++));
   if (m.number & kDense) memory.dense = DenseParameters::Attach(m.fds.at(next++));
   if (m.number & kOrdered) memory.ordered = OrderedUpdates::Attach(m.fds.at(next++));
+  if (m.number & kMirror) memory.mirror = DenseMirror::Attach(m.fds.at(next++));
   memory.measured = std::move(m.body);
   std::istringstream endpoints(Expect(me, "nodes").body);
   for (std::string e; std::getline(endpoints, e);) memory.endpoints.push_back(e);

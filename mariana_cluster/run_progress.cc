@@ -110,16 +110,17 @@ RunProgress::Totals RunProgress::worker(int worker) const {
   return one;
 }
 
+void RunProgress::Totals::Add(const Totals& other) {
+  steps += other.steps;
+  samples += other.samples;
+  loss += other.loss;
+  weight += other.weight;
+  for (int s = 0; s < kStages; ++s) seconds[s] += other.seconds[s];
+}
+
 RunProgress::Totals RunProgress::totals() const {
   Totals all;
-  for (int i = 0; i < shared_->workers; ++i) {
-    const Totals one = worker(i);
-    all.steps += one.steps;
-    all.samples += one.samples;
-    all.loss += one.loss;
-    all.weight += one.weight;
-    for (int s = 0; s < kStages; ++s) all.seconds[s] += one.seconds[s];
-  }
+  for (int i = 0; i < shared_->workers; ++i) all.Add(worker(i));
   return all;
 }
 

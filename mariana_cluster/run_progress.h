@@ -52,6 +52,7 @@ class RunProgress {
     int64_t steps = 0, samples = 0;
     double loss = 0, weight = 0;  // sums over samples
     double seconds[static_cast<int>(WorkerStage::kCount)] = {};
+    void Add(const Totals& other);
   };
   // A step is done.
   void Count(int worker, int64_t samples, double loss, double weight);

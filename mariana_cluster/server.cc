@@ -4,6 +4,7 @@
 // themselves.)
 #include <glog/logging.h>
 
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "mariana_cluster/commands.h"
 #include "mariana_cluster/frame_learner.h"
 #include "mariana_cluster/learner.h"
+#include "mariana_cluster/node_service.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
@@ -29,9 +31,11 @@ class Server {
     for (const int fd : job.remains.shards) {
       shards_.push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));
     }
+    if (job.place.nodes > 1) service_ = std::make_unique<NodeService>(job_, job, me_);
     SendShards();
     memory_ = ReceiveMemory(me_, job.place);
     if (memory_.ordered) PrepareToApply(data);
+    if (service_) service_->Start(shards_, &memory_);
   }
 
   int Run() {
@@ -40,7 +44,12 @@ class Server {
       memory_.writer.SetState(ProcessState::kServing);
       const Message m = me_->Receive();
       if (m.kind == "epoch") {
-        me_->Send({"epoch", BeginEpoch(FromBody<EpochCommand>(m.body)), "", {}});
+        int64_t evicted = 0;
+        WhileQuiet([&] { evicted = BeginEpoch(FromBody<EpochCommand>(m.body)); });
+        me_->Send({"epoch", evicted, "", {}});
+      } else if (m.kind == "flush") {
+        if (service_) service_->FlushDense(static_cast<uint32_t>(m.number));
+        me_->Send({"flushed", 0, "", {}});
       } else if (m.kind == "apply") {
         me_->Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
       } else {
@@ -64,9 +73,15 @@ class Server {
   }
 
   void SendShards() {
-    Message message{"shards", 0, "", {}};
+    Message message{"shards", 0, service_ ? service_->endpoint() : "", {}};
     for (const auto& s : shards_) message.fds.push_back(s->fd());
     me_->Send(message);
+  }
+
+  // Runs f while nobody but this thread touches rows; workers of this node are paused.
+  void WhileQuiet(const std::function<void()>& f) {
+    if (service_) return service_->WhileQuiet(f);
+    f();
   }
 
   void PrepareToApply(const ClickData& data) {
@@ -128,6 +143,7 @@ class Server {
   std::unique_ptr<Device> device_;
   std::unique_ptr<DenseStep> dense_;
   std::unique_ptr<BlockApplier> applier_;
+  std::unique_ptr<NodeService> service_;  // over several nodes; last: it ends first
 };
 
 }  // namespace

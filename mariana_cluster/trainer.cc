@@ -113,10 +113,10 @@ void ClusterTrainer::BeginEpoch() {
 // An epoch that goes on keeps its number of lanes.
 std::vector<LanePosition> ClusterTrainer::LanesToBegin() const {
   if (!position_.lanes.empty()) return position_.lanes;
-  return std::vector<LanePosition>(static_cast<size_t>(LaneCount(job_->parallel, 1)));
+  return std::vector<LanePosition>(static_cast<size_t>(LaneCount(job_->parallel, crew_->nodes())));
 }
 
-TrainCommand ClusterTrainer::Command(bool begins) const {
+TrainCommand ClusterTrainer::Command(int64_t pause, bool begins) const {
   TrainCommand c;
   c.epoch = state_.epoch;
   c.epoch_steps = position_.epoch_steps;
@@ -124,7 +124,6 @@ TrainCommand ClusterTrainer::Command(bool begins) const {
   c.round = position_.rounds;
   c.step = state_.step;
   if (!memory_.ordered) return c;
-  const int64_t pause = NextPause();
   const int64_t blocks = job_->parallel.blocks;
   c.end_round = pause == kNever ? kNever : c.round + (pause - state_.step + blocks - 1) / blocks;
   c.first_batch = position_.epoch_rounds;
@@ -140,11 +139,12 @@ int64_t ClusterTrainer::NextPause() const {
   return pause;
 }
 
-void ClusterTrainer::TrainToPause(bool begins) {
-  memory_.progress->SetSteps(state_.step);
-  memory_.progress->SetLimit(NextPause());
+// To that step, the epoch's end or a stop; or less far, where a node had too few lanes left for the
+// steps that it was dealt, or a worker was killed in one.
+void ClusterTrainer::TrainTo(int64_t pause, bool begins) {
+  crew_->GrantSteps(state_.step, pause);
   if (memory_.ordered) memory_.ordered->Continue();
-  const Message command{"train", 0, ToBody(Command(begins)), {}};
+  const Message command{"train", 0, ToBody(Command(pause, begins)), {}};
   const auto to_worker = [&](int) { return command; };
   std::vector<Message> reports;
   if (memory_.ordered) {
@@ -155,6 +155,7 @@ void ClusterTrainer::TrainToPause(bool begins) {
   } else {
     reports = crew_->AskWorkers(to_worker, "paused");
   }
+  crew_->Sync();
   Drain();
   bad_rows_ = 0;
   for (const Message& m : reports) bad_rows_ += FromBody<PausedReport>(m.body).bad_rows;
@@ -177,8 +178,12 @@ bool ClusterTrainer::TrainEpoch() {
   bool begins = true;
   BeginEpoch();
   while (!crew_->stopping()) {
-    TrainToPause(begins);
-    begins = false;
+    const int64_t pause = NextPause();
+    do {
+      TrainTo(pause, begins);
+      begins = false;
+    } while (state_.step < pause && !EpochEnded() && !crew_->stopping());
+    crew_->FlushDense();
     if (EpochEnded() || !EpochsLeft() || crew_->stopping()) break;
     Save(false);
   }
@@ -197,7 +202,7 @@ bool ClusterTrainer::TrainEpoch() {
 }
 
 void ClusterTrainer::Drain() {
-  const RunProgress::Totals now = memory_.progress->totals();
+  const RunProgress::Totals now = crew_->totals();
   const int64_t steps = now.steps - drained_.steps;
   if (steps > 0) {
     const double loss = now.loss - drained_.loss, weight = now.weight - drained_.weight;

@@ -37,6 +37,7 @@ class ClusterTrainer {
   void SetUp();
   bool FindCheckpoint();
   void OpenTask();
+  Crew::Listener MakeListener();
   void StartCrew();
   void MakeMemory();
   void StartValues();
@@ -47,9 +48,9 @@ class ClusterTrainer {
   bool TrainEpoch();
   void BeginEpoch();
   std::vector<LanePosition> LanesToBegin() const;
-  TrainCommand Command(bool begins) const;
+  TrainCommand Command(int64_t pause, bool begins) const;
   int64_t NextPause() const;
-  void TrainToPause(bool begins);
+  void TrainTo(int64_t pause, bool begins);
   void Drain();  // takes what workers counted into metrics and progress
   bool Evaluate();
   void FinishEpoch(const AgentTask::Values& held_out);

@@ -1,4 +1,6 @@
 // How a run begins: data, processes, shared memory, and the values it starts or goes on with.
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -7,7 +9,9 @@
 #include "common/base/error.h"
 #include "common/comm/world.h"
 #include "common/train/identity.h"
+#include "common/train/ranks.h"
 #include "mariana_cluster/block_update.h"
+#include "mariana_cluster/control/node_agent.h"
 #include "mariana_cluster/trainer.h"
 
 namespace mariana {
@@ -32,7 +36,9 @@ bool ClusterTrainer::FindCheckpoint() {
 }
 
 void ClusterTrainer::SetUp() {
-  job_->parallel.workers = WorkerCount(job_->parallel);
+  const Ranks& ranks = *command_line_.ranks;
+  job_->parallel.workers = WorkerCount(job_->parallel, ranks.core_sharers());
+  CheckNodes(job_->parallel, ranks.size());
   if (job_->data.cache.folder.empty()) job_->data.cache.folder = run_->path();
   job_->data.cache.folder = std::filesystem::absolute(job_->data.cache.folder).string();
   TrainSpec& train = job_->train;
@@ -56,27 +62,41 @@ void ClusterTrainer::OpenTask() {
   meter_.set_window_values([this] { return task_->TakeTraining(); });
 }
 
+Crew::Listener ClusterTrainer::MakeListener() {
+  Crew::Listener l;
+  l.warning = [this](const std::string& what) {
+    trace_.Happened(what);
+    LOG(INFO) << what;
+    std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), what.c_str());
+  };
+  l.tick = [this] {
+    if (memory_.progress && meter_.open()) Drain();
+  };
+  l.scores = [this](const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); };
+  l.saved = [](int server, const Message& m) { LOG(INFO) << "server " << server << m.body; };
+  l.trace = [this](int node, const std::string& report) { trace_.Put(node, report); };
+  l.order = [this] { return trace_.Order(); };
+  return l;
+}
+
 void ClusterTrainer::StartCrew() {
   crew_ = std::make_unique<Crew>(
-      static_cast<int>(job_->parallel.servers), static_cast<int>(job_->parallel.workers),
-      job_->parallel.restarts,
-      Crew::Listener{
-          [this](const std::string& what) {
-            trace_.Happened(what);
-            std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), what.c_str());
-          },
-          [this] {
-            if (memory_.progress && meter_.open()) Drain();
-          },
-          [this](int, const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); }});
+      Crew::Options{static_cast<int>(job_->parallel.servers),
+                    static_cast<int>(job_->parallel.workers), job_->parallel.restarts},
+      command_line_.ranks->world(), MakeListener());
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
   const JobStart start{PrintConfig([this](Fields* f) { job_->Describe(f); }),
                        std::filesystem::absolute(run_->log_path()).string(),
                        {},
                        1};
   memory_.shards = crew_->StartServers(start);
+  memory_.endpoints = crew_->endpoints();
   MakeMemory();
   StartValues();
+  if (memory_.dense && crew_->nodes() > 1) {
+    memory_.mirror = DenseMirror::Create(*memory_.dense, crew_->nodes(), 0);
+    memory_.mirror->Start(memory_.dense->values());
+  }
   crew_->StartWorkers(&memory_);
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
@@ -88,17 +108,18 @@ void ClusterTrainer::StartCrew() {
                      shards[0]->layout().stride, " bytes)");
   }
   Say(StrCat(tables.empty() ? "" : "tables: " + tables + "; ", "dense parameters: ", parameters,
-             "; ", crew_->workers(), " workers, ", crew_->servers(), " servers"));
+             "; ", crew_->workers(), " workers, ", crew_->servers(), " servers",
+           crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
 }
 
 void ClusterTrainer::MakeMemory() {
   const ClusterSpec& p = job_->parallel;
   const int blocks = p.deterministic ? static_cast<int>(p.blocks) : 0;
   memory_.measured = task_->measured();
-  memory_.progress = RunProgress::Create(crew_->workers(), blocks);
-  memory_.lanes = LaneQueue::Create(crew_->workers());
-  memory_.trace = TraceBoard::Create(crew_->servers() + crew_->workers());
-  trace_.Watch(std::make_unique<NodeTrace>(World::ThisNode(), crew_->servers(), crew_->board(),
+  memory_.progress = RunProgress::Create(crew_->own()->workers(), blocks);
+  const NodeCrew& own = *crew_->own();
+  MakeNodeMemory({0, crew_->nodes()}, own, &memory_);
+  trace_.Watch(std::make_unique<NodeTrace>(World::ThisNode(), own.servers(), crew_->board(),
                                            &*memory_.progress, &*memory_.trace));
   Net* net = task_->net();
   const int64_t dense = net == nullptr ? 0 : net->arena_elements();

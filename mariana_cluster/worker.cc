@@ -205,6 +205,7 @@ PausedReport Worker::Train(const TrainCommand& command) {
     while (TrainLane()) {
     }
   }
+  task_->Drain();
   return {rounds_, task_->bad_rows()};
 }
 

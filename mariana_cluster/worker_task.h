@@ -56,6 +56,8 @@ class WorkerTask {
   virtual void set_epoch_steps(int64_t steps) = 0;
   // Takes the present dense parameters.
   virtual void Pull() = 0;
+  // Waits until all that was pushed to other nodes has been applied there.
+  virtual void Drain() {}
   // Sends what was scored and not sent yet.
   virtual void SendScores(ScoresOf of) = 0;
   virtual int64_t bad_rows() const { return 0; }  // malformed, since the job began

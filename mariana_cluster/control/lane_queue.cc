@@ -82,6 +82,20 @@ int LaneQueue::waiting() const {
   }));
 }
 
+int LaneQueue::taken() const {
+  return static_cast<int>(std::count_if(shared_->lane, shared_->lane + lanes(), [](const Lane& l) {
+    return KindOf(l.word) == kTaken;
+  }));
+}
+
+std::vector<int> LaneQueue::here() const {
+  std::vector<int> all;
+  for (int l = 0; l < lanes(); ++l) {
+    if (KindOf(shared_->lane[l].word) != kElsewhere) all.push_back(l);
+  }
+  return all;
+}
+
 std::vector<int> LaneQueue::HandBack(int worker) {
   std::vector<int> back;
   shared_->gone[worker] = true;

@@ -46,7 +46,9 @@ class LaneQueue {
   std::vector<LanePosition> positions() const;
   // A worker is gone: its lanes, which go back to the queue.
   std::vector<int> HandBack(int worker);
-  int waiting() const;  // lanes that nobody has taken
+  int waiting() const;             // lanes that nobody has taken
+  int taken() const;               // that workers have
+  std::vector<int> here() const;   // that are not elsewhere
   // Gives a lane that has not been taken to another node; kNone when there is none to spare.
   int Release();
   // Takes over a lane of another node.

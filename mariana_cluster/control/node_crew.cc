@@ -27,6 +27,9 @@ NodeCrew::NodeCrew(int servers, int workers)
 // What a member is told first, and again in its next life.
 void NodeCrew::Introduce(int member) {
   ServerRemains remains;
+  if (IsServer(member) && !ledgers_.empty()) {
+    remains.ledger = ledgers_[static_cast<size_t>(member)].fd();
+  }
   if (IsServer(member) && has_shards_[static_cast<size_t>(member)]) {
     remains.endpoint = endpoints_[static_cast<size_t>(member)];
     for (const auto& s : shards_[static_cast<size_t>(member)]) remains.shards.push_back(s->fd());
@@ -66,6 +69,9 @@ void NodeCrew::AwaitFromEach(int count, const char* kind) {
 
 std::vector<std::vector<std::shared_ptr<TableShard>>> NodeCrew::StartServers(const JobStart& job) {
   job_ = job;
+  for (int s = 0; s < servers_ && job.place.nodes > 1; ++s) {
+    ledgers_.push_back(PushLedger::Create());
+  }
   for (int s = 0; s < servers_; ++s) {
     Introduce(agent_.Start({StrCat("server ", s), {"server"}, 0}));
   }
@@ -90,6 +96,12 @@ void NodeCrew::StartWorkers(JobMemory* memory) {
 void NodeCrew::BeginEpoch(const std::vector<LanePosition>& lanes, const std::vector<int>& here) {
   memory_->lanes->Begin(lanes, here);
   for (int w = 0; w < workers_; ++w) board()->SetClock(servers_ + w, 0);
+}
+
+void NodeCrew::Grant(const StepsGrant& steps) {
+  memory_->progress->SetLimit(0);  // none at a wrong number
+  memory_->progress->SetSteps(steps.first, steps.stride);
+  memory_->progress->SetLimit(steps.limit);
 }
 
 void NodeCrew::Command(int member, const Message& message, const std::string& answer) {

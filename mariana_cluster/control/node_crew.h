@@ -25,8 +25,14 @@
 
 #include "mariana_cluster/commands.h"
 #include "mariana_cluster/job_memory.h"
+#include "mariana_cluster/net/push_ledger.h"
 
 namespace mariana {
+
+// Steps first, first + stride, ... below the limit.
+struct StepsGrant {
+  int64_t first = 0, stride = 1, limit = 0;
+};
 
 class NodeCrew {
  public:
@@ -34,12 +40,13 @@ class NodeCrew {
 
   // Starts the servers and waits until all have made their shards: [table][server].
   std::vector<std::vector<std::shared_ptr<TableShard>>> StartServers(const JobStart& job);
-  const std::vector<std::string>& endpoints() const { return endpoints_; }  // by server, or ""
+  const std::vector<std::string>& endpoints() const { return endpoints_; }  // by server
   // Hands the memory over, starts the workers, waits until all are ready. `memory` outlives this.
   void StartWorkers(JobMemory* memory);
 
-  // An epoch begins, or goes on: see LaneQueue::Begin. All clocks stand at 0.
+  // An epoch begins, or goes on: see LaneQueue::Begin. All clocks stand at 0 then.
   void BeginEpoch(const std::vector<LanePosition>& lanes, const std::vector<int>& here);
+  void Grant(const StepsGrant& steps);
   // Sends a command, which the member answers with a message of the kind `answer`.
   void Command(int member, const Message& message, const std::string& answer);
   // What comes next: a member's message, or "lost": body: the line above. nullopt: nothing did
@@ -76,6 +83,7 @@ class NodeCrew {
   std::vector<std::vector<Pending>> pending_;       // by member: not answered yet
   std::vector<std::vector<std::shared_ptr<TableShard>>> shards_;  // [server][table]
   std::vector<char> has_shards_;
+  std::vector<PushLedger> ledgers_;  // by server, over several nodes
   std::vector<std::string> endpoints_;
   std::vector<Report> told_;  // while members were started
   bool started_ = false;

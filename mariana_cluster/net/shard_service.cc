@@ -4,8 +4,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <utility>
 
+#include "common/base/clock.h"
 #include "mariana_cluster/net/token.h"
 
 namespace mariana {
@@ -22,21 +24,23 @@ const ShardService::Options& Checked(const ShardService::Options& options) {
 
 }  // namespace
 
-ShardService::ShardService(const Options& options, std::vector<std::shared_ptr<TableShard>> shards,
-                           PushLedger* ledger, DenseOwner* dense)
+ShardService::ShardService(const Options& options)
     : options_(Checked(options)),
       router_(context_, ZMQ_ROUTER),
       endpoint_(router_.Bind(options.endpoint.empty() ? StrCat("tcp://", options.address, ":*")
                                                       : options.endpoint)),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK_GE(wake_fd_, 0);
-  desk_ = std::make_unique<ShardDesk>(options_.desk, std::move(shards), ledger, dense,
-                                      [this](const std::string& peer, Packet frame) {
-                                        // False: the client is gone, or comes back and asks again.
-                                        if (router_.Send(Packet(peer), true)) {
-                                          router_.Send(std::move(frame));
-                                        }
-                                      });
+}
+
+void ShardService::Start(std::vector<std::shared_ptr<TableShard>> shards, PushLedger* ledger,
+                         DenseOwner* dense) {
+  CHECK(desk_ == nullptr);
+  const auto reply = [this](const std::string& peer, Packet frame) {
+    // False: the client is gone, or comes back and asks again.
+    if (router_.Send(Packet(peer), true)) router_.Send(std::move(frame));
+  };
+  desk_ = std::make_unique<ShardDesk>(options_.desk, std::move(shards), ledger, dense, reply);
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -44,7 +48,7 @@ ShardService::~ShardService() {
   stop_ = true;
   const uint64_t one = 1;
   PCHECK(write(wake_fd_, &one, sizeof(one)) == sizeof(one));
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   close(wake_fd_);
 }
 
@@ -68,7 +72,13 @@ bool ShardService::HandleOne() {
     more = router_.more();
     frame.reset();
   }
-  if (frame) desk_->Handle(std::string(peer->view()), frame->view());
+  if (!frame) return true;
+  const int64_t begin = options_.handled ? Clock::Real()->NowNs() : 0;
+  desk_->Handle(std::string(peer->view()), frame->view());
+  if (options_.handled && frame->bytes() >= int64_t{sizeof(FrameHeader)}) {
+    const auto kind = static_cast<FrameKind>(frame->data()[offsetof(FrameHeader, kind)]);
+    options_.handled(kind, begin, Clock::Real()->NowNs());
+  }
   return true;
 }
 

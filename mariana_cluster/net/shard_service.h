@@ -2,8 +2,8 @@
 // at a ROUTER socket of ZeroMQ. A worker that dies takes nothing with it; a server that is started
 // again on the same shards, ledger and endpoint goes on where it was.
 //
-// Threading: WhileQuiet, set_epoch and counters from any thread. The service's own thread waits in
-// zmq_poll: sockets know no Clock.
+// Threading: once started, WhileQuiet, set_epoch and counters from any thread. The service's own
+// thread waits in zmq_poll: sockets know no Clock.
 #pragma once
 
 #include <atomic>
@@ -27,16 +27,20 @@ class ShardService {
     std::string endpoint;  // that a former process of this server had; empty: any port
     // The service cannot go on (memory ended): called once, on its thread, which then ends.
     std::function<void(const Error&)> failed;
+    // After each frame, on its thread: what it was, and how long it took. May be empty.
+    std::function<void(FrameKind kind, int64_t begin_ns, int64_t end_ns)> handled;
   };
-  // Listens from here on. Error(kUsage) for an address that is not loopback without a token,
-  // Error(kIo) when it cannot listen.
-  ShardService(const Options& options, std::vector<std::shared_ptr<TableShard>> shards,
-               PushLedger* ledger, DenseOwner* dense);
+  // Listens from here on; what comes waits for Start. Error(kUsage) for an address that is not
+  // loopback without a token, Error(kIo) when it cannot listen.
+  explicit ShardService(const Options& options);
   ~ShardService();
   ShardService(const ShardService&) = delete;
   ShardService& operator=(const ShardService&) = delete;
 
   const std::string& endpoint() const { return endpoint_; }
+  // Answers from here on. As ShardDesk; once.
+  void Start(std::vector<std::shared_ptr<TableShard>> shards, PushLedger* ledger,
+             DenseOwner* dense);
   // Runs f while no frame is handled; rows that were looked up before count no more.
   void WhileQuiet(const std::function<void()>& f);
   void set_epoch(uint32_t epoch) { desk_->set_epoch(epoch); }

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "common/base/clock.h"
@@ -72,6 +73,12 @@ bool IsCrash(int signal) {
 std::string SignalName(int signal) {
   const char* name = sigabbrev_np(signal);
   return StrCat("signal ", signal, name == nullptr ? "" : StrCat(" (SIG", name, ")"));
+}
+
+// Members are no ranks of mpirun's, though their agent is one.
+bool IsOfLauncher(std::string_view variable) {
+  return variable.rfind("OMPI_", 0) == 0 || variable.rfind("PMIX_", 0) == 0 ||
+         variable.rfind("PMI_", 0) == 0;
 }
 
 // Whether the kernel says that a signal has stopped it.
@@ -157,7 +164,9 @@ void Agent::Launch(int index) {
   arguments.push_back(nullptr);
   std::string number = StrCat(kMemberVariable, "=", index);
   std::vector<char*> environment;
-  for (char** e = environ; *e != nullptr; ++e) environment.push_back(*e);
+  for (char** e = environ; *e != nullptr; ++e) {
+    if (!IsOfLauncher(*e)) environment.push_back(*e);
+  }
   environment.push_back(number.data());
   environment.push_back(nullptr);
   const LaunchPlan plan = {program_.c_str(), arguments.data(), environment.data(), theirs.fd(),

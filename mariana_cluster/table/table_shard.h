@@ -46,6 +46,7 @@ struct TableSpec {
   int64_t width() const;  // weights of a row
 };
 
+constexpr int kMaxServers = 64;      // of a node
 constexpr int kMaxShards = 1 << 10;  // of all nodes
 
 enum class Missing { kSkip, kInsert };  // what Locate does about keys that have no row
