@@ -59,7 +59,7 @@ class RunningJob:
     def processes(self, kind=None):
         """Those that live, [{"name", "pid", "node", ...}]: the agents, servers and workers."""
         status = self.status() or {"nodes": []}
-        return [dict(p, node=node["node"]) for node in status["nodes"] for p in node["processes"]
+        return [dict(p, node=node["number"]) for node in status["nodes"] for p in node["processes"]
                 if p["alive"] and kind in (None, p["kind"])]
 
     def one(self, pid=None, like=None):
