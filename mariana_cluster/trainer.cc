@@ -6,7 +6,6 @@
 #include <csignal>
 #include <cstdio>
 #include <limits>
-#include <sstream>
 
 #include "common/base/error.h"
 #include "common/train/identity.h"
