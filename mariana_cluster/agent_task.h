@@ -41,6 +41,7 @@ class AgentTask {
   // Held out: samples since the last Summarize, and what they come to.
   virtual int64_t held_out_samples() const = 0;
   virtual Values Summarize() = 0;
+  virtual void DropHeldOut() = 0;  // as if nothing had been put since
   // Of training since the last call.
   virtual Values TakeTraining() = 0;
   // Measures more of the best model, at the end of the run.

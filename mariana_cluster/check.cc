@@ -5,6 +5,7 @@
 #include "common/base/error.h"
 #include "common/data/rows/fit_numbers.h"
 #include "common/data/rows/row_reader.h"
+#include "common/train/ranks.h"
 #include "common/train/train_plan.h"
 #include "mariana_cluster/agent_task.h"
 #include "mariana_cluster/click_data.h"
@@ -47,11 +48,11 @@ void PrintFiles(const char* name, const RowPlan& plan, const RowFiles& files,
   }
 }
 
-void PrintTables(const JobSpec& job, const std::vector<ClickTable>& tables) {
+void PrintTables(const JobSpec& job, int nodes, const std::vector<ClickTable>& tables) {
   std::printf("%-24s %-8s %8s %14s %12s %12s %14s\n", "table", "form", "weights", "rows",
               "bytes a row", "GB", "GB a server");
   double total = 0;
-  const auto servers = static_cast<double>(job.parallel.servers);
+  const auto servers = static_cast<double>(nodes * job.parallel.servers);
   for (const ClickTable& t : tables) {
     const bool keyed = t.spec.form == TableForm::kKeyed;
     const RowLayout layout = MakeRowLayout(t.spec.parts, keyed);
@@ -85,7 +86,8 @@ void CheckClicks(const CommandLine& cl, JobSpec* job) {
               data.plan->FieldNames().size(),
               Printed(data.plan->dense_columns() + data.joined_columns()),
               Printed(job->train.batch_size));
-  PrintTables(*job, MakeClickTables(job->click, *data.plan, static_cast<uint64_t>(job->seed)));
+  PrintTables(*job, cl.ranks->size(),
+              MakeClickTables(job->click, *data.plan, static_cast<uint64_t>(job->seed)));
   const std::unique_ptr<Device> device = MakeAgentDevice(cl.device, job->train);
   const auto model = MakeClickModel(*job, *data.plan, data.joined_columns(), device.get());
   if (model->net() != nullptr) {
@@ -94,13 +96,38 @@ void CheckClicks(const CommandLine& cl, JobSpec* job) {
   }
 }
 
+namespace {
+
+void PrintProcesses(const JobSpec& job, int nodes) {
+  const ClusterSpec& p = job.parallel;
+  if (p.deterministic) {
+    std::printf("processes: %lld servers, %lld workers, deterministic, %lld blocks a round\n",
+                Printed(p.servers), Printed(p.workers), Printed(p.blocks));
+    return;
+  }
+  if (nodes > 1) std::printf("nodes: %d, each with\n", nodes);
+  std::printf("processes: %lld servers, %lld workers; data in %d lanes\n", Printed(p.servers),
+              Printed(p.workers), LaneCount(job, nodes));
+  if (nodes == 1) return;
+  std::printf("rows: shards of %d servers, by the first bits of the key:",
+              nodes * static_cast<int>(p.servers));
+  for (int n = 0; n < nodes; ++n) {
+    std::printf("%s node %d has %lld/%lld to %lld/%lld", n == 0 ? "" : ",", n,
+                Printed(n * p.servers), Printed(nodes * p.servers), Printed((n + 1) * p.servers),
+                Printed(nodes * p.servers));
+  }
+  std::printf("; a net's parameters: on every node\n");
+}
+
+}  // namespace
+
 int CheckJob(const CommandLine& cl) {
   JobSpec job;
   LoadConfig({cl.config, cl.overrides}, [&job](Fields* f) { job.Describe(f); });
-  job.parallel.workers = WorkerCount(job.parallel);
+  job.parallel.workers = WorkerCount(job.parallel, cl.ranks->core_sharers());
+  CheckNodes(job.parallel, cl.ranks->size());
   std::printf("%s: %s\n", cl.config.c_str(), job.name.c_str());
-  std::printf("processes: %lld servers, %lld workers%s\n", Printed(job.parallel.servers),
-              Printed(job.parallel.workers), job.parallel.deterministic ? ", deterministic" : "");
+  PrintProcesses(job, cl.ranks->size());
   (job.trains_frames() ? CheckFrames : CheckClicks)(cl, &job);
   std::printf("ok\n");
   return 0;

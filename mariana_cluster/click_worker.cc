@@ -5,7 +5,6 @@
 #include "common/data/rows/bad_rows.h"
 #include "mariana_cluster/click_data.h"
 #include "mariana_cluster/feed/click_feed.h"
-#include "mariana_cluster/feed/estimate_rows.h"
 #include "mariana_cluster/learner.h"
 #include "mariana_cluster/scores/click_scores.h"
 #include "mariana_cluster/worker_task.h"
@@ -34,14 +33,10 @@ class ClickWorker : public WorkerTask {
     valid_bad_ = std::make_unique<BadRows>(most, warn, data_.valid_files ? 10 : 0);
   }
 
-  std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) override;
-  double Batches(int64_t, int number, int lanes) const override {
-    const auto share = ShareOf(data_.train_shards, number, lanes);
-    const int64_t rows = EstimateRows(*data_.plan, *data_.train, share, RowPart::kTrain);
-    return static_cast<double>(rows) / static_cast<double>(input_.job->train.batch_size);
-  }
+  std::unique_ptr<DataLane> MakeLane(int number, int lanes, double memory_share) override;
   void set_epoch_steps(int64_t steps) override { learner_.set_epoch_steps(steps); }
   void Pull() override { learner_.Pull(); }
+  void Drain() override { learner_.Drain(); }
   void SendScores(ScoresOf of) override {
     ClickScores* scores = of == ScoresOf::kHeldOut ? &held_out_ : progressive_.get();
     if (scores == nullptr) return;
@@ -67,42 +62,90 @@ class ClickWorker : public WorkerTask {
   std::unique_ptr<ClickScores> progressive_;  // null: not wanted
 };
 
+// The batches of a feed, one after another; where that saves time, the rows of the next one are
+// asked for before the present one is given out.
+class RequestedBatches {
+ public:
+  RequestedBatches(std::unique_ptr<ClickFeed> feed, ClickLearner* learner, Missing missing)
+      : feed_(std::move(feed)), learner_(learner), missing_(missing) {}
+  ~RequestedBatches() { learner_->Forget(next_.get()); }
+
+  void StartEpoch(int64_t epoch, int64_t first_batch) {
+    learner_->Forget(next_.get());
+    now_ = nullptr;
+    next_ = nullptr;
+    begun_ = false;
+    feed_->StartEpoch(epoch, first_batch);
+  }
+  bool Next() {
+    if (!learner_->looks_ahead()) return feed_->Next(&now_);
+    if (!std::exchange(begun_, true)) Fetch();
+    std::swap(now_, next_);
+    if (now_ != nullptr) Fetch();
+    return now_ != nullptr;
+  }
+  ClickBatch* batch() const { return now_.get(); }
+  const ClickFeed& feed() const { return *feed_; }
+
+ private:
+  void Fetch() {
+    if (feed_->Next(&next_)) learner_->Request(missing_, *next_);
+  }
+
+  std::unique_ptr<ClickFeed> feed_;
+  ClickLearner* learner_;
+  const Missing missing_;
+  bool begun_ = false;
+  std::unique_ptr<ClickBatch> now_, next_;
+};
+
 class ClickLane : public DataLane {
  public:
   // `valid`: null where nothing is held out.
   ClickLane(ClickWorker* worker, std::unique_ptr<ClickFeed> train, std::unique_ptr<ClickFeed> valid)
-      : worker_(worker), train_(std::move(train)), valid_(std::move(valid)) {}
+      : worker_(worker), train_(std::move(train), worker->learner(), Missing::kInsert) {
+    if (valid == nullptr) return;
+    valid_ =
+        std::make_unique<RequestedBatches>(std::move(valid), worker->learner(), Missing::kSkip);
+  }
 
   void StartEpoch(int64_t epoch, int64_t first_batch) override {
-    batch_ = nullptr;
-    train_->StartEpoch(epoch, first_batch);
+    train_.StartEpoch(epoch, first_batch);
   }
-  bool Next() override { return train_->Next(&batch_); }
+  bool Next() override { return train_.Next(); }
   StepSums Train(int64_t step) override {
-    return Count(worker_->learner()->Train(step, batch_.get()));
+    return Count(worker_->learner()->Train(step, train_.batch()));
   }
   StepSums Collect(int64_t step, BlockUpdate* update) override {
-    return Count(worker_->learner()->Collect(step, batch_.get(), update));
+    return Count(worker_->learner()->Collect(step, train_.batch(), update));
   }
   void Score(int64_t evaluation, const std::function<bool()>& stop) override {
     if (valid_ == nullptr) return;
-    valid_->StartEpoch(evaluation);
-    for (std::unique_ptr<ClickBatch> batch; !stop() && valid_->Next(&batch);) {
-      worker_->learner()->Score(batch.get());
-      worker_->CountHeldOut(batch.get());
+    valid_->StartEpoch(evaluation, 0);
+    while (!stop() && valid_->Next()) {
+      worker_->learner()->Score(valid_->batch());
+      worker_->CountHeldOut(valid_->batch());
     }
   }
-  std::vector<StageSeconds> Seconds() const override { return train_->Seconds(); }
+  Queued queued() const override { return {train_.feed().queued(), train_.feed().queue_depth()}; }
+  std::vector<StageSeconds> Seconds() const override { return train_.feed().Seconds(); }
 
  private:
   StepSums Count(const ClickLearner::Losses& losses) {
-    worker_->CountTraining(*batch_);
-    return {batch_->rows.rows, losses.loss, losses.weight};
+    worker_->CountTraining(*train_.batch());
+    return {train_.batch()->rows.rows, losses.loss, losses.weight, Keys()};
+  }
+  int64_t Keys() const {
+    const ClickBatch& batch = *train_.batch();
+    if (worker_->learner()->by_sample()) return static_cast<int64_t>(batch.rows.key.size());
+    int64_t keys = 0;
+    for (const TableBatch& t : batch.tables) keys += static_cast<int64_t>(t.keys.size());
+    return keys;
   }
 
   ClickWorker* worker_;
-  std::unique_ptr<ClickFeed> train_, valid_;
-  std::unique_ptr<ClickBatch> batch_;
+  RequestedBatches train_;
+  std::unique_ptr<RequestedBatches> valid_;
 };
 
 std::unique_ptr<ClickFeed> ClickWorker::MakeFeed(bool train, int first, int of,
@@ -125,9 +168,10 @@ std::unique_ptr<ClickFeed> ClickWorker::MakeFeed(bool train, int first, int of,
       train ? bad_.get() : valid_bad_.get());
 }
 
-std::unique_ptr<DataLane> ClickWorker::MakeLane(int number, int lanes, int mine) {
+std::unique_ptr<DataLane> ClickWorker::MakeLane(int number, int lanes, double memory_share) {
   // A quarter of the cache is for held-out rows.
-  const int64_t memory = input_.job->data.cache.memory / std::max(1, mine);
+  const auto memory =
+      static_cast<int64_t>(memory_share * static_cast<double>(input_.job->data.cache.memory));
   const int64_t valid_memory = data_.has_valid() ? memory / 4 : 0;
   auto train = MakeFeed(true, number, lanes, memory - valid_memory);
   auto valid = data_.has_valid() ? MakeFeed(false, number, lanes, valid_memory) : nullptr;

@@ -25,8 +25,7 @@ struct TrainCommand {
   int64_t epoch = 0;
   int64_t epoch_steps = 1;  // as the schedule counts
   bool begins = false;      // the epoch begins (here or, resumed, in its midst); else it goes on
-  int64_t first_batch = 0;  // then: of this worker's part; deterministic: rounds done of the epoch
-  double done = -1;         // instead of first_batch: the share of the epoch
+  int64_t first_batch = 0;  // deterministic, then: rounds done of the epoch
   // Deterministic: rounds done in all, where to stop, and steps done before.
   int64_t round = 0, end_round = 0, step = 0;
 };
@@ -35,9 +34,8 @@ struct TrainCommand {
 enum class ScoresOf : int64_t { kHeldOut, kTraining };
 
 struct PausedReport {
-  int64_t batches = 0;  // of the epoch, as first_batch
-  bool epoch_ended = false;
-  int64_t bad_rows = 0;  // since the job began
+  int64_t rounds = 0;    // deterministic: of the epoch
+  int64_t bad_rows = 0;  // since the worker began
 };
 
 struct EpochCommand {

@@ -2,9 +2,11 @@
 
 #include <glog/logging.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 namespace mariana {
@@ -49,6 +51,17 @@ DenseRange DenseParameters::SliceRange(int64_t slice) const {
   return {begin, std::min(begin + kSliceElements, elements())};
 }
 
+std::string DenseParameters::Arenas() const {
+  const int64_t floats = (1 + slots()) * slices() * kSliceElements;
+  return {reinterpret_cast<const char*>(At(0)), static_cast<size_t>(floats) * sizeof(float)};
+}
+
+void DenseParameters::SetArenas(const std::string& bytes) {
+  const int64_t floats = (1 + slots()) * slices() * kSliceElements;
+  CHECK_EQ(bytes.size(), static_cast<size_t>(floats) * sizeof(float));
+  std::memcpy(At(0), bytes.data(), bytes.size());
+}
+
 std::atomic<uint32_t>* DenseParameters::LockOf(int64_t slice) const {
   return reinterpret_cast<std::atomic<uint32_t>*>(memory_.data() + (1 + slice) * kLineBytes);
 }
@@ -62,7 +75,9 @@ float* DenseParameters::At(int arena) const {
 // core, so not for long.
 void DenseParameters::Lock(int64_t slice) {
   std::atomic<uint32_t>* lock = LockOf(slice);
-  for (int tries = 0; lock->exchange(1, std::memory_order_acquire) != 0;) {
+  const auto me = static_cast<uint32_t>(getpid());
+  uint32_t free = 0;
+  for (int tries = 0; !lock->compare_exchange_weak(free, me, std::memory_order_acquire); free = 0) {
     while (lock->load(std::memory_order_relaxed) != 0) {
       if (++tries % kSpins == 0) sched_yield();
     }
@@ -70,6 +85,15 @@ void DenseParameters::Lock(int64_t slice) {
 }
 
 void DenseParameters::Unlock(int64_t slice) { LockOf(slice)->store(0, std::memory_order_release); }
+
+int64_t DenseParameters::ReleaseOf(int pid) {
+  int64_t released = 0;
+  for (int64_t slice = 0; slice < slices(); ++slice) {
+    auto holder = static_cast<uint32_t>(pid);
+    released += LockOf(slice)->compare_exchange_strong(holder, 0, std::memory_order_acq_rel);
+  }
+  return released;
+}
 
 DenseStep::DenseStep(DenseParameters* shared, const NetPlan& plan, const OptimizerSpec& optimizer,
                      Device* device)

@@ -6,12 +6,15 @@
 // alone trains exactly as if the values were its own.
 //
 // Threading: DenseParameters' floats are anybody's who holds a slice's lock; Lock and Unlock work
-// between threads and processes. A process that dies with a lock ends the job (agent.h).
-// DenseStep belongs to one thread.
+// between threads and processes. A lock names the process that holds it. Of one that is killed, the
+// agent releases all (ReleaseOf) once it is gone: the step that it was in is then made for a part of
+// the slice only, every float being as before or after it, and never half of one; the gradients of
+// that batch are lost for the rest. DenseStep belongs to one thread.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "common/nn/net.h"
@@ -42,8 +45,14 @@ class DenseParameters {
   float* values() { return At(0); }
   float* slot(int k) { return At(1 + k); }
 
+  // All floats, optimizer state included, as bytes for another node's DenseParameters.
+  std::string Arenas() const;
+  void SetArenas(const std::string& bytes);
+
   void Lock(int64_t slice);
   void Unlock(int64_t slice);
+  // Unlocks what this process held, which has ended and been reaped; how many slices.
+  int64_t ReleaseOf(int pid);
 
  private:
   struct Header;

@@ -88,6 +88,7 @@ class FrameAgent : public AgentTask {
     const auto frames = static_cast<double>(all.frames);
     return {{"loss", all.loss / frames}, {"accuracy", static_cast<double>(all.correct) / frames}};
   }
+  void DropHeldOut() override { held_out_.clear(); }
   Values TakeTraining() override {
     const ScoredFrames s = std::exchange(training_, {});
     if (s.frames == 0) return {};

@@ -65,7 +65,7 @@ FrameLearner::FrameLearner(const JobSpec* job, int64_t dim, JobMemory* memory, i
 }
 
 LossSums FrameLearner::ForwardBackward(int64_t step, const FrameBatch& batch) {
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   const DeviceBatch input = frames_->Take(batch, 0, batch.rows());
   timer.Add(WorkerStage::kGather);
   StepContext context;
@@ -91,7 +91,7 @@ double FrameLearner::Scale() const {
 
 StepSums FrameLearner::Train(int64_t step, const FrameBatch& batch, int64_t* correct) {
   const LossSums sums = ForwardBackward(step, batch);
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   const double rate = LearningRate(job_->train.schedule, step, epoch_steps_);
   // Workers begin at different slices.
   const int64_t first = worker_ * memory_->dense->slices() / job_->parallel.workers;
@@ -104,7 +104,7 @@ StepSums FrameLearner::Train(int64_t step, const FrameBatch& batch, int64_t* cor
 StepSums FrameLearner::Collect(int64_t step, const FrameBatch& batch, BlockUpdate* update,
                                int64_t* correct) {
   const LossSums sums = ForwardBackward(step, batch);
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   update->Set({Scale()}, {}, {}, &*memory_->dense, net_->grads());
   timer.Add(WorkerStage::kApply);
   *correct = sums.correct;

@@ -26,13 +26,7 @@ class FrameWorker : public WorkerTask {
     }
   }
 
-  std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) override;
-  double Batches(int64_t epoch, int number, int lanes) const override {
-    const auto seed = static_cast<uint64_t>(input_.job->seed);
-    const FrameShare share(sets_.train.get(), seed, epoch, number, lanes);
-    return static_cast<double>(share.total_frames()) /
-           static_cast<double>(input_.job->train.batch_size);
-  }
+  std::unique_ptr<DataLane> MakeLane(int number, int lanes, double memory_share) override;
   void set_epoch_steps(int64_t steps) override { learner_.set_epoch_steps(steps); }
   void Pull() override { learner_.Pull(); }
   void SendScores(ScoresOf of) override {
@@ -161,7 +155,7 @@ class FrameLane : public DataLane {
   std::vector<StageSeconds> seconds_;  // of the epochs before
 };
 
-std::unique_ptr<DataLane> FrameWorker::MakeLane(int number, int lanes, int) {
+std::unique_ptr<DataLane> FrameWorker::MakeLane(int number, int lanes, double) {
   return std::make_unique<FrameLane>(this, number, lanes);
 }
 

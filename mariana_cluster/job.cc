@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/device/device.h"
+#include "mariana_cluster/control/lane_queue.h"
 
 namespace mariana {
 
@@ -43,7 +44,15 @@ void ClickDataSpec::Describe(Fields* f) {
 void ClusterSpec::Describe(Fields* f) {
   f->Int("workers", &workers, "Processes that compute; 0: one for each core.",
          Rule().Min(0).Max(64));
-  f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxShards));
+  f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxServers));
+  f->Int("lanes", &lanes,
+         "Parts that an epoch's data is cut into, which workers take one after another: a slow one "
+         "takes fewer; 0: one a worker, over several nodes four. deterministic: see blocks.",
+         Rule().Min(0).Max(LaneQueue::kMaxLanes));
+  f->Int("restarts", &restarts,
+         "Processes that are killed from outside are started again, so many of them; one more ends "
+         "the job with exit code 77.",
+         Rule().Min(0));
   f->Int("threads", &threads, "Of a worker's dense arithmetic.", Rule().Min(1).Max(1024));
   f->Int("parse_threads", &parse_threads, "Of a worker, that parse text.", Rule().Min(1).Max(64));
   f->Choice("mode", &mode, {{"async", Mode::kAsync}, {"ssp", Mode::kSsp}, {"bsp", Mode::kBsp}},
@@ -72,6 +81,19 @@ void ClusterSpec::Describe(Fields* f) {
             "sample anew (slow; to measure what batching gains); auto: batched, but a model of "
             "the linear term alone with FTRL, where not deterministic, learns from one sample "
             "after another, each in one pass over its rows.");
+  f->Choice("wire", &wire, {{"bf16", WireType::kBf16}, {"fp32", WireType::kF32}},
+            "Several nodes: how weights and gradients travel between them.");
+  f->Text(
+      "interface", &interface,
+      "Several nodes: the network interface (eth0), or its IPv4 address, at which servers listen "
+      "for workers of other nodes; default: loopback, which nodes of one machine share.");
+  f->Path("token_file", &token_file, PathKind::kInput,
+          "Several nodes: a file with a secret that all nodes have and others may not read; needed "
+          "where `interface` can be reached from other machines.");
+  f->Bytes("dense_rate", &dense_rate,
+           "Several nodes: bytes a second that a node spends on keeping the net's values alike on "
+           "all nodes, sent and received.",
+           Rule().Min(1 << 10));
   f->Require(mode != Mode::kSsp || staleness > 0, "staleness", "must be above 0 for mode: ssp");
   f->Require(mode != Mode::kBsp || staleness == 0, "staleness", "is 0 for mode: bsp");
   f->Require(!deterministic || mode == Mode::kAsync, "mode",
@@ -98,6 +120,7 @@ void ClickOutputSpec::Describe(Fields* f) {
 }
 
 void JobSpec::Describe(Fields* f) {
+  train.checkpoint.may_save_changes = true;
   f->Text("name", &name, "Name of the job: the run directory is runs/<name>.", Rule().Required());
   f->Int("seed", &seed, "All random numbers follow from it.", Rule().Min(0));
   f->Path("model", &model, PathKind::kInput,
@@ -173,9 +196,31 @@ std::string JobIdentity(JobSpec* job) {
   });
 }
 
-int WorkerCount(const ClusterSpec& parallel) {
+int LaneCount(const JobSpec& job, int nodes) {
+  if (job.parallel.lanes > 0) return static_cast<int>(job.parallel.lanes);
+  const int64_t workers = nodes * job.parallel.workers;
+  if (nodes == 1) return static_cast<int>(workers);
+  const int64_t most = job.trains_frames() ? LaneQueue::kMaxLanes : job.data.shards;
+  return static_cast<int>(std::min<int64_t>(4 * workers, most));
+}
+
+int WorkerCount(const ClusterSpec& parallel, int sharers) {
   if (parallel.workers > 0) return static_cast<int>(parallel.workers);
-  return std::clamp(AvailableCores(), 1, 64);
+  return std::clamp(AvailableCores() / sharers, 1, 64);
+}
+
+void CheckNodes(const ClusterSpec& p, int nodes) {
+  if (nodes == 1) return;
+  const auto refuse = [&](const char* what, const char* why) {
+    throw Fail(ExitCode::kUsage, "parallel.", what, " needs one node, and mpirun started ", nodes,
+               ": ", why);
+  };
+  if (p.deterministic) refuse("deterministic", "rounds are kept in a node's shared memory");
+  if (p.mode != Mode::kAsync) refuse("mode", "over nodes training is asynchronous");
+  if (p.staleness > 0) refuse("staleness", "clocks are compared in a node's shared memory");
+  if (p.access == SparseAccess::kPerSample) {
+    refuse("sparse_access", "per_sample would be a question to another node for each value");
+  }
 }
 
 }  // namespace mariana

@@ -11,6 +11,7 @@
 #include "common/train/frame_data.h"
 #include "common/train/train_spec.h"
 #include "mariana_cluster/model/model_spec.h"
+#include "mariana_cluster/net/wire_values.h"
 
 namespace mariana {
 
@@ -42,7 +43,9 @@ enum class SparseAccess { kAuto, kBatched, kPerSample };
 struct ClusterSpec {
   int64_t workers = 0;  // 0: one a core
   int64_t servers = 1;
-  int64_t threads = 1;  // of a worker's dense arithmetic
+  int64_t lanes = 0;       // that an epoch's data is cut into; 0: as Lanes() says
+  int64_t restarts = 100;  // of processes that are killed; one more ends the job
+  int64_t threads = 1;     // of a worker's dense arithmetic
   int64_t parse_threads = 1;
   Mode mode = Mode::kAsync;
   int64_t staleness = 0;       // async: steps that a worker may be ahead of the slowest; 0: any
@@ -50,6 +53,10 @@ struct ClusterSpec {
   int64_t blocks = 8;          // deterministic: batches between two updates of the parameters
   int64_t queue_depth = -1;    // batches between the stages of a worker; 0: one after another
   SparseAccess access = SparseAccess::kAuto;
+  // Between nodes.
+  WireType wire = WireType::kBf16;
+  std::string interface, token_file;
+  int64_t dense_rate = int64_t{8} << 20;  // bytes a second
   void Describe(Fields* f);
   // -1: what suits a worker, which may learn sample by sample.
   int64_t Depth(bool by_sample) const { return queue_depth >= 0 ? queue_depth : by_sample ? 0 : 8; }
@@ -86,8 +93,17 @@ struct JobSpec {
   const char* unit() const { return trains_frames() ? "frames" : "rows"; }  // of samples
 };
 
-// Worker processes: as many as it says, or as the machine has cores.
-int WorkerCount(const ClusterSpec& parallel);
+// Lanes of an epoch (control/lane_queue.h), where not deterministic: as many as it says, or one a
+// worker on one node, where all read what they have in their caches, and four over several, as far
+// as there are shards of data. `parallel.workers` must be set.
+int LaneCount(const JobSpec& job, int nodes);
+
+// Worker processes of a node: as many as it says, or as there are cores for each of the nodes that
+// share this machine.
+int WorkerCount(const ClusterSpec& parallel, int sharers = 1);
+
+// Error(kUsage) for what needs one node.
+void CheckNodes(const ClusterSpec& parallel, int nodes);
 
 // The values that --resume must find unchanged, as YAML.
 std::string JobIdentity(JobSpec* job);

@@ -61,7 +61,8 @@ ClickLearner::ClickLearner(const JobSpec* job, const RowPlan& plan, int64_t join
       model_(MakeClickModel(*job, plan, joined_columns, device_.get())),
       tables_(memory->MakeTables()) {
   by_sample_ = job->parallel.access == SparseAccess::kAuto && !job->parallel.deterministic &&
-               model_->is_linear() && tables_[0].LearnsBySample();
+               model_->is_linear() && tables_[0].LearnsBySample() && memory->place.nodes == 1;
+  if (memory->place.nodes > 1) remote_ = std::make_unique<RemoteRows>(*job, memory, worker);
   if (memory->dense) {
     dense_ = std::make_unique<DenseStep>(&*memory->dense, model_->net()->plan(),
                                          job->train.optimizer, device_.get());
@@ -73,11 +74,25 @@ void ClickLearner::Pull() {
   if (dense_ != nullptr) dense_->Pull(model_->net());
 }
 
+bool ClickLearner::looks_ahead() const {
+  return remote_ != nullptr && job_->parallel.mode != Mode::kBsp;
+}
+void ClickLearner::Request(Missing missing, const ClickBatch& batch) {
+  if (remote_ != nullptr) remote_->Request(missing, batch);
+}
+void ClickLearner::Forget(const ClickBatch* batch) {
+  if (remote_ != nullptr) remote_->Forget(batch);
+}
+void ClickLearner::Drain() {
+  if (remote_ != nullptr) remote_->Drain();
+}
+
 void ClickLearner::Gather(Missing missing, ClickBatch* batch) {
   if (job_->parallel.access == SparseAccess::kPerSample) {
     GatherBySample(missing, &tables_, batch);
     return;
   }
+  Request(missing, *batch);
   for (size_t t = 0; t < tables_.size(); ++t) {
     TableBatch& b = batch->tables[t];
     const auto n = static_cast<int64_t>(b.keys.size());
@@ -86,6 +101,7 @@ void ClickLearner::Gather(Missing missing, ClickBatch* batch) {
     tables_[t].Locate(b.keys.data(), n, missing, b.rows.data());
     tables_[t].Gather(b.rows.data(), n, b.values.data());
   }
+  if (remote_ != nullptr) remote_->Await(batch);
 }
 
 void ClickLearner::Apply(float rate, ClickBatch* batch) {
@@ -93,6 +109,7 @@ void ClickLearner::Apply(float rate, ClickBatch* batch) {
     ApplyBySample(rate, &tables_, batch);
     return;
   }
+  if (remote_ != nullptr) remote_->Push(rate, *batch);
   for (size_t t = 0; t < tables_.size(); ++t) {
     TableBatch& b = batch->tables[t];
     tables_[t].Apply(b.rows.data(), static_cast<int64_t>(b.rows.size()), b.gradients.data(), rate);
@@ -101,7 +118,7 @@ void ClickLearner::Apply(float rate, ClickBatch* batch) {
 
 ClickLearner::Losses ClickLearner::ForwardBackward(int64_t step, Missing missing,
                                                    ClickBatch* batch) {
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   if (job_->parallel.access == SparseAccess::kPerSample) SplitIntoSamples(batch);
   Gather(missing, batch);
   timer.Add(WorkerStage::kGather);
@@ -125,7 +142,7 @@ void ClickLearner::CheckFinite(int64_t step, double loss) const {
 }
 
 ClickLearner::Losses ClickLearner::TrainBySample(int64_t step, ClickBatch* batch) {
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   const RowBatch& rows = batch->rows;
   batch->logits.resize(static_cast<size_t>(rows.rows));
   tables_[0].Learn(
@@ -149,7 +166,7 @@ double ClickLearner::DenseScale(const ClickBatch& batch) const {
 ClickLearner::Losses ClickLearner::Train(int64_t step, ClickBatch* batch) {
   if (by_sample_) return TrainBySample(step, batch);
   const Losses losses = ForwardBackward(step, Missing::kInsert, batch);
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   const ScheduleSpec& schedule = job_->train.schedule;
   const double rate = LearningRate(schedule, step, epoch_steps_);
   Apply(static_cast<float>(rate / schedule.learning_rate), batch);
@@ -165,7 +182,7 @@ ClickLearner::Losses ClickLearner::Train(int64_t step, ClickBatch* batch) {
 
 ClickLearner::Losses ClickLearner::Collect(int64_t step, ClickBatch* batch, BlockUpdate* update) {
   const Losses losses = ForwardBackward(step, Missing::kSkip, batch);
-  StageTimer timer(&*memory_->progress, worker_);
+  StageTimer timer(memory_, worker_);
   const bool dense = memory_->dense.has_value();
   update->Set({dense ? DenseScale(*batch) : 1}, *batch, tables_, dense ? &*memory_->dense : nullptr,
               dense ? model_->net()->grads() : nullptr);
@@ -176,6 +193,7 @@ ClickLearner::Losses ClickLearner::Collect(int64_t step, ClickBatch* batch, Bloc
 void ClickLearner::Score(ClickBatch* batch) {
   if (job_->parallel.access == SparseAccess::kPerSample) SplitIntoSamples(batch);
   Gather(Missing::kSkip, batch);
+  Forget(batch);
   model_->Forward(ContextOf(*job_, 0, *batch, false), batch);
 }
 

@@ -12,6 +12,7 @@
 #include "mariana_cluster/job.h"
 #include "mariana_cluster/job_memory.h"
 #include "mariana_cluster/model/click_model.h"
+#include "mariana_cluster/remote_rows.h"
 
 namespace mariana {
 
@@ -48,6 +49,15 @@ class ClickLearner {
   // Takes the present dense parameters.
   void Pull();
 
+  // ---- rows on other nodes
+  // Whether asking for the rows of the next batch before training on the present one saves time: it
+  // does over several nodes, where steps need not see each other (bsp).
+  bool looks_ahead() const;
+  void Request(Missing missing, const ClickBatch& batch);
+  void Forget(const ClickBatch* batch);  // it is not going to be trained on
+  // Until all that Train has sent is applied.
+  void Drain();
+
   void set_epoch_steps(int64_t steps) { epoch_steps_ = steps; }
 
  private:
@@ -64,6 +74,7 @@ class ClickLearner {
   std::unique_ptr<Device> device_;
   std::unique_ptr<ClickModel> model_;
   std::vector<Table> tables_;
+  std::unique_ptr<RemoteRows> remote_;  // null: one node has all
   std::unique_ptr<DenseStep> dense_;
   bool by_sample_ = false;
   int64_t epoch_steps_ = 1;

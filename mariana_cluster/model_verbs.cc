@@ -2,15 +2,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "common/base/error.h"
 #include "common/base/files.h"
-#include "common/train/checkpoint.h"
 #include "common/train/model_files.h"
 #include "common/train/train_run.h"
 #include "mariana_cluster/job.h"
 #include "mariana_cluster/saved_model.h"
 #include "mariana_cluster/scores/stored_weights.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
@@ -22,10 +23,10 @@ std::vector<ClickTable> TablesOf(const SavedModel& model, const RowPlan& plan) {
   return MakeClickTables(model.click, plan, static_cast<uint64_t>(model.seed));
 }
 
-bool IsOfTable(const std::string& tensor, const std::vector<ClickTable>& tables) {
-  return std::any_of(tables.begin(), tables.end(), [&](const ClickTable& t) {
-    return tensor == t.spec.name + ".key" || tensor == t.spec.name + ".value";
-  });
+std::vector<std::string> NamesOf(const std::vector<ClickTable>& tables) {
+  std::vector<std::string> names;
+  for (const ClickTable& t : tables) names.push_back(t.spec.name);
+  return names;
 }
 
 // ---- inspect
@@ -36,12 +37,12 @@ struct KnownWeight {
 };
 
 // Of the linear term, the largest first.
-std::vector<KnownWeight> KnownWeights(const SafetensorsFile& file, const RowPlan& plan,
+std::vector<KnownWeight> KnownWeights(const StoredModel& model, const RowPlan& plan,
                                       const ClickTable& table) {
   std::vector<KnownWeight> known;
   const auto names = KnownFeatures(plan, table);
   if (table.linear < 0 || names.empty()) return known;
-  ForEachStoredRow(file, table, [&](int64_t key, const float* weights) {
+  model.ForEachRow(table.spec.name, table.spec.width(), [&](int64_t key, const float* weights) {
     const auto [first, last] = names.equal_range(key);
     for (auto i = first; i != last; ++i) known.push_back({i->second, weights[table.linear]});
   });
@@ -51,10 +52,9 @@ std::vector<KnownWeight> KnownWeights(const SafetensorsFile& file, const RowPlan
   return known;
 }
 
-void PrintTable(const SafetensorsFile& file, const RowPlan& plan, const ClickTable& table) {
-  const int64_t rows = StoredRows(file, table);
+void PrintTable(const StoredModel& model, const RowPlan& plan, const ClickTable& table) {
+  const int64_t width = table.spec.width(), rows = model.RowsOf(table.spec.name, width);
   const bool hashed = table.spec.form == TableForm::kHashed;
-  const int64_t width = table.spec.width();
   std::printf("  table %s: %s, %lld rows", table.spec.name.c_str(), hashed ? "hashed" : "keyed",
               static_cast<long long>(rows));
   if (hashed) {
@@ -63,14 +63,14 @@ void PrintTable(const SafetensorsFile& file, const RowPlan& plan, const ClickTab
   }
   std::printf(", %.2f MB, %zu fields\n", static_cast<double>(rows * (8 + 4 * width)) / 1e6,
               table.fields.size());
-  for (const WeightSummary& part : SummarizeWeights(file, table)) {
+  for (const WeightSummary& part : SummarizeWeights(model, table)) {
     std::printf("    %-38s %12lld weights, norm %.6g, largest %.6g, %.2f %% are 0\n",
                 part.part.c_str(), static_cast<long long>(part.weights), part.norm, part.largest,
                 part.weights == 0
                     ? 0.0
                     : 100.0 * static_cast<double>(part.zeros) / static_cast<double>(part.weights));
   }
-  const std::vector<KnownWeight> known = KnownWeights(file, plan, table);
+  const std::vector<KnownWeight> known = KnownWeights(model, plan, table);
   for (size_t i = 0; i < std::min(kMostKnown, known.size()); ++i) {
     std::printf("    linear weight of %-21s %12.6g\n", known[i].feature.c_str(),
                 static_cast<double>(known[i].weight));
@@ -102,10 +102,19 @@ void CopyFile(const std::string& from, const std::string& to) {
   out.Finish();
 }
 
+// Parts, and changes on top of them.
+void JoinFiles(const StoredModel& from, const std::string& to) {
+  const auto model = ReadSavedModel(from.newest());
+  std::vector<std::pair<std::string, int64_t>> tables;
+  for (const ClickTable& t : TablesOf(*model, RowPlan(model->rows))) {
+    tables.emplace_back(t.spec.name, t.spec.width());
+  }
+  WriteInOneFile(from, tables, to);
+}
+
 // The sparse weights as text.
-void WriteText(const std::string& from, const std::string& to) {
-  const SafetensorsFile file(from);
-  const auto model = ReadSavedModel(file);
+void WriteText(const StoredModel& stored, const std::string& to) {
+  const auto model = ReadSavedModel(stored.newest());
   const RowPlan plan(model->rows);
   FileWriter out(to);
   const auto write = [&out](const std::string& text) { out.Append(text.data(), text.size()); };
@@ -120,7 +129,7 @@ void WriteText(const std::string& from, const std::string& to) {
       }
     }
     write(header + "\n");
-    ForEachStoredRow(file, table, [&](int64_t key, const float* weights) {
+    stored.ForEachRow(table.spec.name, width, [&](int64_t key, const float* weights) {
       std::string line = StrCat(table.spec.name, "\t", static_cast<uint64_t>(key), "\t");
       const auto [first, last] = names.equal_range(key);
       for (auto i = first; i != last; ++i) line += (i == first ? "" : " or ") + i->second;
@@ -138,8 +147,9 @@ void WriteText(const std::string& from, const std::string& to) {
 }  // namespace
 
 int InspectVerb(const CommandLine& cl) {
-  const SafetensorsFile file(
-      FindModel(PathArgument(cl, "a run directory, checkpoint or .safetensors")));
+  const StoredModel stored =
+      StoredModel::Open(PathArgument(cl, "a run directory, checkpoint or .safetensors"));
+  const SafetensorsFile& file = stored.newest();
   const auto model = ReadSavedModel(file);
   const RowPlan plan(model->rows);
   const std::vector<ClickTable> tables = TablesOf(*model, plan);
@@ -147,9 +157,9 @@ int InspectVerb(const CommandLine& cl) {
   for (const std::string& term : model->click.terms) terms += " " + term;
   std::printf("%s\n  terms:%s; %zu fields, %d dense columns\n", file.path().c_str(), terms.c_str(),
               plan.FieldNames().size(), plan.dense_columns());
-  for (const ClickTable& table : tables) PrintTable(file, plan, table);
+  for (const ClickTable& table : tables) PrintTable(stored, plan, table);
   for (const SafetensorsFile::Entry& e : file.tensors()) {
-    if (!IsOfTable(e.name, tables)) PrintDense(file.Read(e.name));
+    if (!stored.IsOfTable(e.name, NamesOf(tables))) PrintDense(file.Read(e.name));
   }
   for (const auto& [key, value] : file.metadata()) {
     const bool long_text = value.find('\n') != std::string::npos;
@@ -168,13 +178,15 @@ int ExportVerb(const CommandLine& cl) {
                ": output.path: needed by `export`, and must end in .safetensors or .tsv, e.g. "
                "output.path=model.safetensors");
   }
-  const std::string from = FindModel(job.model.empty() ? RunPath(cl, job.name) : job.model);
+  const StoredModel from = StoredModel::Open(job.model.empty() ? RunPath(cl, job.name) : job.model);
   if (text) {
     WriteText(from, to);
+  } else if (from.is_one_file()) {
+    CopyFile(from.path(), to);
   } else {
-    CopyFile(from, to);
+    JoinFiles(from, to);
   }
-  std::printf("%s -> %s\n", from.c_str(), to.c_str());
+  std::printf("%s -> %s\n", from.path().c_str(), to.c_str());
   return 0;
 }
 

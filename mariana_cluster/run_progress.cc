@@ -33,6 +33,7 @@ const char* Name(WorkerStage stage) {
 struct RunProgress::Shared {
   int32_t workers, lanes;
   alignas(64) std::atomic<int64_t> steps;
+  std::atomic<int64_t> stride;
   std::atomic<int64_t> limit;
   struct alignas(64) Worker {
     std::atomic<int64_t> steps, samples;
@@ -48,6 +49,7 @@ RunProgress RunProgress::Create(int workers, int lanes) {
   p.memory_.Commit(0, sizeof(Shared));
   p.shared_->workers = workers;
   p.shared_->lanes = lanes;
+  p.shared_->stride = 1;
   p.ClearLaneEnds();
   return p;
 }
@@ -60,9 +62,10 @@ RunProgress::RunProgress(SharedMemory memory)
     : memory_(std::move(memory)), shared_(reinterpret_cast<Shared*>(memory_.data())) {}
 
 bool RunProgress::TakeStep(int64_t* step) {
+  const int64_t stride = shared_->stride.load(std::memory_order_relaxed);
   int64_t next = shared_->steps.load(std::memory_order_relaxed);
   while (next < shared_->limit.load(std::memory_order_relaxed)) {
-    if (shared_->steps.compare_exchange_weak(next, next + 1, std::memory_order_relaxed)) {
+    if (shared_->steps.compare_exchange_weak(next, next + stride, std::memory_order_relaxed)) {
       *step = next;
       return true;
     }
@@ -71,7 +74,10 @@ bool RunProgress::TakeStep(int64_t* step) {
 }
 
 int64_t RunProgress::steps() const { return shared_->steps.load(std::memory_order_relaxed); }
-void RunProgress::SetSteps(int64_t steps) { shared_->steps = steps; }
+void RunProgress::SetSteps(int64_t next, int64_t stride) {
+  shared_->stride = stride;
+  shared_->steps = next;
+}
 bool RunProgress::AtLimit() const { return steps() >= shared_->limit.load(); }
 void RunProgress::SetLimit(int64_t limit) { shared_->limit = limit; }
 
@@ -91,22 +97,36 @@ void RunProgress::AddNs(int worker, WorkerStage stage, int64_t ns) {
   sum.store(sum.load(std::memory_order_relaxed) + ns, std::memory_order_relaxed);
 }
 
+RunProgress::Totals RunProgress::worker(int worker) const {
+  const Shared::Worker& w = shared_->worker[worker];
+  Totals one;
+  one.steps = w.steps.load(std::memory_order_relaxed);
+  one.samples = w.samples.load(std::memory_order_relaxed);
+  one.loss = w.loss.load(std::memory_order_relaxed);
+  one.weight = w.weight.load(std::memory_order_relaxed);
+  for (int s = 0; s < kStages; ++s) {
+    one.seconds[s] = static_cast<double>(w.ns[s].load(std::memory_order_relaxed)) * 1e-9;
+  }
+  return one;
+}
+
+void RunProgress::Totals::Add(const Totals& other) {
+  steps += other.steps;
+  samples += other.samples;
+  loss += other.loss;
+  weight += other.weight;
+  for (int s = 0; s < kStages; ++s) seconds[s] += other.seconds[s];
+}
+
 RunProgress::Totals RunProgress::totals() const {
   Totals all;
-  for (int i = 0; i < shared_->workers; ++i) {
-    const Shared::Worker& w = shared_->worker[i];
-    all.steps += w.steps.load(std::memory_order_relaxed);
-    all.samples += w.samples.load(std::memory_order_relaxed);
-    all.loss += w.loss.load(std::memory_order_relaxed);
-    all.weight += w.weight.load(std::memory_order_relaxed);
-    for (int s = 0; s < kStages; ++s) {
-      all.seconds[s] += static_cast<double>(w.ns[s].load(std::memory_order_relaxed)) * 1e-9;
-    }
-  }
+  for (int i = 0; i < shared_->workers; ++i) all.Add(worker(i));
   return all;
 }
 
 void RunProgress::SetLaneEnd(int lane, int64_t round) {
+  // A worker that takes another's place may come to the lane's end later than that one did.
+  if (round >= shared_->lane_end[lane].load(std::memory_order_relaxed)) return;
   shared_->lane_end[lane].store(round, std::memory_order_release);
 }
 

@@ -41,7 +41,9 @@ class RunProgress {
   // The number of the step that the caller may take now, from 0; false at the limit.
   bool TakeStep(int64_t* step);
   int64_t steps() const;  // taken so far
-  void SetSteps(int64_t steps);
+  // The next steps have the numbers `next`, `next` + `stride`, ... (which are below the limit):
+  // over several nodes each numbers its own.
+  void SetSteps(int64_t next, int64_t stride = 1);
   bool AtLimit() const;
   void SetLimit(int64_t limit);
 
@@ -50,14 +52,16 @@ class RunProgress {
     int64_t steps = 0, samples = 0;
     double loss = 0, weight = 0;  // sums over samples
     double seconds[static_cast<int>(WorkerStage::kCount)] = {};
+    void Add(const Totals& other);
   };
   // A step is done.
   void Count(int worker, int64_t samples, double loss, double weight);
   void AddNs(int worker, WorkerStage stage, int64_t ns);
+  Totals worker(int worker) const;
   Totals totals() const;  // of all workers; whole steps but for one that is being counted
 
   // ---- lanes of data, in deterministic training
-  void SetLaneEnd(int lane, int64_t round);  // it has no batch in this round of the epoch
+  void SetLaneEnd(int lane, int64_t round);  // it has no batch from this round of the epoch on
   void ClearLaneEnds();
   bool LanesEnded(int64_t round) const;  // none has a batch in it
 

@@ -4,14 +4,19 @@
 // themselves.)
 #include <glog/logging.h>
 
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "mariana_cluster/click_data.h"
+#include "mariana_cluster/cluster_checkpoint.h"
 #include "mariana_cluster/commands.h"
 #include "mariana_cluster/frame_learner.h"
 #include "mariana_cluster/learner.h"
+#include "mariana_cluster/node_service.h"
+#include "mariana_cluster/snapshot/snapshot_writer.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
@@ -20,42 +25,79 @@ namespace {
 class Server {
  public:
   explicit Server(Member* me) : me_(me) {
-    const std::string yaml = ReceiveJob(me_, &index_);
-    LoadConfigText(yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
+    const ReceivedJob job = ReceiveJob(me_);
+    index_ = job.index;
+    LoadConfigText(job.yaml, "the agent's job", "/", {}, [this](Fields* f) { job_.Describe(f); });
     ClickData data;
     if (!job_.trains_frames()) data = OpenData(job_, true);
-    MakeShards(data.plan.get());
-    memory_ = ReceiveMemory(me_);
+    if (job.remains.shards.empty()) MakeShards(data.plan.get(), job.place);
+    for (const int fd : job.remains.shards) {
+      shards_.push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));
+    }
+    if (job.place.nodes > 1) {
+      service_ = std::make_unique<NodeService>(job_, job, [this](const Message& m) { Send(m); });
+    }
+    SendShards();
+    memory_ = ReceiveMemory(me_, job.place);
     if (memory_.ordered) PrepareToApply(data);
+    snapshots_ = std::make_unique<SnapshotWriter>(shards_, [this](const Message& m) { Send(m); });
+    if (service_) service_->Start(shards_, &memory_);
   }
 
   int Run() {
-    me_->Send({"ready", 0, "", {}});
+    Send({"ready", 0, "", {}});
     for (;;) {
+      memory_.writer.SetState(ProcessState::kServing);
       const Message m = me_->Receive();
       if (m.kind == "epoch") {
-        me_->Send({"epoch", BeginEpoch(FromBody<EpochCommand>(m.body)), "", {}});
+        int64_t evicted = 0;
+        WhileQuiet([&] { evicted = BeginEpoch(FromBody<EpochCommand>(m.body)); });
+        Send({"epoch", evicted, "", {}});
+      } else if (m.kind == "flush") {
+        if (service_) service_->FlushDense(static_cast<uint32_t>(m.number));
+        Send({"flushed", 0, "", {}});
       } else if (m.kind == "apply") {
-        me_->Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
-      } else {
+        Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
+      } else if (m.kind == "load") {
+        WhileQuiet([&] { Send({"loaded", 0, LoadRows(m.body, m.number != 0, shards_), {}}); });
+      } else if (m.kind == "cut") {
+        WhileQuiet([&] { snapshots_->Serve(m); });
+      } else if (!snapshots_->Serve(m)) {
         CHECK_EQ(m.kind, "end");
+        memory_.writer.SetState(ProcessState::kEnded);
         return 0;
       }
     }
   }
 
  private:
+  void Send(const Message& message) {
+    std::unique_lock<std::mutex> lock(send_mutex_);
+    me_->Send(message);
+  }
+
   // `plan` null: there are no tables.
-  void MakeShards(const RowPlan* plan) {
+  void MakeShards(const RowPlan* plan, Place place) {
     const int servers = static_cast<int>(job_.parallel.servers);
-    Message message{"shards", 0, "", {}};
     std::vector<ClickTable> tables;
     if (plan) tables = MakeClickTables(job_.click, *plan, static_cast<uint64_t>(job_.seed));
-    for (const ClickTable& t : tables) {
-      shards_.push_back(std::make_shared<TableShard>(TableShard::Create(t.spec, index_, servers)));
-      message.fds.push_back(shards_.back()->fd());
+    for (ClickTable& t : tables) {
+      t.spec.keep_changes = job_.train.checkpoint.full_every > 1;
+      shards_.push_back(std::make_shared<TableShard>(
+          TableShard::Create(t.spec, place.node * servers + index_, place.nodes * servers)));
     }
+  }
+
+  void SendShards() {
+    Message message{"shards", 0, service_ ? service_->endpoint() : "", {}};
+    for (const auto& s : shards_) message.fds.push_back(s->fd());
     me_->Send(message);
+  }
+
+  // Runs f while nobody but this thread touches rows; workers of this node are paused.
+  void WhileQuiet(const std::function<void()>& f) {
+    if (service_) return service_->WhileQuiet(f);
+    f();
   }
 
   void PrepareToApply(const ClickData& data) {
@@ -84,6 +126,7 @@ class Server {
       shard->SetStamp(static_cast<uint32_t>(command.epoch + 1));
       if (shard->form() != TableForm::kKeyed || !command.decay) continue;
       if (keep > 0 && command.epoch >= keep) {
+        snapshots_->Wait();  // for those rows
         evicted += shard->Evict(static_cast<uint32_t>(command.epoch + 1 - keep));
         shard->DecaySightings();
       }
@@ -98,9 +141,11 @@ class Server {
     for (; round < command.end_round; ++round) {
       const bool applied =
           memory_.ordered->Apply(me_->board(), index_, round, [&](int, std::string_view section) {
+            const int64_t begin = Clock::Real()->NowNs();
             const double rate = LearningRate(schedule, step, command.epoch_steps);
             const auto sparse = static_cast<float>(rate / schedule.learning_rate);
             if (applier_->Apply(section, {rate, step + 1, 1}, sparse)) ++step;
+            memory_.writer.AddServerTime(ServerStage::kApply, begin, Clock::Real()->NowNs());
           });
       if (!applied) break;
     }
@@ -108,6 +153,7 @@ class Server {
   }
 
   Member* me_;
+  std::mutex send_mutex_;  // snapshots tell from a thread of their own
   JobSpec job_;
   int index_ = 0;
   std::vector<std::shared_ptr<TableShard>> shards_;  // [table], its own
@@ -115,6 +161,8 @@ class Server {
   std::unique_ptr<Device> device_;
   std::unique_ptr<DenseStep> dense_;
   std::unique_ptr<BlockApplier> applier_;
+  std::unique_ptr<SnapshotWriter> snapshots_;
+  std::unique_ptr<NodeService> service_;  // over several nodes; last: it ends first
 };
 
 }  // namespace

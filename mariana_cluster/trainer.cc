@@ -3,9 +3,9 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <limits>
-#include <sstream>
 
 #include "common/base/error.h"
 #include "common/train/identity.h"
@@ -28,9 +28,10 @@ ClusterTrainer::ClusterTrainer(const CommandLine& command_line, const EffectiveC
       clock_(Clock::Real()),
       progress_(command_line.progress, clock_, stdout),
       meter_(clock_, &state_, job->log, false, false),
-      identity_(JobIdentity(job)) {}
+      identity_(JobIdentity(job)),
+      trace_({job->name, run->path()}) {}
 
-ClusterTrainer::~ClusterTrainer() = default;
+ClusterTrainer::~ClusterTrainer() { trace_.Unwatch(); }
 
 int ClusterTrainer::Run() {
   try {
@@ -38,6 +39,7 @@ int ClusterTrainer::Run() {
   } catch (const Error& e) {
     LOG(INFO) << e.message();
     Failed(e.code());
+    if (crew_ && e.code() == ExitCode::kLostWorkers) crew_->Abandon();
     throw;
   }
 }
@@ -46,6 +48,24 @@ int ClusterTrainer::Run() {
 void ClusterTrainer::Say(const std::string& text) {
   progress_.Message(text);
   LOG(INFO) << text;
+  trace_.Happened(text);
+}
+
+void ClusterTrainer::Warn(const std::string& text) {
+  std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), text.c_str());
+  LOG(WARNING) << text;
+  trace_.Happened(text);
+}
+
+// How far it is, for who asks.
+void ClusterTrainer::TellTrace() {
+  trace_.Update([this](JobTrace::Facts* f) {
+    f->epoch = state_.epoch;
+    f->epochs = job_->train.epochs;
+    f->step = state_.step;
+    f->samples = position_.samples;
+    f->epoch_samples = epoch_samples_;
+  });
 }
 
 // Summary, metrics and report tell of a run up to its failure.
@@ -67,6 +87,7 @@ int ClusterTrainer::RunToEnd() {
                " epochs; train.epochs=N trains on to N; report: ", run_->report_path()));
     return 0;
   }
+  status_ = std::make_unique<StatusServer>(run_->path(), &trace_, [] { RequestStop(SIGUSR1); });
   meter_.Time("set_up", [this] { SetUp(); });
   run_->WriteConfig(config_.yaml);
   meter_.Open(*run_);
@@ -90,31 +111,31 @@ void ClusterTrainer::BeginEpoch() {
       {"epoch", 0, ToBody(EpochCommand{state_.epoch, !resumed_epoch_}), {}}, "epoch");
   int64_t rows = 0;
   for (const Message& m : evicted) rows += m.number;
-  if (rows > 0) Say(StrCat("epoch ", state_.epoch + 1, ": ", rows, " old rows evicted"));
-  memory_.progress->ClearLaneEnds();
-  for (int w = 0; w < crew_->workers(); ++w) {
-    crew_->board()->SetClock(crew_->MemberOf(w), CommandFor(w, true).first_batch);
+  if (rows > 0) {
+    Say(StrCat("epoch ", state_.epoch + 1, ": ", rows, " old rows evicted"));
+    snapshots_->OnEviction();
   }
+  memory_.progress->ClearLaneEnds();
+  crew_->BeginEpoch(LanesToBegin());
 }
 
-TrainCommand ClusterTrainer::CommandFor(int worker, bool begins) const {
+// An epoch that goes on keeps its number of lanes.
+std::vector<LanePosition> ClusterTrainer::LanesToBegin() const {
+  if (!position_.lanes.empty()) return position_.lanes;
+  return std::vector<LanePosition>(static_cast<size_t>(LaneCount(*job_, crew_->nodes())));
+}
+
+TrainCommand ClusterTrainer::Command(int64_t pause, bool begins) const {
   TrainCommand c;
   c.epoch = state_.epoch;
   c.epoch_steps = position_.epoch_steps;
   c.begins = begins;
   c.round = position_.rounds;
   c.step = state_.step;
-  if (memory_.ordered) {
-    const int64_t pause = NextPause();
-    const int64_t blocks = job_->parallel.blocks;
-    c.end_round = pause == kNever ? kNever : c.round + (pause - state_.step + blocks - 1) / blocks;
-    c.first_batch = position_.batches.empty() ? 0 : position_.batches[0];
-  } else if (position_.batches.size() == static_cast<size_t>(crew_->workers())) {
-    c.first_batch = position_.batches[static_cast<size_t>(worker)];
-  } else if (!position_.batches.empty()) {
-    c.done = static_cast<double>(state_.step_in_epoch) /
-             static_cast<double>(std::max<int64_t>(1, position_.epoch_steps));
-  }
+  if (!memory_.ordered) return c;
+  const int64_t blocks = job_->parallel.blocks;
+  c.end_round = pause == kNever ? kNever : c.round + (pause - state_.step + blocks - 1) / blocks;
+  c.first_batch = position_.epoch_rounds;
   return c;
 }
 
@@ -127,35 +148,34 @@ int64_t ClusterTrainer::NextPause() const {
   return pause;
 }
 
-void ClusterTrainer::TrainToPause(bool begins) {
-  memory_.progress->SetSteps(state_.step);
-  memory_.progress->SetLimit(NextPause());
+// To that step, the epoch's end or a stop; or less far, where a node had too few lanes left for the
+// steps that it was dealt, or a worker was killed in one.
+void ClusterTrainer::TrainTo(int64_t pause, bool begins) {
+  crew_->GrantSteps(state_.step, pause);
   if (memory_.ordered) memory_.ordered->Continue();
-  const auto command = [&](int w) {
-    return Message{"train", 0, ToBody(CommandFor(w, begins)), {}};
-  };
+  const Message command{"train", 0, ToBody(Command(pause, begins)), {}};
+  const auto to_worker = [&](int) { return command; };
   std::vector<Message> reports;
   if (memory_.ordered) {
-    Crew::Answers answers = crew_->AskAll(
-        command, "paused", {"apply", 0, ToBody(CommandFor(0, begins)), {}}, "applied");
+    Crew::Answers answers =
+        crew_->AskAll(to_worker, "paused", {"apply", 0, command.body, {}}, "applied");
     position_.rounds = answers.servers[0].number;
     reports = std::move(answers.workers);
   } else {
-    reports = crew_->AskWorkers(command, "paused");
+    reports = crew_->AskWorkers(to_worker, "paused");
   }
+  crew_->Sync();
   Drain();
-  position_.batches.clear();
-  position_.epoch_ended = true;
   bad_rows_ = 0;
-  for (const Message& m : reports) {
-    const auto report = FromBody<PausedReport>(m.body);
-    position_.batches.push_back(report.batches);
-    position_.epoch_ended = position_.epoch_ended && report.epoch_ended;
-    bad_rows_ += report.bad_rows;
+  for (const Message& m : reports) bad_rows_ += FromBody<PausedReport>(m.body).bad_rows;
+  if (memory_.ordered) {  // all have done the same rounds
+    position_.epoch_rounds = FromBody<PausedReport>(reports[0].body).rounds;
+    position_.epoch_ended = memory_.progress->LanesEnded(position_.epoch_rounds);
+  } else {
+    position_.lanes = crew_->positions();
+    position_.epoch_ended = std::all_of(position_.lanes.begin(), position_.lanes.end(),
+                                        [](const LanePosition& l) { return l.ended; });
   }
-  if (!memory_.ordered) return;
-  position_.batches.resize(1);  // all have done the same rounds
-  position_.epoch_ended = memory_.progress->LanesEnded(position_.batches[0]);
 }
 
 bool ClusterTrainer::TrainEpoch() {
@@ -163,11 +183,16 @@ bool ClusterTrainer::TrainEpoch() {
   progress_.Begin(StrCat("epoch ", state_.epoch + 1, "/", job_->train.epochs), epoch_samples_,
                   job_->unit(), position_.samples);
   meter_.StartClock();
+  trace_.SetPhase("train");
   bool begins = true;
   BeginEpoch();
   while (!crew_->stopping()) {
-    TrainToPause(begins);
-    begins = false;
+    const int64_t pause = NextPause();
+    do {
+      TrainTo(pause, begins);
+      begins = false;
+    } while (state_.step < pause && !EpochEnded() && !crew_->stopping());
+    crew_->FlushDense();
     if (EpochEnded() || !EpochsLeft() || crew_->stopping()) break;
     Save(false);
   }
@@ -186,7 +211,7 @@ bool ClusterTrainer::TrainEpoch() {
 }
 
 void ClusterTrainer::Drain() {
-  const RunProgress::Totals now = memory_.progress->totals();
+  const RunProgress::Totals now = crew_->totals();
   const int64_t steps = now.steps - drained_.steps;
   if (steps > 0) {
     const double loss = now.loss - drained_.loss, weight = now.weight - drained_.weight;
@@ -202,14 +227,22 @@ void ClusterTrainer::Drain() {
     if (seconds > 0) meter_.AddSeconds(Name(static_cast<WorkerStage>(s)), seconds);
   }
   drained_ = now;
+  TellTrace();
 }
 
 // ---- evaluation
 
 bool ClusterTrainer::Evaluate() {
+  trace_.SetPhase("evaluate");
   meter_.Time("evaluate", [&] {
     progress_.Begin("evaluate", 0, job_->unit());
-    crew_->AskWorkers([](int) { return Message{"evaluate", 0, "", {}}; }, "evaluated");
+    const auto parts =
+        memory_.ordered ? job_->parallel.blocks : static_cast<int64_t>(LanesToBegin().size());
+    for (int64_t losses = -1; losses != crew_->losses();) {
+      losses = crew_->losses();
+      task_->DropHeldOut();  // of a worker that is gone there is a part, and will be the whole
+      crew_->AskWorkers([&](int) { return Message{"evaluate", parts, "", {}}; }, "evaluated");
+    }
     progress_.Update(task_->held_out_samples(), {});
     progress_.End();
   });
@@ -238,66 +271,13 @@ void ClusterTrainer::FinishEpoch(const AgentTask::Values& held_out) {
   state_.EndEpoch();
   if (EpochEnded()) {
     position_.epoch_ended = resumed_epoch_ = false;
-    position_.samples = 0;
-    position_.batches.clear();
+    position_.samples = position_.epoch_rounds = 0;
+    position_.lanes.clear();
   }
   if (verdict.better || !EpochsLeft() || state_.epoch % job_->train.checkpoint.every_epochs == 0) {
     Save(verdict.better);
   }
   WriteReport("running");
-}
-
-// ---- ends
-
-// Of all processes, at their most busy: before they end.
-void ClusterTrainer::CountMemory() {
-  summary_->peak_memory_bytes = std::max(summary_->peak_memory_bytes, crew_->MemoryBytes());
-}
-
-void ClusterTrainer::Save(bool best) {
-  CountMemory();
-  meter_.Time("save", [&] {
-    meter_.WriteWindow();
-    SaveCluster(*run_, {&memory_, task_->net(), &job_->train.optimizer}, state_, position_,
-                identity_, {task_->tensors(), task_->metadata()}, job_->train.checkpoint, best);
-  });
-  meter_.StartClock();
-}
-
-int ClusterTrainer::Stop() {
-  Save(false);
-  meter_.Fill(summary_);
-  summary_->exit_code = ExitCode::kStopped;
-  WriteReport("stopped");
-  crew_->End();
-  Say(StrCat("stopped after step ", state_.step, ", saved ", run_->checkpoint_path(state_.step),
-             "; the same command with --resume goes on"));
-  return static_cast<int>(ExitCode::kStopped);
-}
-
-int ClusterTrainer::Finish() {
-  for (const Message& m : crew_->AskWorkers(
-           [](int) {
-             return Message{"times", 0, "", {}};
-           },
-           "times")) {
-    std::istringstream lines(m.body);
-    for (StageSeconds s; lines >> s.name >> s.threads >> s.busy >> s.wait_input >> s.wait_output;) {
-      if (s.name == "consume") continue;  // the worker's own thread, which counts its stages
-      meter_.AddSeconds(s.name, s.busy);
-      pipeline_.push_back(s);
-    }
-  }
-  crew_->End();
-  task_->Finish(&meter_, &progress_);
-  WriteReport("done");
-  std::string best;
-  if (task_->has_valid()) {
-    best = StrCat("best held out (step ", state_.best_step,
-                  "):", MetricsText({state_.best.begin(), state_.best.end()}), "; ");
-  }
-  Say(StrCat(best, "done; report: ", run_->report_path()));
-  return 0;
 }
 
 }  // namespace mariana

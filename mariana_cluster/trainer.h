@@ -13,6 +13,9 @@
 #include "common/train/train_run.h"
 #include "mariana_cluster/agent_task.h"
 #include "mariana_cluster/crew.h"
+#include "mariana_cluster/snapshot/snapshots.h"
+#include "mariana_cluster/trace/job_trace.h"
+#include "mariana_cluster/trace/status_server.h"
 
 namespace mariana {
 
@@ -29,28 +32,36 @@ class ClusterTrainer {
   int RunToEnd();
   void Failed(ExitCode code);
   void Say(const std::string& text);
+  void Warn(const std::string& text);
+  void TellTrace();
 
   // ---- set-up (trainer_setup.cc)
   void SetUp();
   bool FindCheckpoint();
   void OpenTask();
+  Crew::Listener MakeListener();
   void StartCrew();
   void MakeMemory();
-  void StartValues();
+  void StartValues(const StoredModel* stored);
+  void StartRows(const StoredModel* stored);
+  void MakeSnapshots();
 
   bool EpochsLeft() const { return state_.EpochsLeft(job_->train); }
   bool EpochEnded() const { return position_.epoch_ended; }
   // False when a stop was requested.
   bool TrainEpoch();
   void BeginEpoch();
-  TrainCommand CommandFor(int worker, bool begins) const;
+  std::vector<LanePosition> LanesToBegin() const;
+  TrainCommand Command(int64_t pause, bool begins) const;
   int64_t NextPause() const;
-  void TrainToPause(bool begins);
+  void TrainTo(int64_t pause, bool begins);
   void Drain();  // takes what workers counted into metrics and progress
   bool Evaluate();
   void FinishEpoch(const AgentTask::Values& held_out);
   void CountMemory();
+  // Saves while training goes on; waits for the save before.
   void Save(bool best);
+  void WaitForSnapshot();
   int Stop();
   int Finish();
 
@@ -70,13 +81,16 @@ class ClusterTrainer {
   std::optional<CheckpointFolder> from_;  // resumed
   std::unique_ptr<AgentTask> task_;
   JobMemory memory_;
+  JobTrace trace_;
   std::unique_ptr<Crew> crew_;
+  std::unique_ptr<Snapshots> snapshots_;
   ClusterPosition position_;
   bool resumed_epoch_ = false;  // the epoch begins in its midst
   int64_t epoch_samples_ = 0;   // as estimated or, from the second epoch on, counted
   RunProgress::Totals drained_;
   int64_t bad_rows_ = 0;
   std::vector<StageSeconds> pipeline_;  // of the workers' feeds
+  std::unique_ptr<StatusServer> status_;
 };
 
 }  // namespace mariana

@@ -1,12 +1,20 @@
 // How a run begins: data, processes, shared memory, and the values it starts or goes on with.
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/comm/world.h"
 #include "common/train/identity.h"
+#include "common/train/ranks.h"
 #include "mariana_cluster/block_update.h"
+#include "mariana_cluster/control/node_agent.h"
+#include "mariana_cluster/saved_model.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/trainer.h"
 
 namespace mariana {
@@ -26,12 +34,14 @@ bool ClusterTrainer::FindCheckpoint() {
   state_.steps_in_epoch = position_.epoch_ended
                               ? state_.step_in_epoch
                               : std::max(position_.epoch_steps, state_.step_in_epoch + 1);
-  resumed_epoch_ = !position_.batches.empty();
+  resumed_epoch_ = !position_.lanes.empty() || position_.epoch_rounds > 0;
   return true;
 }
 
 void ClusterTrainer::SetUp() {
-  job_->parallel.workers = WorkerCount(job_->parallel);
+  const Ranks& ranks = *command_line_.ranks;
+  job_->parallel.workers = WorkerCount(job_->parallel, ranks.core_sharers());
+  CheckNodes(job_->parallel, ranks.size());
   if (job_->data.cache.folder.empty()) job_->data.cache.folder = run_->path();
   job_->data.cache.folder = std::filesystem::absolute(job_->data.cache.folder).string();
   TrainSpec& train = job_->train;
@@ -55,24 +65,49 @@ void ClusterTrainer::OpenTask() {
   meter_.set_window_values([this] { return task_->TakeTraining(); });
 }
 
+Crew::Listener ClusterTrainer::MakeListener() {
+  Crew::Listener l;
+  l.warning = [this](const std::string& what) { Warn(what); };
+  l.tick = [this] {
+    if (memory_.progress && meter_.open()) Drain();
+    if (snapshots_) snapshots_->Tick();
+  };
+  l.scores = [this](const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); };
+  l.saved = [this](int server, const Message& m) {
+    if (snapshots_) snapshots_->OnSaved(server, m);
+  };
+  l.trace = [this](int node, const std::string& report) { trace_.Put(node, report); };
+  l.order = [this] { return trace_.Order(); };
+  return l;
+}
+
 void ClusterTrainer::StartCrew() {
   crew_ = std::make_unique<Crew>(
-      static_cast<int>(job_->parallel.servers), static_cast<int>(job_->parallel.workers),
-      Crew::Listener{
-          [this](const std::string& what) {
-            std::fprintf(stderr, "%s: warning: %s\n", command_line_.program.c_str(), what.c_str());
-          },
-          [this] {
-            if (memory_.progress && meter_.open()) Drain();
-          },
-          [this](int, const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); }});
+      Crew::Options{static_cast<int>(job_->parallel.servers),
+                    static_cast<int>(job_->parallel.workers), job_->parallel.restarts},
+      command_line_.ranks->world(), MakeListener());
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
   const JobStart start{PrintConfig([this](Fields* f) { job_->Describe(f); }),
-                       std::filesystem::absolute(run_->log_path()).string()};
+                       std::filesystem::absolute(run_->log_path()).string(),
+                       {},
+                       1};
   memory_.shards = crew_->StartServers(start);
+  memory_.endpoints = crew_->endpoints();
   MakeMemory();
-  StartValues();
-  crew_->StartWorkers(start, memory_);
+  std::optional<StoredModel> stored;
+  if (from_) {
+    stored.emplace(*from_);
+  } else if (!job_->train.start_from.empty()) {
+    stored.emplace(StoredModel::Open(job_->train.start_from));
+  }
+  StartValues(stored ? &*stored : nullptr);
+  if (memory_.dense && crew_->nodes() > 1) {
+    memory_.mirror = DenseMirror::Create(*memory_.dense, crew_->nodes(), 0);
+    memory_.mirror->Start(memory_.dense->values());
+  }
+  crew_->StartWorkers(&memory_);
+  StartRows(stored ? &*stored : nullptr);
+  MakeSnapshots();
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
   std::string tables;
@@ -83,14 +118,43 @@ void ClusterTrainer::StartCrew() {
                      shards[0]->layout().stride, " bytes)");
   }
   Say(StrCat(tables.empty() ? "" : "tables: " + tables + "; ", "dense parameters: ", parameters,
-             "; ", crew_->workers(), " workers, ", crew_->servers(), " servers"));
+             "; ", crew_->workers(), " workers, ", crew_->servers(), " servers",
+             crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
+}
+
+void ClusterTrainer::MakeSnapshots() {
+  Snapshots::Options o;
+  o.run = run_;
+  o.spec = job_->train.checkpoint;
+  o.identity = identity_;
+  o.servers = memory_.shards.empty() ? 0 : crew_->servers();
+  o.extras = {task_->tensors(), task_->metadata()};
+  if (memory_.dense) {
+    o.dense = &*memory_.dense;
+    o.net = task_->net();
+    o.slots = OptimizerSlotNames(job_->train.optimizer);
+  }
+  o.ask_all = [this](const Message& m) {
+    std::vector<std::string> bodies;
+    for (Message& answer : crew_->AskServers(m, m.kind.c_str())) {
+      bodies.push_back(std::move(answer.body));
+    }
+    return bodies;
+  };
+  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m, "saved"); };
+  o.warn = [this](const std::string& what) { Warn(what); };
+  snapshots_ = std::make_unique<Snapshots>(std::move(o));
 }
 
 void ClusterTrainer::MakeMemory() {
   const ClusterSpec& p = job_->parallel;
   const int blocks = p.deterministic ? static_cast<int>(p.blocks) : 0;
   memory_.measured = task_->measured();
-  memory_.progress = RunProgress::Create(crew_->workers(), blocks);
+  memory_.progress = RunProgress::Create(crew_->own()->workers(), blocks);
+  const NodeCrew& own = *crew_->own();
+  MakeNodeMemory({0, crew_->nodes()}, own, &memory_);
+  trace_.Watch(std::make_unique<NodeTrace>(World::ThisNode(), own.servers(), crew_->board(),
+                                           &*memory_.progress, &*memory_.trace));
   Net* net = task_->net();
   const int64_t dense = net == nullptr ? 0 : net->arena_elements();
   if (dense > 0) {
@@ -103,18 +167,27 @@ void ClusterTrainer::MakeMemory() {
   }
 }
 
-void ClusterTrainer::StartValues() {
+// The dense ones.
+void ClusterTrainer::StartValues(const StoredModel* stored) {
   const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer};
-  if (from_) {
-    LoadCluster(*from_, values);
-    return;
-  }
+  if (from_) return LoadDense(*stored, values);
   if (Net* net = task_->net()) {
     std::copy_n(net->values(), net->arena_elements(), memory_.dense->values());
   }
-  if (!job_->train.start_from.empty()) {
-    WarmStart(job_->train.start_from, values, [this](const std::string& line) { Say(line); });
+  if (stored == nullptr) return;
+  if (!memory_.shards.empty()) ReadSavedModel(stored->newest());  // it is one
+  WarmStartDense(*stored, values, [this](const std::string& line) { Say(line); });
+}
+
+// Each server reads its own.
+void ClusterTrainer::StartRows(const StoredModel* stored) {
+  if (stored == nullptr || memory_.shards.empty()) return;
+  std::vector<std::string> loaded;
+  for (Message& m : crew_->AskServers({"load", from_ ? 1 : 0, stored->Files(), {}}, "loaded")) {
+    loaded.push_back(std::move(m.body));
   }
+  if (from_) return;
+  SayWhatWasTaken(loaded, stored->path(), [this](const std::string& line) { Say(line); });
 }
 
 }  // namespace mariana

@@ -21,6 +21,7 @@ namespace mariana {
 struct StepSums {
   int64_t samples = 0;
   double loss = 0, weight = 0;
+  int64_t keys = 0;  // distinct ones of tables, or, learnt sample by sample, all
 };
 
 // A lane's batches are a pure function of the job's seed, the epoch, and (lane, lanes).
@@ -35,6 +36,11 @@ class DataLane {
   virtual StepSums Train(int64_t step) = 0;
   // Forward and backward, the update left to servers.
   virtual StepSums Collect(int64_t step, BlockUpdate* update) = 0;
+  // Batches that are ready, of how many that there is room for.
+  struct Queued {
+    int64_t now = 0, most = 0;
+  };
+  virtual Queued queued() const { return {}; }
   // Scores the lane's part of the held-out data, for the `evaluation`-th time, unless `stop`.
   virtual void Score(int64_t evaluation, const std::function<bool()>& stop) = 0;
   // Of the stages that read, over all epochs.
@@ -44,13 +50,14 @@ class DataLane {
 class WorkerTask {
  public:
   virtual ~WorkerTask() = default;
-  // The job's lane `number` of `lanes`; this worker has `mine` of them in all.
-  virtual std::unique_ptr<DataLane> MakeLane(int number, int lanes, int mine) = 0;
-  // Batches that a lane has in this epoch, about.
-  virtual double Batches(int64_t epoch, int number, int lanes) const = 0;
+  // The job's lane `number` of `lanes`, for which there is this share of the worker's memory for
+  // parsed rows.
+  virtual std::unique_ptr<DataLane> MakeLane(int number, int lanes, double memory_share) = 0;
   virtual void set_epoch_steps(int64_t steps) = 0;
   // Takes the present dense parameters.
   virtual void Pull() = 0;
+  // Waits until all that was pushed to other nodes has been applied there.
+  virtual void Drain() {}
   // Sends what was scored and not sent yet.
   virtual void SendScores(ScoresOf of) = 0;
   virtual int64_t bad_rows() const { return 0; }  // malformed, since the job began

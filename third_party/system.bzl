@@ -15,9 +15,11 @@ _LIBS = {
 
 # Needed by some programs only: where one is missing, what depends on it does not build.
 _OPTIONAL_LIBS = {
+    "crypto": ("libcrypto", "openssl/evp.h", ["-lcrypto"]),
     "jpeg": ("libjpeg", "jpeglib.h", ["-ljpeg"]),
     "lmdb": ("lmdb", "lmdb.h", ["-llmdb"]),
     "opencv": (None, "opencv4/opencv2/imgcodecs.hpp", ["-lopencv_imgcodecs", "-lopencv_core"]),
+    "zmq": ("libzmq", "zmq.h", ["-lzmq"]),
     "zstd": ("libzstd", "zstd.h", ["-lzstd"]),
 }
 
@@ -45,7 +47,7 @@ def _optional_lib(rctx, name):
 cc_library(name = "{0}", hdrs = [":{0}_missing.h"])
 """.format(name, why)
     flags = (_pkg_config(rctx, pkg, "--libs") if pkg else None) or libs
-    if "/" not in header:
+    if pkg or "/" not in header:
         return 'cc_library(name = "{}", linkopts = {})\n'.format(name, repr(flags))
 
     # Its headers name each other from a folder that compilers do not search.

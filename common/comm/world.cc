@@ -41,6 +41,17 @@ std::string World::Receive(int from, int tag) {
   return bytes;
 }
 
+std::optional<std::string> World::TryReceive(int from, int tag) {
+  CHECK(0 <= from && from < size_) << "rank " << from << " of " << size_;
+  ThrowIfFailed();
+  std::unique_lock<std::mutex> lock(mutex_);
+  std::deque<std::string>& mail = inbox_[{from, tag}];
+  if (mail.empty()) return std::nullopt;
+  std::string bytes = std::move(mail.front());
+  mail.pop_front();
+  return bytes;
+}
+
 // Everybody sends to everybody: one hop, and a job has few ranks.
 std::vector<std::string> World::Gather(const std::string& mine, int tag) {
   for (int i = 0; i < size_; ++i) Send((rank_ + i) % size_, tag, mine);

@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,7 +63,13 @@ class World {
   // Tags of byte strings: [0, kTags).
   static constexpr int kTags = 64;
   // Tags with a fixed use.
-  enum Tag : int { kControlTag = 0, kMeetingTag = 1, kLeaveTag = 2, kFirstFreeTag = 8 };
+  enum Tag : int {
+    kControlTag = 0,
+    kMeetingTag = 1,
+    kLeaveTag = 2,
+    kAgentsTag = 3,
+    kFirstFreeTag = 8
+  };
 
   virtual ~World() = default;
   int rank() const { return rank_; }
@@ -75,6 +82,7 @@ class World {
   // ---- byte strings. Send returns at once. A rank may send to itself.
   void Send(int to, int tag, std::string bytes);
   std::string Receive(int from, int tag);
+  std::optional<std::string> TryReceive(int from, int tag);  // nullopt: there is none yet
 
   // ---- collectives
   // What every rank brings, by rank: on all, or on `root` alone (elsewhere nothing).

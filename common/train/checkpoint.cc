@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "common/base/error.h"
 #include "common/base/files.h"
@@ -30,6 +31,15 @@ std::string Hex(uint32_t crc) {
   return text;
 }
 
+bool IsModel(const std::string& name) { return name.rfind("model", 0) == 0; }
+bool IsTensors(const std::string& name) {
+  return fs::path(name).extension().string() == ".safetensors";
+}
+
+std::string HiddenFolder(const RunDirectory& run, const char* prefix, int64_t step) {
+  return run.checkpoints_path() + "/" + prefix + CheckpointName(step);
+}
+
 void Rename(const std::string& from, const std::string& to) {
   if (std::rename(from.c_str(), to.c_str()) != 0) {
     throw Fail(ExitCode::kIo, "cannot move ", from, " to ", to, ": ", std::strerror(errno));
@@ -46,8 +56,8 @@ class Saving {
         files_(files),
         options_(options),
         final_(run.checkpoint_path(step)),
-        new_(Hidden(".new-", step)),
-        old_(Hidden(".old-", step)) {}
+        new_(HiddenFolder(run, ".new-", step)),
+        old_(HiddenFolder(run, ".old-", step)) {}
 
   void Run() {
     CheckSpace();
@@ -69,16 +79,13 @@ class Saving {
   }
 
  private:
-  std::string Hidden(const char* prefix, int64_t step) const {
-    return run_.checkpoints_path() + "/" + prefix + CheckpointName(step);
-  }
   void Did(const std::string& operation) const {
     if (options_.after_operation) options_.after_operation(operation);
   }
 
   void CheckSpace() const {
     int64_t needed = kSpareBytes;
-    for (const CheckpointFile& file : files_) needed += file.bytes;
+    for (const CheckpointFile& file : files_) needed += file.write ? file.bytes : 0;
     const int64_t free = FreeBytes(run_.checkpoints_path());
     if (free < needed) {
       throw Fail(ExitCode::kIo, "cannot save ", final_, ": disk full: it needs ", needed,
@@ -86,12 +93,19 @@ class Saving {
     }
   }
 
+  bool IsPrepared() const {
+    return std::any_of(files_.begin(), files_.end(), [](const auto& f) { return !f.write; });
+  }
+
   void WriteFolder() {
-    RemoveTree(new_);
-    MakeDirectories(new_);
+    if (!IsPrepared()) PrepareCheckpoint(run_, step_);
     Did("create folder");
     Json written = Json::object();
     for (const CheckpointFile& part : files_) {
+      if (!part.write) {
+        written[part.name] = {{"bytes", part.bytes}, {"crc32c", Hex(part.crc32c)}};
+        continue;
+      }
       FileWriter file(new_ + "/" + part.name);
       Did("create " + part.name);
       part.write(&file);
@@ -100,7 +114,11 @@ class Saving {
       Did("write " + part.name);
     }
     FsyncDirectory(new_);
-    const Json manifest = {{"format", kFormat}, {"step", step_}, {"files", written}};
+    Json manifest = {{"format", kFormat}, {"step", step_}, {"files", written}};
+    if (options_.base) {
+      const std::string base = run_.checkpoint_path(*options_.base) + "/" + kManifest;
+      manifest["base"] = {{"step", *options_.base}, {"manifest_crc32c", Hex(Crc32cOfFile(base))}};
+    }
     WriteFileAtomic(new_ + "/" + kManifest, manifest.dump(1) + "\n");  // syncs the folder, too
     Did("write manifest");
   }
@@ -136,9 +154,12 @@ class Saving {
     const auto end = std::upper_bound(steps.begin(), steps.end(), step_);
     const auto newest = std::min<ptrdiff_t>(options_.keep_last, end - steps.begin());
     kept.insert(kept.end(), end - newest, end);
+    for (size_t i = 0; i < kept.size(); ++i) {  // and what they are changes of
+      if (const auto base = BaseOf(run_.checkpoint_path(kept[i]))) kept.push_back(*base);
+    }
     for (const int64_t step : steps) {
       if (std::find(kept.begin(), kept.end(), step) != kept.end()) continue;
-      const std::string gone = Hidden(".gone-", step);
+      const std::string gone = HiddenFolder(run_, ".gone-", step);
       RemoveTree(gone);
       Rename(run_.checkpoint_path(step), gone);  // so that a half-removed one is none
       Did("hide " + CheckpointName(step));
@@ -146,6 +167,16 @@ class Saving {
       Did("remove " + CheckpointName(step));
     }
     RemoveTree(old_);
+  }
+
+  // Without verifying anything.
+  static std::optional<int64_t> BaseOf(const std::string& folder) {
+    const std::string path = folder + "/" + kManifest;
+    if (!fs::exists(path)) return std::nullopt;
+    const Json manifest = Json::parse(ReadFile(path), nullptr, false);
+    if (!manifest.is_object() || !manifest.contains("base")) return std::nullopt;
+    const Json step = manifest["base"].value("step", Json());
+    return step.is_number_integer() ? std::optional(step.get<int64_t>()) : std::nullopt;
   }
 
   const RunDirectory& run_;
@@ -169,9 +200,28 @@ class CheckedFolder {
   }
 
   int64_t step() const { return manifest_["step"].get<int64_t>(); }
+  // Of tensors, in their order.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& [name, file] : manifest_["files"].items()) {
+      if (IsTensors(name)) names.push_back(name);
+    }
+    return names;
+  }
+  // The folder of what it is based on, and the checksum that its manifest must have.
+  std::optional<std::pair<std::string, std::string>> base() const {
+    if (!manifest_.contains("base")) return std::nullopt;
+    const Json base = manifest_["base"].is_object() ? manifest_["base"] : Json::object();
+    const Json of = base.value("step", Json()), crc = base.value("manifest_crc32c", Json());
+    if (!of.is_number_integer() || of >= step() || !crc.is_string()) {
+      throw Bad(kManifest, "has a bad base");
+    }
+    const fs::path beside = fs::canonical(folder_).parent_path();  // folder_ may be a link
+    return std::pair((beside / CheckpointName(of.get<int64_t>())).string(), crc.get<std::string>());
+  }
 
   // The path of a file that is as the manifest says.
-  std::string Verify(const char* name) const {
+  std::string Verify(const std::string& name) const {
     const Json expected = manifest_["files"].value(name, Json());
     if (!expected.is_object()) throw Bad(name, "is not in the manifest");
     std::string path = folder_ + "/" + name;
@@ -191,7 +241,7 @@ class CheckedFolder {
   Json ReadState() const { return Parse(kState, ReadFile(Verify(kState))); }
 
  private:
-  Error Bad(const char* name, const std::string& what) const {
+  Error Bad(const std::string& name, const std::string& what) const {
     return Fail(ExitCode::kBadData, folder_, "/", name, ": ", what);
   }
   Json Parse(const char* name, const std::string& text) const {
@@ -204,13 +254,41 @@ class CheckedFolder {
   Json manifest_;
 };
 
-CheckpointFolder CheckFolder(const std::string& folder) {
+// Where the model alone is wanted the rest is not looked at.
+enum class Wanted { kModel, kAll };
+
+CheckpointFolder CheckFolder(const std::string& folder, Wanted wanted) {
   const CheckedFolder files(folder);
-  if (ParseCheckpointName(fs::path(folder).filename().string()) != files.step()) {
-    throw Fail(ExitCode::kBadData, folder, "/", kManifest, ": is of step ", files.step());
+  CheckpointFolder checked;
+  checked.step = files.step();
+  checked.path = folder;
+  for (const std::string& name : files.names()) {
+    if (!IsModel(name) && wanted == Wanted::kModel) continue;
+    const SafetensorsFile reads(files.Verify(name));
+    (IsModel(name) ? checked.model : checked.optimizer).push_back(reads.path());
   }
-  for (const char* name : {kModel, kOptimizer}) SafetensorsFile(files.Verify(name));  // it reads
-  return {files.step(), folder, files.ReadState()};
+  if (checked.model.empty()) files.Verify(kModel);
+  if (wanted == Wanted::kAll) {
+    if (checked.optimizer.empty()) files.Verify(kOptimizer);
+    checked.state = files.ReadState();
+  }
+  if (const auto base = files.base()) {
+    CheckpointFolder on = CheckFolder(base->first, wanted);
+    if (Hex(Crc32cOfFile(base->first + "/" + kManifest)) != base->second) {
+      throw Fail(ExitCode::kBadData, folder, ": holds the changes of another ", base->first);
+    }
+    checked.bases = std::exchange(on.bases, {});
+    checked.bases.push_back(std::move(on));
+  }
+  return checked;
+}
+
+CheckpointFolder CheckFolderOfStep(const std::string& folder) {
+  CheckpointFolder checked = CheckFolder(folder, Wanted::kAll);
+  if (ParseCheckpointName(fs::path(folder).filename().string()) != checked.step) {
+    throw Fail(ExitCode::kBadData, folder, "/", kManifest, ": is of step ", checked.step);
+  }
+  return checked;
 }
 
 Checkpoint LoadFolder(const CheckpointFolder& folder) {
@@ -219,12 +297,8 @@ Checkpoint LoadFolder(const CheckpointFolder& folder) {
           SafetensorsFile(folder.optimizer_path()).ReadAll(), folder.state};
 }
 
-std::string ModelOfFolder(const std::string& folder) {
-  return CheckedFolder(folder).Verify(kModel);
-}
-
 // The newest of a run without links.
-std::string NewestModel(const std::string& run) {
+CheckpointFolder NewestModel(const std::string& run) {
   std::string why = "holds no checkpoint yet";
   std::vector<std::string> folders;
   std::error_code error;
@@ -237,7 +311,7 @@ std::string NewestModel(const std::string& run) {
   });
   for (const std::string& folder : folders) {
     try {
-      return ModelOfFolder(folder);
+      return CheckFolder(folder, Wanted::kModel);
     } catch (const Error& e) {
       why = e.message();
     }
@@ -246,6 +320,13 @@ std::string NewestModel(const std::string& run) {
 }
 
 }  // namespace
+
+std::string PrepareCheckpoint(const RunDirectory& run, int64_t step) {
+  std::string folder = HiddenFolder(run, ".new-", step);
+  RemoveTree(folder);
+  MakeDirectories(folder);
+  return folder;
+}
 
 void SaveCheckpointFiles(const RunDirectory& run, int64_t step,
                          const std::vector<CheckpointFile>& files, const nlohmann::json& state,
@@ -270,7 +351,7 @@ void SaveCheckpoint(const RunDirectory& run, const Checkpoint& c, const SaveOpti
 }
 
 CheckpointFolder FindCheckpoint(const RunDirectory& run, int64_t step) {
-  return CheckFolder(run.checkpoint_path(step));
+  return CheckFolderOfStep(run.checkpoint_path(step));
 }
 
 Checkpoint LoadCheckpoint(const RunDirectory& run, int64_t step) {
@@ -305,15 +386,26 @@ std::optional<Checkpoint> LoadNewestCheckpoint(const RunDirectory& run, std::str
   return LoadFolder(*found);
 }
 
-std::string FindModel(const std::string& path) {
+std::optional<CheckpointFolder> FindModelFolder(const std::string& path) {
   if (!fs::exists(path)) throw Fail(ExitCode::kBadData, path, ": no such model");
-  if (!fs::is_directory(path)) return path;
-  if (fs::exists(path + "/" + kManifest)) return ModelOfFolder(path);
+  if (!fs::is_directory(path)) return std::nullopt;
+  if (fs::exists(path + "/" + kManifest)) return CheckFolder(path, Wanted::kModel);
   for (const char* link : {"best", "latest"}) {
     const std::string linked = path + "/" + link;
-    if (fs::exists(linked)) return ModelOfFolder(linked);
+    if (fs::exists(linked)) return CheckFolder(linked, Wanted::kModel);
   }
   if (RunDirectory::HoldsRun(path)) return NewestModel(path);
+  return std::nullopt;
+}
+
+std::string FindModel(const std::string& path) {
+  if (const auto folder = FindModelFolder(path)) {
+    if (folder->model.size() == 1 && folder->bases.empty()) return folder->model_path();
+    throw Fail(ExitCode::kBadData, folder->path,
+               ": a model in several files: `mariana_cluster "
+               "export` makes one of them");
+  }
+  if (!fs::is_directory(path)) return path;
   if (fs::exists(path + "/" + kModel)) return path + "/" + kModel;
   throw Fail(ExitCode::kBadData, path,
              ": no model: not a run directory, a checkpoint folder or a .safetensors file");

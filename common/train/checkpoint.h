@@ -7,6 +7,10 @@
 // checkpoints/, moves `latest` (and `best`), and only then removes old ones. A folder without a
 // manifest, or whose files do not match it, is not a checkpoint.
 //
+// A model may be in several files, parts of one whole; and a checkpoint may hold nothing but what
+// has changed since an earlier one, its base, which the manifest names with the checksum of its own
+// manifest. It is whole if its base is; pruning keeps the bases of what is kept.
+//
 // Saves are synchronous. Thread-compatible: one thread saves or loads in a run at a time.
 #pragma once
 
@@ -35,6 +39,7 @@ struct SaveOptions {
   int keep_last = 3;            // the newest K survive pruning, this one included; at least 1
   std::vector<int64_t> pinned;  // and so do these steps (newbob's), and what `best` points at
   bool best = false;            // `best` moves to this checkpoint, too
+  std::optional<int64_t> base;  // the step whose changes it holds
   // Called after each file operation with its name; tests interrupt a save here.
   std::function<void(const std::string& operation)> after_operation;
 };
@@ -42,9 +47,13 @@ struct SaveOptions {
 // A file of a checkpoint whose contents are not in memory at once.
 struct CheckpointFile {
   std::string name;
-  int64_t bytes = 0;  // about; for the space check
-  std::function<void(FileWriter* out)> write;
+  int64_t bytes = 0;                           // about; for the space check
+  std::function<void(FileWriter* out)> write;  // null: it lies in the folder already, ...
+  uint32_t crc32c = 0;                         // ... has this checksum, and `bytes` are exact
 };
+
+// The hidden folder of a save that is to come, empty, for files that others write before it.
+std::string PrepareCheckpoint(const RunDirectory& run, int64_t step);
 
 // The same as SaveCheckpoint, file by file; `state.json` is added.
 void SaveCheckpointFiles(const RunDirectory& run, int64_t step,
@@ -70,8 +79,11 @@ struct CheckpointFolder {
   int64_t step = 0;
   std::string path;
   nlohmann::json state;
-  std::string model_path() const { return path + "/model.safetensors"; }
-  std::string optimizer_path() const { return path + "/optimizer.safetensors"; }
+  // Paths, in their order: one each, or parts.
+  std::vector<std::string> model, optimizer;
+  std::vector<CheckpointFolder> bases;  // that it holds the changes of: the full one first
+  const std::string& model_path() const { return model.front(); }
+  const std::string& optimizer_path() const { return optimizer.front(); }
 };
 // As LoadNewestCheckpoint and LoadCheckpoint.
 std::optional<CheckpointFolder> FindNewestCheckpoint(const RunDirectory& run, std::string* line);
@@ -86,7 +98,10 @@ struct LoadedModel {
 // The model of a run directory (`best` if there is one, else `latest`, else the newest that
 // verifies), of a checkpoint folder (verified), or a .safetensors file. kBadData otherwise.
 LoadedModel LoadModel(const std::string& path);
-// The same model's .safetensors file, verified and left on disk.
+// The same model's .safetensors file, verified and left on disk. Error(kBadData) where it is in
+// several.
 std::string FindModel(const std::string& path);
+// The same model's folder, the model's files verified; nullopt where it is a file by itself.
+std::optional<CheckpointFolder> FindModelFolder(const std::string& path);
 
 }  // namespace mariana

@@ -29,12 +29,15 @@ DEFINE_bool(resume, false, "|go on with the run in the run directory");
 DEFINE_bool(check, false, "|check job and data, print the layer table, exit");
 DEFINE_bool(print_config, false, "|print the effective job with the origin of each value, exit");
 DEFINE_string(progress, "auto", "P|auto, bar, plain, json or none (default auto)");
+DEFINE_int32(nodes, 1, "N|submit: start it on so many nodes, through mpirun");
+DEFINE_double(seconds, 0, "S|trace: record for so long, into --output");
+DEFINE_string(output, "", "FILE|trace: a Chrome trace");
 
 namespace mariana {
 namespace {
 
 // In the order of --help. gflags and glog define more (help, version and v among them); a user
-// may give these.
+// may give these, and those that the program names.
 constexpr const char* kFlags[] = {"config",       "run_dir",  "device",  "resume", "check",
                                   "print_config", "progress", "machine", "json",   "v"};
 
@@ -49,32 +52,37 @@ std::string Suggest(const std::string& word, const std::vector<std::string>& can
   return near.empty() ? "" : StrCat("; did you mean ", prefix, near, "?");
 }
 
-bool IsOurFlag(const std::string& name) {
-  return std::find(std::begin(kFlags), std::end(kFlags), name) != std::end(kFlags);
+std::vector<std::string> FlagsOf(const ProgramInfo& info) {
+  std::vector<std::string> flags(std::begin(kFlags), std::end(kFlags));
+  flags.insert(flags.end() - 1, info.flags.begin(), info.flags.end());
+  return flags;
 }
 
-Error UnknownFlag(const std::string& name) {
-  std::vector<std::string> candidates(std::begin(kFlags), std::end(kFlags));
+Error UnknownFlag(const std::string& name, std::vector<std::string> candidates) {
   candidates.insert(candidates.end(), {"help", "version"});
   return UsageError("unknown flag --", name, Suggest(name, candidates, "--"));
 }
 
 // Sets the flag words[*i] (and takes its value from the next word where it has none). gflags'
 // own parser would end the process on a mistake.
-void ParseFlag(const std::vector<std::string>& words, size_t* i) {
+void ParseFlag(const ProgramInfo& info, const std::vector<std::string>& words, size_t* i) {
+  const std::vector<std::string> flags = FlagsOf(info);
+  const auto is_ours = [&flags](const std::string& name) {
+    return std::find(flags.begin(), flags.end(), name) != flags.end();
+  };
   const std::string& word = words[*i];
   const size_t begin = word.find_first_not_of('-'), equals = word.find('=');
   std::string name = word.substr(begin, equals - begin);
   std::replace(name.begin(), name.end(), '-', '_');
   gflags::CommandLineFlagInfo flag;
   std::string value = equals == std::string::npos ? "true" : word.substr(equals + 1);
-  if (!IsOurFlag(name) && name.compare(0, 2, "no") == 0 && equals == std::string::npos &&
-      IsOurFlag(name.substr(2))) {  // --noresume
+  if (!is_ours(name) && name.compare(0, 2, "no") == 0 && equals == std::string::npos &&
+      is_ours(name.substr(2))) {  // --noresume
     name = name.substr(2);
     value = "false";
   }
-  if (!IsOurFlag(name) || !gflags::GetCommandLineFlagInfo(name.c_str(), &flag)) {
-    throw UnknownFlag(name);
+  if (!is_ours(name) || !gflags::GetCommandLineFlagInfo(name.c_str(), &flag)) {
+    throw UnknownFlag(name, flags);
   }
   if (flag.type != "bool" && equals == std::string::npos) {
     if (value == "false" || *i + 1 == words.size()) throw UsageError("--", name, " needs a value");
@@ -136,9 +144,9 @@ std::string HelpText(const ProgramInfo& info) {
     text += FlagLine(left, StrCat(verb.doc, &verb == &info.verbs.front() ? " (the default)" : ""));
   }
   text += "\nkey.path=value sets a key of the job: train.epochs=5\n\nflags:\n";
-  for (const char* name : kFlags) {
+  for (const std::string& name : FlagsOf(info)) {
     gflags::CommandLineFlagInfo flag;
-    if (std::strcmp(name, "v") == 0 || !gflags::GetCommandLineFlagInfo(name, &flag)) continue;
+    if (name == "v" || !gflags::GetCommandLineFlagInfo(name.c_str(), &flag)) continue;
     const size_t bar = flag.description.find('|');
     const std::string value = flag.description.substr(0, bar);
     text += FlagLine(StrCat("--", name, value.empty() ? "" : "=" + value),
@@ -217,7 +225,7 @@ CommandLine ParseCommandLine(const ProgramInfo& info, const std::vector<std::str
       break;
     }
     if (words[i].size() > 1 && words[i][0] == '-') {
-      ParseFlag(words, &i);
+      ParseFlag(info, words, &i);
     } else {
       plain.push_back(words[i]);
     }
@@ -241,6 +249,9 @@ CommandLine ParseCommandLine(const ProgramInfo& info, const std::vector<std::str
   line.device = FLAGS_device;
   line.machine = FLAGS_machine;
   line.json = FLAGS_json;
+  line.nodes = FLAGS_nodes;
+  line.seconds = FLAGS_seconds;
+  line.output = FLAGS_output;
   line.resume = FLAGS_resume;
   line.check = FLAGS_check;
   line.print_config = FLAGS_print_config;

@@ -30,6 +30,10 @@ struct CommandLine {
   bool check = false;
   bool print_config = false;
   ProgressMode progress = ProgressMode::kAuto;
+  // Of mariana_cluster.
+  int nodes = 1;       // --nodes, of `submit`
+  double seconds = 0;  // --seconds and --output, of `trace`
+  std::string output;
   int verbosity = 0;                   // --v, glog's
   std::vector<std::string> overrides;  // "key.path=value", in order
   std::vector<std::string> arguments;  // other words after the verb
@@ -47,9 +51,10 @@ struct Verb {
 };
 
 struct ProgramInfo {
-  const char* name;         // mariana_dnn
-  const char* description;  // one sentence
-  std::vector<Verb> verbs;  // the first is the default (train)
+  const char* name;                     // mariana_dnn
+  const char* description;              // one sentence
+  std::vector<Verb> verbs;              // the first is the default (train)
+  std::vector<std::string> flags = {};  // that it has beside those of all: "nodes"
 };
 
 // 0 for --help and --version; else what the verb returns, or the code of the Error it throws

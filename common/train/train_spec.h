@@ -15,6 +15,8 @@ struct CheckpointSpec {
   int64_t every_steps = 0;
   int64_t every_epochs = 1;
   int64_t keep = 2;
+  int64_t full_every = 1;
+  bool may_save_changes = false;  // the program can: it says so before it describes this
   void Describe(Fields* f);
 };
 

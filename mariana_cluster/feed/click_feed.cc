@@ -61,6 +61,9 @@ class ClickFeed::Impl {
     return !ended_;
   }
 
+  // Of the caller of StartEpoch.
+  int64_t queued() const { return ready_ == nullptr ? 0 : static_cast<int64_t>(ready_->size()); }
+  int64_t queue_depth() const { return options_.queue_depth; }
   const EpochRows& rows() const { return rows_; }
 
   std::vector<StageSeconds> Seconds() const {
@@ -166,6 +169,8 @@ void ClickFeed::StartEpoch(int64_t epoch, int64_t first_batch) {
   impl_->StartEpoch(epoch, first_batch);
 }
 bool ClickFeed::Next(std::unique_ptr<ClickBatch>* batch) { return impl_->Next(batch); }
+int64_t ClickFeed::queued() const { return impl_->queued(); }
+int64_t ClickFeed::queue_depth() const { return impl_->queue_depth(); }
 int64_t ClickFeed::rows() const { return impl_->rows().rows(); }
 int64_t ClickFeed::cache_memory_bytes() const { return impl_->rows().memory_bytes(); }
 int64_t ClickFeed::cache_disk_bytes() const { return impl_->rows().disk_bytes(); }

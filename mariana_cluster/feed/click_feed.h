@@ -60,6 +60,9 @@ class ClickFeed {
   // of the epoch. An exception of any stage comes out here.
   bool Next(std::unique_ptr<ClickBatch>* batch);
 
+  // Batches that are ready for Next, and how many there may be.
+  int64_t queued() const;
+  int64_t queue_depth() const;
   // Rows of an epoch; -1 until one was read to its end (EstimateRows has an answer before).
   int64_t rows() const;
   // Of the cache: 0 without one.

@@ -1,10 +1,8 @@
 #include "mariana_cluster/process/agent.h"
 
-#include <fcntl.h>
 #include <glog/logging.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,38 +20,16 @@
 #include "common/base/clock.h"
 #include "common/train/signals.h"
 #include "mariana_cluster/process/member.h"
+#include "mariana_cluster/process/start_process.h"
 
 namespace mariana {
 namespace {
 
 constexpr int64_t kLookAtSignalsMs = 50;
-
-// Runs in the child between fork and exec: async-signal-safe calls alone.
-struct Launch {
-  const char* program;
-  char* const* arguments;
-  char* const* environment;
-  int channel, board;
-  pid_t agent;
-  int nice;
-};
-
-[[noreturn]] void Exec(const Launch& launch) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != launch.agent) _exit(127);  // it died before the kernel was told
-  // First out of the way, so that neither overwrites the other.
-  const int channel = fcntl(launch.channel, F_DUPFD, 10);
-  const int board = fcntl(launch.board, F_DUPFD, 10);
-  dup2(channel, kMemberChannelFd);
-  dup2(board, kMemberBoardFd);
-  syscall(SYS_close_range, kMemberBoardFd + 1, ~0u, 0);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (launch.nice != 0) setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + launch.nice);
-  execve(launch.program, launch.arguments, launch.environment);
-  _exit(127);
-}
+constexpr int64_t kLookAtBeatsNs = 250'000'000;
+// Without a sign of life, as the agent saw it: of a process that the kernel says is stopped, and of
+// any other (a disk may keep it).
+constexpr int64_t kStoppedNs = 2'000'000'000, kSilentNs = 60'000'000'000;
 
 bool IsCrash(int signal) {
   return signal == SIGSEGV || signal == SIGBUS || signal == SIGABRT || signal == SIGFPE ||
@@ -63,6 +39,15 @@ bool IsCrash(int signal) {
 std::string SignalName(int signal) {
   const char* name = sigabbrev_np(signal);
   return StrCat("signal ", signal, name == nullptr ? "" : StrCat(" (SIG", name, ")"));
+}
+
+// Whether the kernel says that a signal has stopped it.
+bool IsStopped(pid_t pid) {
+  std::ifstream file(StrCat("/proc/", pid, "/stat"));
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(')');  // "4711 (name) T ..."
+  return name_end != std::string::npos && name_end + 2 < text.size() && text[name_end + 2] == 'T';
 }
 
 // Pages that several processes map count in part for each of them.
@@ -78,12 +63,15 @@ int64_t ProportionalBytes(pid_t pid) {
 }  // namespace
 
 struct Agent::Member {
-  std::string name;
+  MemberSpec spec;
   pid_t pid = -1;
   int pidfd = -1;
   std::optional<Channel> channel;  // until the peer has closed it
   std::optional<Error> report;     // the Error that it ended with
-  bool running = true;
+  bool running = false;
+  std::string stuck;  // why the agent killed it
+  uint32_t beat = 0;  // when last looked at, and for how long it has been that
+  int64_t silent_ns = 0;
   Member() = default;
   Member(const Member&) = delete;
   Member& operator=(const Member&) = delete;
@@ -111,36 +99,41 @@ Agent::~Agent() {
 int Agent::Start(const MemberSpec& spec) {
   const int index = static_cast<int>(members_.size());
   CHECK_LT(index, board_.members()) << "more members than the agent was made for";
-  auto [ours, theirs] = Channel::MakePair();
-  std::vector<std::string> words = {program_};
-  words.insert(words.end(), spec.arguments.begin(), spec.arguments.end());
-  std::vector<char*> arguments;
-  for (std::string& w : words) arguments.push_back(w.data());
-  arguments.push_back(nullptr);
-  std::string number = StrCat(kMemberVariable, "=", index);
-  std::vector<char*> environment;
-  for (char** e = environ; *e != nullptr; ++e) environment.push_back(*e);
-  environment.push_back(number.data());
-  environment.push_back(nullptr);
-  const Launch launch = {program_.c_str(), arguments.data(), environment.data(), theirs.fd(),
-                         board_.fd(),      getpid(),         spec.nice};
-  const pid_t pid = fork();
-  if (pid == 0) Exec(launch);
-  if (pid < 0) {
-    throw Fail(ExitCode::kIo, "cannot start ", spec.name, ": ", std::strerror(errno));
-  }
-  auto member = std::make_unique<Member>();
-  member->name = spec.name;
-  member->pid = pid;
-  member->pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  PCHECK(member->pidfd >= 0) << "pidfd_open";
-  member->channel.emplace(std::move(ours));
-  board_.SetMember(index, spec.name, pid);
-  members_.push_back(std::move(member));
+  members_.push_back(std::make_unique<Member>());
+  members_.back()->spec = spec;
+  Launch(index);
   return index;
 }
 
+void Agent::Restart(int member) {
+  CHECK(!running(member)) << board_.Describe(member);
+  const MemberSpec spec = members_[static_cast<size_t>(member)]->spec;
+  members_[static_cast<size_t>(member)] = std::make_unique<Member>();
+  members_[static_cast<size_t>(member)]->spec = spec;
+  Launch(member);
+}
+
+void Agent::Launch(int index) {
+  Member& member = *members_[static_cast<size_t>(index)];
+  const MemberSpec& spec = member.spec;
+  auto [ours, theirs] = Channel::MakePair();
+  const pid_t pid = StartProcess({program_, spec.arguments, StrCat(kMemberVariable, "=", index),
+                                  theirs.fd(), board_.fd(), spec.nice, spec.outlives});
+  if (pid < 0) {
+    throw Fail(ExitCode::kIo, "cannot start ", spec.name, ": ", std::strerror(errno));
+  }
+  member.pid = pid;
+  member.running = true;
+  member.pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  PCHECK(member.pidfd >= 0) << "pidfd_open";
+  member.channel.emplace(std::move(ours));
+  member.beat = board_.beats(index);
+  board_.SetMember(index, spec.name, pid);
+}
+
 bool Agent::running(int member) const { return members_[static_cast<size_t>(member)]->running; }
+
+pid_t Agent::pid(int member) const { return members_[static_cast<size_t>(member)]->pid; }
 
 int Agent::running() const {
   return static_cast<int>(
@@ -181,13 +174,29 @@ void Agent::SendAll(const Message& message) {
   for (size_t i = 0; i < members_.size(); ++i) Send(static_cast<int>(i), message);
 }
 
-void Agent::Lose(const Error& error) {
+void Agent::End(const Error& error) {
   board_.Fail(error.message());
+  if (error.code() == ExitCode::kLostWorkers) Abandon();
   for (const auto& m : members_) {
     if (m->running) kill(m->pid, SIGKILL);
   }
   members_.clear();  // reaps them
   throw error;
+}
+
+// The others first, to their end: what they leave in shared memory stands still then.
+void Agent::Abandon() {
+  const auto outlives = [](const auto& m) { return m->running && m->spec.outlives; };
+  std::vector<std::unique_ptr<Member>> left;
+  for (auto& m : members_) {
+    if (!outlives(m)) {
+      if (m->running) kill(m->pid, SIGKILL);
+      continue;
+    }
+    left.push_back(std::move(m));
+  }
+  members_.clear();
+  for (const auto& m : left) m->running = false;  // it is on its own
 }
 
 // What the end of a member means.
@@ -204,15 +213,45 @@ Agent::Event Agent::Ended(int index) {
     event.member = index;
     return event;
   }
-  const std::string who = StrCat(m.name, " (pid ", m.pid, ")");
-  if (m.report.has_value()) Lose(Error(m.report->code(), StrCat(who, ": ", m.report->message())));
+  const std::string who = StrCat(m.spec.name, " (pid ", m.pid, ")");
+  if (m.report.has_value()) End(Error(m.report->code(), StrCat(who, ": ", m.report->message())));
   if (WIFEXITED(status)) {
-    Lose(Fail(ExitCode::kInternal, who, " ended with exit code ", WEXITSTATUS(status),
-              " and gave no reason"));
+    End(Fail(ExitCode::kInternal, who, " ended with exit code ", WEXITSTATUS(status),
+             " and gave no reason"));
   }
   const int signal = WTERMSIG(status);
-  if (IsCrash(signal)) Lose(Fail(ExitCode::kInternal, who, " crashed with ", SignalName(signal)));
-  Lose(Fail(ExitCode::kLostWorkers, who, " was killed by ", SignalName(signal)));
+  if (IsCrash(signal)) End(Fail(ExitCode::kInternal, who, " crashed with ", SignalName(signal)));
+  Event event;
+  event.kind = Event::Kind::kLost;
+  event.member = index;
+  event.how = m.stuck.empty() ? StrCat(who, " was killed by ", SignalName(signal))
+                              : StrCat(who, " ", m.stuck);
+  return event;
+}
+
+// A member that is stopped, or that even its thread of beats has given up, holds the others up.
+// Time in which the agent itself did not run does not count.
+void Agent::KillTheStuck() {
+  const int64_t now = Clock::Real()->NowNs();
+  const int64_t since = std::min(now - looked_ns_, 2 * kLookAtBeatsNs);
+  if (now - looked_ns_ < kLookAtBeatsNs) return;
+  looked_ns_ = now;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    Member& m = *members_[i];
+    if (!m.running || !m.stuck.empty()) continue;
+    const uint32_t beat = board_.beats(static_cast<int>(i));
+    m.silent_ns = beat == m.beat ? m.silent_ns + since : 0;
+    m.beat = beat;
+    if (m.silent_ns < kStoppedNs) continue;
+    if (IsStopped(m.pid)) {
+      m.stuck = "was stopped (SIGSTOP)";
+    } else if (m.silent_ns >= kSilentNs) {
+      m.stuck = StrCat("gave no sign of life for ", kSilentNs / 1'000'000'000, " s");
+    } else {
+      continue;
+    }
+    kill(m.pid, SIGKILL);
+  }
 }
 
 // True when something came within the time.
@@ -257,6 +296,7 @@ Agent::Event Agent::Next(int64_t timeout_ms) {
   const int64_t deadline = clock->NowNs() + timeout_ms * 1'000'000;
   for (;;) {
     if (StopRequested()) board_.RequestStop(StopSignal());
+    KillTheStuck();
     Event event;
     if (board_.stop_signal() != 0 && !told_stop_) {
       told_stop_ = true;

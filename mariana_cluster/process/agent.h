@@ -9,13 +9,15 @@
 //     ... e.kind: a message of a member, a member that ended well, a stop request, the time-out
 //   }
 //
-// A member that dies, or ends with a code other than 0, is the end of the job: Next ends all others
-// and throws Error with the cause. Its own Error if it reported one (member.h); 70 for a crash
-// (SIGSEGV, SIGABRT and the like), 77 for a kill from outside. (Over several nodes the job control
-// will restart workers instead.)
+// A member that is killed from outside is told of (kLost), and whoever uses the agent decides:
+// start it again, with the same number, or end the job. So is one that is stopped, or gives no sign
+// of life (Board::Beat): the agent kills it first. A member that fails by itself is the end of the
+// job: Next ends all others and throws Error with the cause. Its own Error if it reported one
+// (member.h); 70 for a crash (SIGSEGV, SIGABRT and the like) or another exit code.
 //
-// No orphans: a member dies with its agent (PR_SET_PDEATHSIG), however that ends. The kernel
-// means the thread that called Start: it must live as long as the agent.
+// No orphans: a member dies with its agent (PR_SET_PDEATHSIG), however that ends; the kernel means
+// the thread that called Start: it must live as long as the agent. One that is to outlive it sees
+// its channel close, and ends by itself.
 //
 // Stops: SIGTERM, SIGINT and SIGUSR1 (common/train/signals.h must handle them) are passed on to the
 // board once, and Next tells; members save and end by themselves.
@@ -40,6 +42,7 @@ struct MemberSpec {
   std::string name;                    // "worker 1", for people
   std::vector<std::string> arguments;  // after the program's name
   int nice = 0;                        // added to the agent's priority
+  bool outlives = false;               // its agent: sees the channel close, and ends by itself
 };
 
 class Agent {
@@ -53,6 +56,8 @@ class Agent {
 
   Board* board() { return &board_; }
   int Start(const MemberSpec& spec);  // its number; Error(kIo) when it cannot
+  void Restart(int member);           // that is lost: the same again, with a new channel
+  pid_t pid(int member) const;
   bool running(int member) const;
   int running() const;  // how many
   // CPU time of all members so far.
@@ -65,26 +70,34 @@ class Agent {
   void SendAll(const Message& message);
 
   struct Event {
-    enum class Kind { kMessage, kEnded, kStop, kTimeout };
+    enum class Kind { kMessage, kEnded, kLost, kStop, kTimeout };
     Kind kind = Kind::kTimeout;
-    int member = -1;  // kMessage, kEnded
+    int member = -1;  // kMessage, kEnded, kLost
     Message message;  // kMessage
     int signal = 0;   // kStop: once a job
+    std::string how;  // kLost: "worker 1 (pid 4711) was killed by signal 9 (SIGKILL)"
   };
   // Waits for what comes next. Messages of a member come before its end.
   Event Next(int64_t timeout_ms);
+  // Tells members that wait why the job ends, ends them all (kLostWorkers: abandons them) and
+  // throws.
+  [[noreturn]] void End(const Error& error);
+  // Kills members and closes the channels of those that outlive their agent.
+  void Abandon();
 
  private:
   struct Member;
-  [[noreturn]] void Lose(const Error& error);
+  void Launch(int index);
   Event Ended(int index);
   bool Poll(int64_t timeout_ms, Event* event);
+  void KillTheStuck();
 
   std::string program_;
   Board board_;
   std::vector<std::unique_ptr<Member>> members_;
   size_t first_ = 0;  // who is looked at first: the next in turn
   bool told_stop_ = false;
+  int64_t looked_ns_ = 0;  // at signs of life
 };
 
 }  // namespace mariana

@@ -15,6 +15,7 @@ namespace mariana {
 namespace {
 
 constexpr uint64_t kMagic = 0x3164726F4261614D;  // "Maboard1"
+constexpr int64_t kPollNs = 2'000'000;
 constexpr int64_t kLookAgainNs = 200'000'000;  // a wake-up that a killed process owed is made good
 
 }  // namespace
@@ -29,7 +30,8 @@ struct Board::Shared {
   char why[512];
   struct alignas(64) Member {
     std::atomic<int64_t> clock;
-    std::atomic<int32_t> pid;
+    std::atomic<int32_t> pid, starts;
+    std::atomic<uint32_t> beats;
     char name[40];
   } member[kMaxMembers];
 };
@@ -56,8 +58,18 @@ int Board::members() const { return shared_->members; }
 
 void Board::SetMember(int member, const std::string& name, int pid) {
   Shared::Member& m = shared_->member[member];
-  std::snprintf(m.name, sizeof(m.name), "%s", name.c_str());
+  // Once: others may read it.
+  if (m.pid == 0) std::snprintf(m.name, sizeof(m.name), "%s", name.c_str());
+  m.starts.fetch_add(1, std::memory_order_relaxed);
   m.pid.store(pid, std::memory_order_release);
+}
+
+std::string Board::name(int member) const { return shared_->member[member].name; }
+int Board::pid(int member) const {
+  return shared_->member[member].pid.load(std::memory_order_acquire);
+}
+int Board::starts(int member) const {
+  return shared_->member[member].starts.load(std::memory_order_relaxed);
 }
 
 std::string Board::Describe(int member) const {
@@ -89,6 +101,9 @@ int Board::stop_signal() const {
   return static_cast<int>(shared_->stop.load(std::memory_order_relaxed));
 }
 
+void Board::Beat(int member) { shared_->member[member].beats.fetch_add(1); }
+uint32_t Board::beats(int member) const { return shared_->member[member].beats.load(); }
+
 int64_t Board::clock(int member) const {
   return shared_->member[member].clock.load(std::memory_order_acquire);
 }
@@ -104,6 +119,10 @@ void Board::Advance(int member) {
 }
 
 void Board::Leave(int member) { SetClock(member, std::numeric_limits<int64_t>::max()); }
+
+bool Board::HasLeft(int member) const {
+  return clock(member) == std::numeric_limits<int64_t>::max();
+}
 
 int64_t Board::Slowest(int first, int count) const {
   int64_t least = std::numeric_limits<int64_t>::max();
@@ -141,6 +160,13 @@ void Board::Wait(const std::function<bool()>& done, const std::string& for_what)
     shared_->waiters.fetch_add(1);
     FutexWait(&shared_->news, seen, kLookAgainNs);
     shared_->waiters.fetch_sub(1);
+  }
+}
+
+void Board::Poll(const std::function<bool()>& done) {
+  for (;; Clock::Real()->SleepFor(kPollNs)) {
+    ThrowIfFailed();
+    if (done()) return;
   }
 }
 

@@ -7,8 +7,10 @@
 // nobody back.
 //
 // All waiting between processes is Wait(): it ends when its condition holds, or throws when a
-// member has died (the agent says so) or when nothing came of it for `patience`. A member whose
-// agent dies is killed by the kernel (agent.h), so no wait outlives the job.
+// job is lost (the agent says so) or when nothing came of it for `patience`. A member whose agent
+// dies is killed by the kernel (agent.h), so no wait outlives the job. A member that is killed
+// leaves at most its wake-up call unmade and itself counted as a waiter: waiters look again by
+// themselves, and a call too many costs a microsecond.
 //
 // Threading: every method may be called in any process and thread at once. Memory order: what a
 // member wrote before Advance or Announce is seen by who waited for it.
@@ -38,15 +40,23 @@ class Board {
   void Fail(const std::string& why);
 
   // ---- by anyone
+  std::string name(int member) const;
+  int pid(int member) const;               // 0: it has not started yet
+  int starts(int member) const;            // how often SetMember was called
   std::string Describe(int member) const;  // "worker 1 (pid 4711)"
   // Async-signal-safe. The first signal counts.
   void RequestStop(int signal);
   int stop_signal() const;  // 0: none asked
 
+  // A sign of life of the member's process, several times a second (member.h).
+  void Beat(int member);
+  uint32_t beats(int member) const;
+
   int64_t clock(int member) const;
   void Advance(int member);
   void SetClock(int member, int64_t clock);  // where a resumed run begins
   void Leave(int member);
+  bool HasLeft(int member) const;
   // The least clock of members [first, first + count).
   int64_t Slowest(int first, int count) const;
   // Waits until Slowest is at least `clock`.
@@ -55,6 +65,9 @@ class Board {
   // Waits until done(), which others make true and Announce.
   void Wait(const std::function<bool()>& done, const std::string& for_what);
   void Announce();
+  // Waits likewise, however long it takes, and looks only every few milliseconds: costs those that
+  // announce nothing.
+  void Poll(const std::function<bool()>& done);
   void set_patience_seconds(double seconds) { patience_seconds_ = seconds; }
 
  private:

@@ -7,11 +7,13 @@
 #include <csignal>
 #include <cstdlib>
 #include <exception>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "common/base/clock.h"
 #include "common/base/error.h"
 
 namespace mariana {
@@ -35,6 +37,34 @@ void StopBoardOnSignals(Board* board) {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 }
+
+// Tells the agent that this process runs, whatever its other threads wait for.
+class Heart {
+ public:
+  explicit Heart(Member* me)
+      : changed_(Clock::Real()), thread_(Clock::Real(), "heart", [this, me] { Beat(me); }) {}
+  ~Heart() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    over_ = true;
+    changed_.NotifyAll();
+  }
+
+ private:
+  static constexpr int64_t kBeatNs = 200'000'000;
+
+  void Beat(Member* me) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    do {
+      me->board()->Beat(me->number());
+    } while (
+        !changed_.WaitUntil(&lock, Clock::Real()->NowNs() + kBeatNs, [this] { return over_; }));
+  }
+
+  std::mutex mutex_;
+  CondVar changed_;
+  bool over_ = false;
+  ClockedThread thread_;
+};
 
 Error AgentGone() { return {ExitCode::kLostWorkers, "the agent is gone"}; }
 
@@ -69,6 +99,7 @@ Message Member::Ask(const Message& question) {
 int RunMember(const std::function<int(Member* me)>& body) {
   Member me = Member::Attach();
   StopBoardOnSignals(me.board());
+  const Heart heart(&me);
   const auto report = [&](ExitCode code, const std::string& what) {
     me.channel()->Send({kErrorMessage,
                         static_cast<int>(code),

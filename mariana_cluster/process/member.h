@@ -39,9 +39,9 @@ class Member {
   Board board_;
 };
 
-// Attaches, lets the stop signals of this process stop the whole job, runs `body` and returns its
-// exit code. An Error (or another exception: 70) goes to the agent, which tells the user, and its
-// code is returned.
+// Attaches, beats on the board in a thread of its own, lets the stop signals of this process stop
+// the whole job, runs `body` and returns its exit code. An Error (or another exception: 70) goes to
+// the agent, which tells the user, and its code is returned.
 int RunMember(const std::function<int(Member* me)>& body);
 
 }  // namespace mariana

@@ -20,7 +20,7 @@ int64_t RoundUp(int64_t n) { return (n + kHugePageBytes - 1) / kHugePageBytes * 
 
 struct OrderedUpdates::Block {
   alignas(64) std::atomic<int64_t> rounds;  // in which it has been put
-  int64_t end[kMaxShards];                  // of each server's section
+  int64_t end[kMaxServers];                 // of each server's section
 };
 
 struct OrderedUpdates::Shared {
@@ -29,12 +29,12 @@ struct OrderedUpdates::Shared {
   std::atomic<int64_t> last_round;
   struct alignas(64) Server {
     std::atomic<int64_t> rounds;  // applied
-  } server[kMaxShards];
+  } server[kMaxServers];
   Block block[kMaxBlocks];
 };
 
 OrderedUpdates OrderedUpdates::Create(int blocks, int servers, int64_t block_bytes) {
-  CHECK(blocks > 0 && blocks <= kMaxBlocks && servers > 0 && servers <= kMaxShards);
+  CHECK(blocks > 0 && blocks <= kMaxBlocks && servers > 0 && servers <= kMaxServers);
   const int64_t each = RoundUp(block_bytes);
   OrderedUpdates updates(
       SharedMemory::Create("mariana ordered updates", RoundUp(sizeof(Shared)) + blocks * each));
@@ -95,6 +95,10 @@ void OrderedUpdates::Put(Board* board, int64_t round, int block,
   }
   to->rounds.store(round + 1, std::memory_order_release);
   board->Announce();
+}
+
+int64_t OrderedUpdates::RoundsPut(int block) const {
+  return BlockAt(block)->rounds.load(std::memory_order_acquire);
 }
 
 void OrderedUpdates::EndAfter(int64_t round) {

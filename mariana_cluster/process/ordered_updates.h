@@ -38,6 +38,9 @@ class OrderedUpdates {
   bool Await(Board* board, int64_t round);
   // sections[s] is for server s. Error(kUsage) when they take more than block_bytes.
   void Put(Board* board, int64_t round, int block, const std::vector<std::string_view>& sections);
+  // Rounds in which the block has been put: where a worker that takes the place of one that was
+  // killed goes on.
+  int64_t RoundsPut(int block) const;
   // No round after `round` begins. Who calls it must yet have a block of `round` to put.
   void EndAfter(int64_t round);
   // Takes that back, when all have come to know it.

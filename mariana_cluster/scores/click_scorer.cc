@@ -5,9 +5,8 @@
 
 #include "common/base/error.h"
 #include "common/device/cpu/cpu_device.h"
-#include "common/train/checkpoint.h"
 #include "common/train/net_values.h"
-#include "mariana_cluster/table/table_file.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 
 namespace mariana {
 namespace {
@@ -19,12 +18,6 @@ TableSpec ForReading(TableSpec spec) {
     part.optimizer.type = RowOptimizer::kSgd;
   }
   return spec;
-}
-
-bool IsOfTable(const std::string& tensor, const std::vector<ClickTable>& tables) {
-  return std::any_of(tables.begin(), tables.end(), [&](const ClickTable& t) {
-    return tensor == t.spec.name + ".key" || tensor == t.spec.name + ".value";
-  });
 }
 
 }  // namespace
@@ -58,22 +51,23 @@ ClickScorer::ClickScorer(std::unique_ptr<SavedModel> model, ClickWeights weights
 ClickScorer::~ClickScorer() = default;
 
 std::unique_ptr<ClickScorer> ClickScorer::Open(const std::string& path, const Options& options) {
-  const SafetensorsFile file(FindModel(path));
-  std::unique_ptr<SavedModel> model = ReadSavedModel(file);
+  const StoredModel stored = StoredModel::Open(path);
+  std::unique_ptr<SavedModel> model = ReadSavedModel(stored.newest());
   const RowPlan plan(model->rows);
   const auto tables = MakeClickTables(model->click, plan, static_cast<uint64_t>(model->seed));
   ClickWeights weights;
+  std::vector<std::string> names;
   for (const ClickTable& t : tables) {
     auto shard = std::make_shared<TableShard>(TableShard::Create(ForReading(t.spec), 0, 1));
     weights.shards.push_back({shard});
-    Table table(weights.shards.back());
-    ReadTable(file, nullptr, &table);
+    stored.ReadTable({shard.get()}, false);
+    names.push_back(t.spec.name);
   }
-  for (const SafetensorsFile::Entry& e : file.tensors()) {
-    if (!IsOfTable(e.name, tables)) weights.dense.push_back(file.Read(e.name));
+  for (const SafetensorsFile::Entry& e : stored.newest().tensors()) {
+    if (!stored.IsOfTable(e.name, names)) weights.dense.push_back(stored.newest().Read(e.name));
   }
   auto scorer = std::make_unique<ClickScorer>(std::move(model), std::move(weights), options);
-  scorer->path_ = file.path();
+  scorer->path_ = stored.path();
   return scorer;
 }
 

@@ -8,20 +8,6 @@
 namespace mariana {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 1 << 14;
-
-const SafetensorsFile::Entry& FindTensor(const SafetensorsFile& file, const std::string& name,
-                                         Dtype dtype, const Shape& shape) {
-  const SafetensorsFile::Entry* e = file.Find(name);
-  if (e == nullptr || e->dtype != dtype || e->shape != shape ||
-      e->stored != SafetensorsFile::Stored::kAsRead) {
-    throw Fail(ExitCode::kBadData, file.path(), ": tensor \"", name, "\" is ",
-               e == nullptr ? "missing" : StrCat(Name(e->dtype), " ", e->shape.ToString()),
-               "; expected ", Name(dtype), " ", shape.ToString());
-  }
-  return *e;
-}
-
 // "I1 < 2", "I1 in [2, 5)", "I1 >= 5".
 std::string BucketName(const FieldPlan& field, size_t bucket) {
   const std::vector<float>& b = field.boundaries;
@@ -32,27 +18,6 @@ std::string BucketName(const FieldPlan& field, size_t bucket) {
 }
 
 }  // namespace
-
-int64_t StoredRows(const SafetensorsFile& file, const ClickTable& table) {
-  const SafetensorsFile::Entry* e = file.Find(table.spec.name + ".key");
-  return e == nullptr || e->shape.rank() != 1 ? 0 : e->shape[0];
-}
-
-void ForEachStoredRow(const SafetensorsFile& file, const ClickTable& table,
-                      const std::function<void(int64_t key, const float* weights)>& f) {
-  const int64_t rows = StoredRows(file, table), width = table.spec.width();
-  const auto& keys = FindTensor(file, table.spec.name + ".key", Dtype::kI64, {rows});
-  const auto& values = FindTensor(file, table.spec.name + ".value", Dtype::kF32, {rows, width});
-  std::vector<int64_t> key(static_cast<size_t>(std::min(rows, kRowsAtOnce)));
-  std::vector<float> value(key.size() * static_cast<size_t>(width));
-  for (int64_t first = 0; first < rows; first += kRowsAtOnce) {
-    const int64_t n = std::min(kRowsAtOnce, rows - first), row_bytes = width * 4;
-    file.ReadBytes(keys, first * 8, n * 8, reinterpret_cast<char*>(key.data()));
-    file.ReadBytes(values, first * row_bytes, n * row_bytes, reinterpret_cast<char*>(value.data()));
-    for (int64_t i = 0; i < n; ++i)
-      f(key[static_cast<size_t>(i)], &value[static_cast<size_t>(i * width)]);
-  }
-}
 
 std::multimap<int64_t, std::string> KnownFeatures(const RowPlan& plan, const ClickTable& table) {
   std::multimap<int64_t, std::string> names;
@@ -73,13 +38,13 @@ std::multimap<int64_t, std::string> KnownFeatures(const RowPlan& plan, const Cli
   return names;
 }
 
-std::vector<WeightSummary> SummarizeWeights(const SafetensorsFile& file, const ClickTable& table) {
+std::vector<WeightSummary> SummarizeWeights(const StoredModel& model, const ClickTable& table) {
   std::vector<WeightSummary> parts;
   for (const PartSpec& part : table.spec.parts) {
     parts.emplace_back();
     parts.back().part = part.name;
   }
-  ForEachStoredRow(file, table, [&](int64_t, const float* w) {
+  model.ForEachRow(table.spec.name, table.spec.width(), [&](int64_t, const float* w) {
     for (size_t p = 0; p < parts.size(); ++p) {
       for (int64_t i = 0; i < table.spec.parts[p].width; ++i, ++w) {
         ++parts[p].weights;

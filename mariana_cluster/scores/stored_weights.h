@@ -1,25 +1,18 @@
-// The sparse weights of a model file, row by row, without loading it; and the features whose keys
+// What a stored model's sparse weights come to, without loading it; and the features whose keys
 // are known without the data: the bias, numbers and their buckets. (A key is a hash: the texts of
 // other features cannot be had back from it.) Free functions; thread-safe.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "common/data/rows/row_plan.h"
-#include "common/train/safetensors.h"
 #include "mariana_cluster/model/model_spec.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 
 namespace mariana {
-
-// f(key, weights [width of the table]) for each row, by ascending key; hashed: the row's number.
-// Error(kBadData) where the file's tensors are not such a table.
-void ForEachStoredRow(const SafetensorsFile& file, const ClickTable& table,
-                      const std::function<void(int64_t key, const float* weights)>& f);
-int64_t StoredRows(const SafetensorsFile& file, const ClickTable& table);
 
 // Names by the key that a row of this table is stored under: "bias", "I1", "I1 in [2, 5)".
 std::multimap<int64_t, std::string> KnownFeatures(const RowPlan& plan, const ClickTable& table);
@@ -30,6 +23,6 @@ struct WeightSummary {
   double norm = 0;     // Euclidean
   double largest = 0;  // absolute
 };
-std::vector<WeightSummary> SummarizeWeights(const SafetensorsFile& file, const ClickTable& table);
+std::vector<WeightSummary> SummarizeWeights(const StoredModel& model, const ClickTable& table);
 
 }  // namespace mariana

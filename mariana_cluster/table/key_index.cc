@@ -292,15 +292,21 @@ void KeyIndex::EachSegment(const F& f) const {
 
 void KeyIndex::ForEach(const std::function<void(uint64_t key, int64_t row)>& f) const {
   std::vector<std::pair<uint64_t, int64_t>> found;
-  EachSegment([&](uint64_t, const Entry* segment) {
+  for (uint64_t slot = 0; slot >> shape_.directory_bits == 0;) {
+    const uint64_t word = directory_[slot].load(std::memory_order_acquire);
+    const uint64_t span = uint64_t{1} << (shape_.directory_bits - info_[word & 0xFFFFFFFF].depth);
+    const Entry* segment = Segment(word);
     found.clear();
     for (uint64_t i = 0; i < kPlaces; ++i) {
       const uint64_t entry = segment[i].load(std::memory_order_acquire);
       if (IsRow(entry)) found.emplace_back(KeyOf(entry), RowOf(entry));
     }
+    // A split publishes the first half first: as long as this word stands, the segment is whole.
+    if (directory_[slot].load(std::memory_order_acquire) != word) continue;
     std::sort(found.begin(), found.end());
     for (const auto& [key, row] : found) f(key, row);
-  });
+    slot += span;
+  }
 }
 
 void KeyIndex::Keep(const std::function<bool(int64_t row)>& keep,

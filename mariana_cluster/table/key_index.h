@@ -22,7 +22,9 @@
 // - One process splits at a time, under a lock that names it. If it is killed, the next one takes
 //   the lock over and finishes or repeats its split: the old segment stays whole until the
 //   directory has changed.
-// - Keep and ForEach need that nobody inserts meanwhile.
+// - ForEach reads a segment and then looks whether the directory still names it; else it reads what
+//   took its place. So a full segment is seen whole, however it is split meanwhile.
+// - Keep needs that nobody inserts meanwhile.
 #pragma once
 
 #include <atomic>
@@ -67,7 +69,8 @@ class KeyIndex {
   // keys that are not hashes). Error(kIo) when memory ends.
   int64_t Insert(uint64_t key, int64_t row);
 
-  // f(key, row) by ascending key. Nobody may insert meanwhile.
+  // f(key, row) by ascending key. Of keys that are inserted meanwhile it is left open whether they
+  // come.
   void ForEach(const std::function<void(uint64_t key, int64_t row)>& f) const;
   // Forgets the rows that keep(row) is false for, after which dropped(row) is called: nothing
   // refers to it any more. Nobody else may use the index meanwhile.

@@ -1,6 +1,7 @@
 #include "mariana_cluster/table/shared_memory.h"
 
 #include <fcntl.h>
+#include <glog/logging.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -93,6 +94,10 @@ void SharedMemory::Commit(int64_t offset, int64_t bytes) const {
                  at >> 20, " MiB; fewer rows, hashing bits or weights a row need less");
     }
   }
+}
+
+void SharedMemory::Release(int64_t offset, int64_t bytes) const {
+  PCHECK(fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes) == 0) << name_;
 }
 
 int64_t SharedMemory::huge_bytes() const {

@@ -40,6 +40,8 @@ class SharedMemory {
   // Backs [offset, offset + bytes), widened to 2 MB, with zeroed memory; what is there stays.
   // Error(kIo) naming the size when there is no memory left.
   void Commit(int64_t offset, int64_t bytes) const;
+  // Gives the memory behind [offset, offset + bytes) back; what is read there is zero.
+  void Release(int64_t offset, int64_t bytes) const;
 
   // Bytes of this mapping that huge pages back at the moment, from /proc/self/smaps (this process
   // must have touched them).

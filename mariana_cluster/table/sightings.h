@@ -50,6 +50,9 @@ class Sightings {
     }
   }
 
+  // What Count changes: a line.
+  const char* LineFor(uint64_t key) const { return data() + (LineOf(key) - first_) * kLineBytes; }
+
   // The counters, for checkpoints.
   char* data() const { return reinterpret_cast<char*>(counters_); }
   int64_t bytes() const { return lines_ * kLineBytes; }

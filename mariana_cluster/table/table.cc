@@ -14,15 +14,21 @@ Table::Table(std::vector<std::shared_ptr<TableShard>> shards)
       linear_(&UsableLinearKernels().front()) {
   CHECK(!shards_.empty());
   for (size_t s = 0; s < shards_.size(); ++s) {
-    CHECK_EQ(shards_[s]->shard(), static_cast<int>(s)) << name();
-    CHECK_EQ(shards_[s]->shards(), static_cast<int>(shards_.size())) << name();
+    CHECK_EQ(shards_[s]->shard(), shards_[0]->shard() + static_cast<int>(s)) << name();
+    CHECK_EQ(shards_[s]->shards(), job_shards()) << name();
   }
+}
+
+std::vector<TableShard*> Table::all_shards() const {
+  std::vector<TableShard*> all;
+  for (const auto& s : shards_) all.push_back(s.get());
+  return all;
 }
 
 void Table::Partition(const uint64_t* keys, int64_t n, std::vector<int64_t>* begin,
                       std::vector<int32_t>* order) const {
   CHECK_LE(n, std::numeric_limits<int32_t>::max());
-  const int count = shards();
+  const int count = job_shards();
   begin->assign(static_cast<size_t>(count) + 1, 0);
   for (int64_t i = 0; i < n; ++i) ++(*begin)[TableShard::ShardOf(keys[i], count) + 1];
   for (int s = 0; s < count; ++s) (*begin)[s + 1] += (*begin)[s];
@@ -34,24 +40,26 @@ void Table::Partition(const uint64_t* keys, int64_t n, std::vector<int64_t>* beg
 }
 
 void Table::Locate(const uint64_t* keys, int64_t n, Missing missing, char** rows) {
-  if (shards_.size() == 1) return shards_[0]->Locate(keys, n, missing, rows);
+  if (job_shards() == 1) return shards_[0]->Locate(keys, n, missing, rows);
   if (shards_[0]->form() == TableForm::kHashed) return LocateHashed(keys, n, rows);
   Partition(keys, n, &begin_, &order_);
   keys_.resize(static_cast<size_t>(n));
   rows_.resize(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) keys_[i] = keys[order_[i]];
-  for (size_t s = 0; s < shards_.size(); ++s) {
-    shards_[s]->Locate(keys_.data() + begin_[s], begin_[s + 1] - begin_[s], missing,
-                       rows_.data() + begin_[s]);
+  if (!complete()) std::fill(rows_.begin(), rows_.end(), nullptr);
+  for (const auto& shard : shards_) {
+    const int64_t begin = begin_[shard->shard()], end = begin_[shard->shard() + 1];
+    shard->Locate(keys_.data() + begin, end - begin, missing, rows_.data() + begin);
   }
   for (int64_t i = 0; i < n; ++i) rows[order_[i]] = rows_[i];
 }
 
 // Where hashed rows are follows from their keys: nothing is gained by visiting shards in order.
 void Table::LocateHashed(const uint64_t* keys, int64_t n, char** rows) const {
-  const int count = shards();
+  const int count = job_shards(), first = shards_[0]->shard();
   for (int64_t i = 0; i < n; ++i) {
-    rows[i] = shards_[static_cast<size_t>(TableShard::ShardOf(keys[i], count))]->HashedRow(keys[i]);
+    const auto s = static_cast<size_t>(TableShard::ShardOf(keys[i], count) - first);
+    rows[i] = s < shards_.size() ? shards_[s]->HashedRow(keys[i]) : nullptr;
   }
 }
 
@@ -67,8 +75,13 @@ void Table::Gather(char* const* rows, int64_t n, float* values) const {
 }
 
 void Table::Apply(char* const* rows, int64_t n, const float* gradients, float rate) const {
+  Keep(rows, n);
   kernels_->apply({&layout(), rows, n, shards_[0]->stamp(), Birth, const_cast<Table*>(this)},
                   gradients, rate);
+}
+
+void Table::Keep(char* const* rows, int64_t n) const {
+  for (const auto& shard : shards_) shard->Keep(rows, n);
 }
 
 // Whether any sample has fields in another order than ascending, each once: then it may have a
@@ -112,12 +125,14 @@ void Table::Learn(const Samples& s, int64_t first, int64_t last, float* logits) 
     }
   };
   locate(&s.bias, 1, &part.bias);
+  Keep(&part.bias, 1);
   for (; first < last; first += part.samples) {
     part.samples = std::min(kSamples, last - first);
     const uint32_t begin = s.begin[first];
     const auto features = static_cast<int64_t>(s.begin[first + part.samples] - begin);
     located_.resize(static_cast<size_t>(features));
     locate(s.key + begin, features, located_.data());
+    Keep(located_.data(), features);
     part.begin = s.begin + first;
     part.rows = located_.data();
     part.value = s.value + begin;

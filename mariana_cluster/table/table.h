@@ -1,5 +1,6 @@
-// Table: all shards of a sparse table as one thread of a worker sees them. See table_shard.h for
-// what rows, keys and null rows are.
+// Table: the shards of a sparse table as one thread of a worker sees them: all, or those that its
+// node has. See table_shard.h for what rows, keys and null rows are; keys of other nodes' shards have
+// no row here (mariana_cluster/net brings their weights).
 //
 //   table.Locate(keys, n, Missing::kInsert, rows);   // once a batch, over its distinct keys
 //   table.Gather(rows, n, values);
@@ -22,14 +23,16 @@ namespace mariana {
 
 class Table {
  public:
-  // All shards, in order.
+  // In order, without a gap.
   explicit Table(std::vector<std::shared_ptr<TableShard>> shards);
 
   const std::string& name() const { return shards_[0]->name(); }
   const RowLayout& layout() const { return shards_[0]->layout(); }
   int64_t width() const { return layout().width; }
-  int shards() const { return static_cast<int>(shards_.size()); }
+  int shards() const { return static_cast<int>(shards_.size()); }  // here
+  int job_shards() const { return shards_[0]->shards(); }
   TableShard* shard(int s) const { return shards_[static_cast<size_t>(s)].get(); }
+  std::vector<TableShard*> all_shards() const;
 
   // As TableShard's, over keys of all shards.
   uint64_t Canonical(uint64_t key) const { return shards_[0]->Canonical(key); }
@@ -54,13 +57,15 @@ class Table {
   };
   void Learn(const Samples& samples, int64_t first, int64_t last, float* logits);
 
-  // Sorts `keys` by shard, in their order within each: order[begin[s] .. begin[s + 1]) are the
-  // positions of shard s's keys.
+  // Sorts `keys` by shard (of all), in their order within each: order[begin[s] .. begin[s + 1]) are
+  // the positions of shard s's keys.
   void Partition(const uint64_t* keys, int64_t n, std::vector<int64_t>* begin,
                  std::vector<int32_t>* order) const;
 
  private:
+  bool complete() const { return shards() == job_shards(); }
   void LocateHashed(const uint64_t* keys, int64_t n, char** rows) const;
+  void Keep(char* const* rows, int64_t n) const;
   static bool FieldsRepeat(const Samples& samples, int64_t first, int64_t last);
   static void Birth(void* table, char* row);
 

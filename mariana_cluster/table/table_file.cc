@@ -4,136 +4,114 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "common/base/error.h"
-#include "common/train/safetensors_header.h"
+#include "common/base/files.h"
 
 namespace mariana {
 namespace {
 
 constexpr int64_t kRowsAtOnce = 1 << 14;
+constexpr auto kLine = static_cast<size_t>(Sightings::kLineBytes);
 
-bool IsKeyed(const Table& t) { return t.shard(0)->form() == TableForm::kKeyed; }
+bool IsKeyed(const TableShard& t) { return t.form() == TableForm::kKeyed; }
 
-void ForEachRow(
-    const Table& table,
-    const std::function<void(uint64_t key, const char* row, const TableShard& shard)>& f) {
-  for (int s = 0; s < table.shards(); ++s) {
-    const TableShard& shard = *table.shard(s);
-    shard.ForEach([&](uint64_t key, const char* row) { f(key, row, shard); });
-  }
+std::string PartName(const std::string& table, const std::string& what, int64_t part,
+                     int64_t parts) {
+  return StrCat(table, ".", what, parts == 1 ? "" : StrCat(".", part));
 }
 
-// A tensor of the file and how its bytes are made.
-struct Stream {
-  SafetensorsFile::Entry entry;
-  std::function<void(FileWriter* out)> write;
-};
-
-void AddTensor(const Table& table, const char* what, Dtype dtype, Shape shape,
-               std::function<void(FileWriter*)> write, std::vector<Stream>* streams) {
-  const int64_t bytes = shape.elements() * SizeOf(dtype);
-  streams->push_back(
-      {{table.name() + "." + what, dtype, std::move(shape), 0, bytes}, std::move(write)});
+// What says what a table is, in the metadata.
+nlohmann::json Description(const TableShard& t) {
+  return {{"form", IsKeyed(t) ? "keyed" : "hashed"},
+          {"bits", IsKeyed(t) ? 0 : t.bits()},
+          {"parts", t.layout().Signature()},
+          {"seen_lines", t.seen_lines()},
+          {"stamp", t.saved_stamp()}};
 }
 
-// The floats of all rows, those of one kind: `width` a row, picked from (values, state).
-void WriteFloats(const Table& table, bool state, int64_t width, FileWriter* out) {
-  std::vector<float> v(table.width()), s(static_cast<size_t>(table.layout().state_floats()));
-  ForEachRow(table, [&](uint64_t, const char* row, const TableShard&) {
-    ReadRow(table.layout(), row, v.data(), s.data());
-    out->Append(state ? s.data() : v.data(), static_cast<size_t>(width) * sizeof(float));
-  });
-}
-
-int64_t RowsOf(const Table& table) {
-  int64_t rows = 0;
-  ForEachRow(table, [&](uint64_t, const char*, const TableShard&) { ++rows; });
-  return rows;
-}
-
-int64_t SeenLines(const Table& table) {
-  int64_t lines = 0;
-  for (int s = 0; s < table.shards(); ++s) lines += table.shard(s)->sightings().bytes();
-  return lines / Sightings::kLineBytes;
-}
-
-// f(line among all shards', its counters) for lines in which something was counted.
-void ForEachSeen(const Table& table, const std::function<void(int64_t, const char*)>& f) {
-  int64_t line = 0;
-  const char zeros[Sightings::kLineBytes] = {};
-  for (int s = 0; s < table.shards(); ++s) {
-    const Sightings& seen = table.shard(s)->sightings();
-    for (int64_t at = 0; at < seen.bytes(); at += Sightings::kLineBytes, ++line) {
-      const char* counters = seen.data() + at;
-      if (std::memcmp(counters, zeros, sizeof(zeros)) != 0) f(line, counters);
+// The tensors of one table in the two files, and how its rows come to them.
+class TableWriter {
+ public:
+  TableWriter(const TablesToWrite& what, const std::vector<const TableShard*>& shards)
+      : what_(what),
+        shards_(shards),
+        width_(shards[0]->layout().width),
+        state_(shards[0]->layout().state_floats()) {
+    for (const TableShard* s : shards) {
+      s->ForEach([this](uint64_t, const char*) { ++rows_; }, what.rows);
+      s->ForEachSeen([this](int64_t, const char*) { ++lines_; }, what.rows);
     }
   }
-}
 
-void AddModel(const Table& table, std::vector<Stream>* streams) {
-  const Table* t = &table;
-  const int64_t rows = RowsOf(table), width = table.width();
-  AddTensor(
-      table, "key", Dtype::kI64, {rows},
-      [t](FileWriter* out) {
-        ForEachRow(*t, [&](uint64_t key, const char*, const TableShard&) {
-          out->Append(&key, sizeof(key));
-        });
-      },
-      streams);
-  AddTensor(
-      table, "value", Dtype::kF32, {rows, width},
-      [=](FileWriter* out) { WriteFloats(*t, false, width, out); }, streams);
-}
-
-void AddOptimizer(const Table& table, std::vector<Stream>* streams) {
-  const Table* t = &table;
-  const int64_t state = table.layout().state_floats();
-  const int64_t rows = state > 0 || IsKeyed(table) ? RowsOf(table) : 0;
-  if (state > 0) {
-    AddTensor(
-        table, "state", Dtype::kF32, {rows, state},
-        [=](FileWriter* out) { WriteFloats(*t, true, state, out); }, streams);
+  void Describe(Metadata* metadata) const {
+    nlohmann::json about = Description(*shards_[0]);
+    if (what_.parts > 1) about["part"] = {what_.part, what_.parts};
+    if (what_.rows == TableShard::Rows::kChanged) about["rows"] = "changed";
+    CHECK(metadata->emplace(shards_[0]->name(), about.dump()).second) << shards_[0]->name();
   }
-  if (!IsKeyed(table)) return;
-  AddTensor(
-      table, "stamp", Dtype::kI32, {rows},
-      [t](FileWriter* out) {
-        ForEachRow(*t, [&](uint64_t, const char* row, const TableShard& shard) {
-          const uint32_t stamp = shard.StampOf(row);
-          out->Append(&stamp, sizeof(stamp));
-        });
-      },
-      streams);
-  int64_t lines = 0;
-  ForEachSeen(table, [&](int64_t, const char*) { ++lines; });
-  if (lines == 0) return;
-  AddTensor(
-      table, "seen_line", Dtype::kI64, {lines},
-      [t](FileWriter* out) {
-        ForEachSeen(*t, [&](int64_t line, const char*) { out->Append(&line, sizeof(line)); });
-      },
-      streams);
-  AddTensor(
-      table, "seen", Dtype::kU8, {lines, Sightings::kLineBytes},
-      [t](FileWriter* out) {
-        ForEachSeen(*t, [&](int64_t, const char* counters) {
-          out->Append(counters, static_cast<size_t>(Sightings::kLineBytes));
-        });
-      },
-      streams);
-}
 
-std::string Description(const Table& table) {
-  const nlohmann::json about = {{"form", IsKeyed(table) ? "keyed" : "hashed"},
-                                {"bits", IsKeyed(table) ? 0 : table.shard(0)->bits()},
-                                {"parts", table.layout().Signature()},
-                                {"seen_lines", SeenLines(table)},
-                                {"stamp", table.shard(0)->stamp()}};
-  return about.dump();
+  void AddModel(std::vector<TensorFile::Tensor>* tensors) {
+    key_ = Add("key", Dtype::kI64, {rows_}, tensors);
+    value_ = Add("value", Dtype::kF32, {rows_, width_}, tensors);
+  }
+
+  void AddOptimizer(std::vector<TensorFile::Tensor>* tensors) {
+    if (state_ > 0) state_at_ = Add("state", Dtype::kF32, {rows_, state_}, tensors);
+    if (!IsKeyed(*shards_[0])) return;
+    stamp_ = Add("stamp", Dtype::kI32, {rows_}, tensors);
+    if (lines_ == 0) return;
+    seen_line_ = Add("seen_line", Dtype::kI64, {lines_}, tensors);
+    seen_ = Add("seen", Dtype::kU8, {lines_, Sightings::kLineBytes}, tensors);
+  }
+
+  void Write(TensorFile* model, TensorFile* optimizer) const {
+    std::vector<float> value(static_cast<size_t>(width_)), state(static_cast<size_t>(state_));
+    for (const TableShard* s : shards_) {
+      s->ForEach(
+          [&](uint64_t key, const char* row) {
+            ReadRow(s->layout(), row, value.data(), state.data());
+            model->Append(key_, &key, sizeof(key));
+            model->Append(value_, value.data(), value.size() * sizeof(float));
+            if (state_ > 0) {
+              optimizer->Append(state_at_, state.data(), state.size() * sizeof(float));
+            }
+            if (!IsKeyed(*s)) return;
+            const uint32_t stamp = s->StampOf(row);
+            optimizer->Append(stamp_, &stamp, sizeof(stamp));
+          },
+          what_.rows);
+      s->ForEachSeen(
+          [&](int64_t line, const char* counters) {
+            optimizer->Append(seen_line_, &line, sizeof(line));
+            optimizer->Append(seen_, counters, static_cast<size_t>(Sightings::kLineBytes));
+          },
+          what_.rows);
+    }
+  }
+
+ private:
+  size_t Add(const char* what, Dtype dtype, Shape shape,
+             std::vector<TensorFile::Tensor>* tensors) const {
+    tensors->push_back(
+        {PartName(shards_[0]->name(), what, what_.part, what_.parts), dtype, std::move(shape)});
+    return tensors->size() - 1;
+  }
+
+  const TablesToWrite& what_;
+  const std::vector<const TableShard*>& shards_;
+  const int64_t width_, state_;
+  int64_t rows_ = 0, lines_ = 0;
+  size_t key_ = 0, value_ = 0, state_at_ = 0, stamp_ = 0, seen_line_ = 0, seen_ = 0;
+};
+
+void CheckSpace(const std::string& path, int64_t needed) {
+  const int64_t free = FreeBytes(path);
+  if (free >= needed) return;
+  throw Fail(ExitCode::kIo, "cannot write ", path, ": disk full: it needs ", needed, " bytes, ",
+             free, " are free");
 }
 
 // ---- reading
@@ -159,15 +137,23 @@ class TensorRows {
 
 class TableReader {
  public:
-  TableReader(const SafetensorsFile& model, const SafetensorsFile* optimizer, Table* table)
-      : model_(model), optimizer_(optimizer), exact_(optimizer != nullptr), table_(table) {}
+  TableReader(const SafetensorsFile& model, const SafetensorsFile* optimizer,
+              const std::vector<TableShard*>& shards)
+      : model_(model),
+        optimizer_(optimizer),
+        exact_(optimizer != nullptr),
+        shards_(shards),
+        table_(*shards.at(0)),
+        by_number_(static_cast<size_t>(table_.shards()), nullptr) {
+    for (TableShard* s : shards) by_number_[static_cast<size_t>(s->shard())] = s;
+  }
 
   int64_t Run() {
     const nlohmann::json about = Describe();
     const auto* key = Find(&model_, "key", Dtype::kI64, {-1});
     if (key == nullptr) throw Bad("has no rows of this table");
     rows_ = key->shape[0];
-    const int64_t width = table_->width(), state = table_->layout().state_floats();
+    const int64_t width = table_.layout().width, state = table_.layout().state_floats();
     const auto* value = Find(&model_, "value", Dtype::kF32, {rows_, width});
     if (value == nullptr) throw Bad("lacks the weights of this table");
     const auto* states =
@@ -181,23 +167,23 @@ class TableReader {
       Put(n, keys.Read(at, n), values.Read(at, n), state_rows.Read(at, n), stamp_rows.Read(at, n));
     }
     if (exact_) ReadSightings();
-    for (int s = 0; exact_ && s < table_->shards(); ++s) {
-      table_->shard(s)->SetStamp(about.value("stamp", 0u));
+    for (TableShard* s : shards_) {
+      if (exact_) s->SetStamp(about.value("stamp", 0u));
     }
-    return rows_;
+    return put_;
   }
 
  private:
   Error Bad(const std::string& what) const {
-    return Fail(ExitCode::kBadData, model_.path(), ": table \"", table_->name(), "\": ", what);
+    return Fail(ExitCode::kBadData, model_.path(), ": table \"", table_.name(), "\": ", what);
   }
 
   // The metadata, checked against the table.
   nlohmann::json Describe() const {
-    const auto found = model_.metadata().find(table_->name());
+    const auto found = model_.metadata().find(table_.name());
     if (found == model_.metadata().end()) throw Bad("is not there");
     auto about = nlohmann::json::parse(found->second, nullptr, false);
-    const nlohmann::json mine = nlohmann::json::parse(Description(*table_));
+    const nlohmann::json mine = Description(table_);
     if (!about.is_object()) throw Bad("its description is no JSON object");
     for (const char* what : {"form", "bits", "parts", "seen_lines"}) {
       if (!exact_ && (std::string(what) == "parts" || std::string(what) == "seen_lines")) continue;
@@ -214,7 +200,7 @@ class TableReader {
   // Null if the file lacks it; -1 stands for any extent.
   const SafetensorsFile::Entry* Find(const SafetensorsFile* file, const char* what, Dtype dtype,
                                      const Shape& shape) const {
-    const auto* entry = file->Find(table_->name() + "." + what);
+    const auto* entry = file->Find(TensorOfTable(*file, table_.name(), what));
     if (entry == nullptr) return nullptr;
     bool fits = entry->dtype == dtype && entry->shape.rank() == shape.rank();
     for (int i = 0; fits && i < shape.rank(); ++i) {
@@ -228,26 +214,30 @@ class TableReader {
   }
 
   void Put(int64_t n, const char* keys, const char* values, const char* states,
-           const char* stamps) const {
-    const int64_t width = table_->width(), state = table_->layout().state_floats();
+           const char* stamps) {
+    const int64_t width = table_.layout().width, state = table_.layout().state_floats();
     for (int64_t i = 0; i < n; ++i) {
       uint64_t key;
       uint32_t stamp = 0;
       std::memcpy(&key, keys + i * 8, sizeof(key));
+      TableShard* const owner = OwnerOf(key);
+      if (owner == nullptr) continue;
       if (stamps != nullptr) std::memcpy(&stamp, stamps + i * 4, sizeof(stamp));
-      OwnerOf(key)->Put(
-          key, reinterpret_cast<const float*>(values) + i * width,
-          states == nullptr ? nullptr : reinterpret_cast<const float*>(states) + i * state, stamp);
+      owner->Put(key, reinterpret_cast<const float*>(values) + i * width,
+                 states == nullptr ? nullptr : reinterpret_cast<const float*>(states) + i * state,
+                 stamp);
+      ++put_;
     }
   }
 
+  // Null: it is not among those to fill.
   TableShard* OwnerOf(uint64_t key) const {
-    if (!IsKeyed(*table_)) {
-      const int64_t bits = table_->shard(0)->bits();
+    if (!IsKeyed(table_)) {
+      const int64_t bits = table_.bits();
       if (key >> bits != 0) throw Bad(StrCat("row ", key, " lies beyond its 2^", bits, " rows"));
       key <<= 64 - bits;
     }
-    return table_->shard(TableShard::ShardOf(key, table_->shards()));
+    return by_number_[static_cast<size_t>(TableShard::ShardOf(key, table_.shards()))];
   }
 
   void ReadSightings() const {
@@ -263,77 +253,69 @@ class TableReader {
       for (int64_t i = 0; i < n; ++i) {
         int64_t where;
         std::memcpy(&where, from + i * 8, sizeof(where));
-        std::memcpy(SeenLine(where), line + i * bytes, static_cast<size_t>(bytes));
+        if (where < 0 || where >= table_.seen_lines()) throw Bad("has sightings beyond its end");
+        for (TableShard* s : shards_) {
+          if (s->HoldsSeen(where)) std::memcpy(s->SeenLine(where), line + i * bytes, kLine);
+        }
       }
     }
-  }
-
-  // A line among all shards'.
-  char* SeenLine(int64_t line) const {
-    for (int s = 0; line >= 0 && s < table_->shards(); ++s) {
-      const Sightings& seen = table_->shard(s)->sightings();
-      const int64_t lines = seen.bytes() / Sightings::kLineBytes;
-      if (line < lines) return seen.data() + line * Sightings::kLineBytes;
-      line -= lines;
-    }
-    throw Bad("has sightings beyond its end");
   }
 
   const SafetensorsFile& model_;
   const SafetensorsFile* optimizer_;
   bool exact_;
-  Table* table_;
-  int64_t rows_ = 0;
+  const std::vector<TableShard*>& shards_;  // to fill
+  const TableShard& table_;                 // one of them
+  std::vector<TableShard*> by_number_;      // null: not to fill
+  int64_t rows_ = 0, put_ = 0;
 };
 
 }  // namespace
 
-void WriteTables(FileWriter* out, const std::vector<const Table*>& tables, TablePart part,
-                 const std::vector<HostTensor>& others, const Metadata& metadata) {
-  SafetensorsHeader header{metadata, {}};
-  std::vector<Stream> streams;
-  for (const Table* table : tables) {
-    (part == TablePart::kModel ? AddModel : AddOptimizer)(*table, &streams);
-    CHECK(header.metadata.emplace(table->name(), Description(*table)).second) << table->name();
+std::vector<WrittenFile> WriteTables(const TablesToWrite& what, const std::string& model_path,
+                                     const std::string& optimizer_path) {
+  std::vector<TableWriter> tables;
+  for (const auto& shards : what.tables) tables.emplace_back(what, shards);
+  std::vector<TensorFile::Tensor> model_tensors, optimizer_tensors;
+  for (const HostTensor& t : what.model) model_tensors.push_back({t.name, t.dtype, t.shape});
+  for (const HostTensor& t : what.optimizer) {
+    optimizer_tensors.push_back({t.name, t.dtype, t.shape});
   }
-  for (const HostTensor& t : others) {
-    streams.push_back({{t.name, t.dtype, t.shape, 0, static_cast<int64_t>(t.bytes.size())},
-                       [&t](FileWriter* to) { to->Append(t.bytes.data(), t.bytes.size()); }});
+  Metadata model_metadata = what.model_metadata, optimizer_metadata;
+  for (TableWriter& t : tables) {
+    t.AddModel(&model_tensors);
+    t.AddOptimizer(&optimizer_tensors);
+    t.Describe(&model_metadata);
+    t.Describe(&optimizer_metadata);
   }
-  // Wide types first, so that each tensor is aligned to its own width.
-  std::stable_sort(streams.begin(), streams.end(), [](const Stream& a, const Stream& b) {
-    return SizeOf(a.entry.dtype) > SizeOf(b.entry.dtype);
-  });
-  int64_t offset = 0;
-  for (Stream& s : streams) {
-    s.entry.offset = offset;
-    offset += s.entry.bytes;
-    header.tensors.push_back(s.entry);
+  TensorFile model(model_path, model_tensors, model_metadata);
+  TensorFile optimizer(optimizer_path, optimizer_tensors, optimizer_metadata);
+  CheckSpace(model_path, model.bytes() + optimizer.bytes());
+  for (size_t i = 0; i < what.model.size(); ++i) {
+    model.Append(i, what.model[i].bytes.data(), what.model[i].bytes.size());
   }
-  const std::string text = PrintSafetensorsHeader(header);
-  const uint64_t length = text.size();
-  out->Append(&length, sizeof(length));  // little-endian, as x86 is
-  out->Append(text.data(), text.size());
-  for (const Stream& s : streams) {
-    const int64_t before = out->bytes();
-    s.write(out);
-    CHECK_EQ(out->bytes() - before, s.entry.bytes) << s.entry.name << " changed while it was saved";
+  for (size_t i = 0; i < what.optimizer.size(); ++i) {
+    optimizer.Append(i, what.optimizer[i].bytes.data(), what.optimizer[i].bytes.size());
   }
+  for (const TableWriter& t : tables) t.Write(&model, &optimizer);
+  return {model.Finish(), optimizer.Finish()};
 }
 
-int64_t TableFileBytes(const std::vector<const Table*>& tables, TablePart part,
-                       const std::vector<HostTensor>& others) {
-  int64_t bytes = SafetensorsBytes(others, {});
-  for (const Table* table : tables) {
-    std::vector<Stream> streams;
-    (part == TablePart::kModel ? AddModel : AddOptimizer)(*table, &streams);
-    for (const Stream& s : streams) bytes += s.entry.bytes;
-  }
-  return bytes;
+int64_t ReadTable(const SafetensorsFile& model, const SafetensorsFile* optimizer,
+                  const std::vector<TableShard*>& shards) {
+  return TableReader(model, optimizer, shards).Run();
 }
 
-int64_t ReadTable(const SafetensorsFile& model, const SafetensorsFile* optimizer, Table* table) {
-  return TableReader(model, optimizer, table).Run();
+std::string TensorOfTable(const SafetensorsFile& file, const std::string& table, const char* what) {
+  const auto found = file.metadata().find(table);
+  const auto about = nlohmann::json::parse(
+      found == file.metadata().end() ? std::string() : found->second, nullptr, false);
+  if (!about.is_object() || !about.contains("part")) return table + "." + what;
+  const nlohmann::json& part = about["part"];
+  if (!part.is_array() || part.size() != 2 || !part[0].is_number_integer()) {
+    throw Fail(ExitCode::kBadData, file.path(), ": table \"", table, "\": has a bad part");
+  }
+  return PartName(table, what, part[0], 2);
 }
 
 }  // namespace mariana

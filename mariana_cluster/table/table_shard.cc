@@ -48,6 +48,10 @@ struct TableShard::Header {
   KeyIndex::Shape shape;
   KeyIndex::Shared index;
   std::atomic<uint32_t> stamp;
+  CutCopies::Shared cut;
+  int64_t guarded_offset, cut_offset;  // what it guards, up to the rows' end; its own memory
+  int64_t cut_rows;                    // keyed: in use at the cut
+  uint32_t cut_stamp;
   alignas(64) std::atomic<int64_t> next_row;  // never used from here on
   std::atomic<int64_t> committed_rows;
   std::atomic<uint64_t> free_row;  // head of a list, + 1; the upper bits count its changes
@@ -104,11 +108,15 @@ TableShard TableShard::Create(const TableSpec& spec, int shard, int shards) {
     h.max_rows = granules << (spec.bits - kGranuleBits);
   }
   h.rows_offset = end;
+  h.guarded_offset = h.sightings_lines > 0 ? h.sightings_offset : end;
+  h.cut_offset = RoundUp(end + h.max_rows * h.layout.stride);
   auto memory = std::make_unique<SharedMemory>(
-      SharedMemory::Create("mariana table " + spec.name, end + h.max_rows * h.layout.stride));
+      SharedMemory::Create("mariana table " + spec.name,
+                           h.cut_offset + CutCopies::BytesFor(h.cut_offset - h.guarded_offset)));
   memory->Commit(0, kHeaderBytes);
   std::memcpy(memory->data(), static_cast<const void*>(&h), sizeof(h));
   TableShard made(std::move(memory));
+  if (spec.keep_changes) made.copies_.KeepChanges();
   if (keyed) {
     made.index_->Create();
     if (h.sightings_lines > 0) {
@@ -143,6 +151,8 @@ void TableShard::Bind() {
   stride_ = h.layout.stride;
   rows_ = memory_->data() + h.rows_offset;
   rows_end_ = rows_ + h.max_rows * stride_;
+  copies_ = CutCopies(memory_.get(), &h.cut, memory_->data() + h.guarded_offset,
+                      h.cut_offset - h.guarded_offset, h.cut_offset);
   const int64_t first = Begin(h.shard, h.shards), granules = Begin(h.shard + 1, h.shards) - first;
   if (h.form == TableForm::kHashed) {
     shift_ = 64 - h.bits;
@@ -222,6 +232,7 @@ char* TableShard::Insert(uint64_t key) const {
   int64_t row = KeyIndex::kNone;
   if (mine != KeyIndex::kNone) {
     char* fresh = RowAt(mine);
+    Keep(&fresh, 1);
     __atomic_store_n(reinterpret_cast<uint64_t*>(fresh + kKeyOffset), key, __ATOMIC_RELAXED);
     const uint32_t now = stamp();
     std::memcpy(fresh + kStampOffset, &now, sizeof(now));
@@ -247,7 +258,10 @@ char* TableShard::Resolve(uint64_t key, int64_t guess, Missing missing) const {
   const int64_t row = index_->Find(key);
   if (row != KeyIndex::kNone) return RowAt(row);
   if (missing == Missing::kSkip) return nullptr;
-  if (header_->admission > 1 && sightings_.Count(key) < header_->admission) return nullptr;
+  if (header_->admission > 1) {
+    if (copies_.watching()) copies_.Keep(sightings_.LineFor(key), Sightings::kLineBytes);
+    if (sightings_.Count(key) < header_->admission) return nullptr;
+  }
   return Insert(key);
 }
 
@@ -283,6 +297,7 @@ void TableShard::Admit(const uint64_t* keys, int64_t n) const {
 void TableShard::Birth(void* shard, char* row) {
   const auto* self = static_cast<const TableShard*>(shard);
   const int64_t slot = (row - self->rows_) / self->stride_ + self->first_slot_;
+  self->Keep(&row, 1);
   InitializeRow(self->header_->layout, self->header_->seed, static_cast<uint64_t>(slot), row);
   // Two may do this at once: they write the same.
   __atomic_store_n(reinterpret_cast<uint32_t*>(row), 1u, __ATOMIC_RELEASE);
@@ -293,6 +308,7 @@ void TableShard::Gather(char* const* rows, int64_t n, float* values) const {
 }
 
 void TableShard::Apply(char* const* rows, int64_t n, const float* gradients, float rate) const {
+  Keep(rows, n);
   kernels_->apply({&header_->layout, rows, n, stamp(), Birth, const_cast<TableShard*>(this)},
                   gradients, rate);
 }
@@ -312,16 +328,79 @@ int64_t TableShard::Evict(uint32_t oldest) {
   return gone;
 }
 
-void TableShard::ForEach(const std::function<void(uint64_t key, const char* row)>& f) const {
-  if (index_ != nullptr) {
-    index_->ForEach([&](uint64_t key, int64_t row) { f(key, RowAt(row)); });
-    return;
-  }
+void TableShard::BeginCut() {
+  Header& h = *header_;
+  h.cut_rows = std::min(h.next_row.load(), h.max_rows);
+  h.cut_stamp = stamp();
+  const int64_t rows = index_ == nullptr ? h.max_rows : h.cut_rows;
+  copies_.Begin(h.rows_offset - h.guarded_offset + rows * stride_);
+}
+
+uint32_t TableShard::saved_stamp() const { return cut_held() ? header_->cut_stamp : stamp(); }
+
+void TableShard::ForEach(const std::function<void(uint64_t key, const char* row)>& f,
+                         Rows rows) const {
+  index_ != nullptr ? ForEachKeyed(f, rows) : ForEachHashed(f, rows);
+}
+
+void TableShard::ForEachKeyed(const std::function<void(uint64_t key, const char* row)>& f,
+                              Rows rows) const {
+  const bool held = cut_held();
+  std::vector<char> copy(stride_);
+  index_->ForEach([&](uint64_t key, int64_t row) {
+    const char* at = RowAt(row);
+    if (held) {
+      if (row >= header_->cut_rows) return;
+      if (rows == Rows::kChanged && !copies_.Changed(at, stride_)) return;
+      copies_.Read(at, stride_, copy.data());
+      at = copy.data();
+      if (std::memcmp(at + kKeyOffset, &key, sizeof(key)) != 0) return;  // born since
+    }
+    f(key, at);
+  });
+}
+
+void TableShard::ForEachHashed(const std::function<void(uint64_t key, const char* row)>& f,
+                               Rows rows) const {
+  const bool held = cut_held();
   const std::vector<char> untouched(stride_);
+  std::vector<char> copy(stride_);
   for (int64_t i = 0; i < header_->max_rows; ++i) {
-    if (std::memcmp(RowAt(i), untouched.data(), stride_) == 0) continue;
-    f(static_cast<uint64_t>(first_slot_ + i), RowAt(i));
+    const char* at = RowAt(i);
+    if (held) {
+      if (rows == Rows::kChanged && !copies_.Changed(at, stride_)) continue;
+      copies_.Read(at, stride_, copy.data());
+      at = copy.data();
+    }
+    if (std::memcmp(at, untouched.data(), stride_) == 0) continue;
+    f(static_cast<uint64_t>(first_slot_ + i), at);
   }
+}
+
+void TableShard::ForEachSeen(const std::function<void(int64_t line, const char* counters)>& f,
+                             Rows rows) const {
+  const bool held = cut_held();
+  const char untouched[Sightings::kLineBytes] = {};
+  alignas(8) char copy[Sightings::kLineBytes];
+  for (int64_t line = 0; line < header_->sightings_lines; ++line) {
+    const char* at = sightings_.data() + line * Sightings::kLineBytes;
+    if (held) {
+      if (rows == Rows::kChanged && !copies_.Changed(at, Sightings::kLineBytes)) continue;
+      copies_.Read(at, Sightings::kLineBytes, copy);
+      at = copy;
+    }
+    if (std::memcmp(at, untouched, sizeof(untouched)) != 0) f(header_->first_line + line, at);
+  }
+}
+
+int64_t TableShard::seen_lines() const {
+  return header_->sightings_lines == 0 ? 0 : int64_t{1} << header_->line_bits;
+}
+bool TableShard::HoldsSeen(int64_t line) const {
+  return line >= header_->first_line && line < header_->first_line + header_->sightings_lines;
+}
+char* TableShard::SeenLine(int64_t line) const {
+  return sightings_.data() + (line - header_->first_line) * Sightings::kLineBytes;
 }
 
 void TableShard::Put(uint64_t key, const float* values, const float* state, uint32_t stamp) {

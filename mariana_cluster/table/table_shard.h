@@ -13,9 +13,16 @@
 // A row is used through its address in the process, which stays good until the row is evicted.
 // Null stands for "no row": it reads as zeros and drops gradients.
 //
+// Snapshots: between BeginCut and EndCut, ForEach and ForEachSeen give the rows and sightings as
+// they were at BeginCut, while others go on inserting and updating: these copy what they are about
+// to write (cut_copies.h). A row born since has another key in its copy than in the index, or lies
+// beyond the rows that were in use. A process that is killed in the midst of an update leaves a row
+// whose floats are, each, those before the update or those after it, and so it is saved.
+//
 // Threading: Locate, Gather, Apply, Admit may run in any number of threads and processes at once,
-// without locks (row_kernels.h and key_index.h state the memory order). Evict, ForEach and Put
-// need that nobody else uses the shard meanwhile, unless said otherwise.
+// without locks (row_kernels.h and key_index.h state the memory order). Evict, DecaySightings, Put
+// and BeginCut need that nobody else uses the shard meanwhile, and so does ForEach where no cut is
+// held.
 #pragma once
 
 #include <atomic>
@@ -25,6 +32,7 @@
 #include <string>
 #include <vector>
 
+#include "mariana_cluster/table/cut_copies.h"
 #include "mariana_cluster/table/key_index.h"
 #include "mariana_cluster/table/row_kernels.h"
 #include "mariana_cluster/table/row_layout.h"
@@ -43,10 +51,12 @@ struct TableSpec {
   int64_t admission = 1;                // keyed: sightings before a key gets a row, to 255
   std::vector<PartSpec> parts;
   uint64_t seed = 1;
-  int64_t width() const;  // weights of a row
+  bool keep_changes = false;  // so that a snapshot can be of the rows that changed since the last
+  int64_t width() const;      // weights of a row
 };
 
-constexpr int kMaxShards = 64;
+constexpr int kMaxServers = 64;      // of a node
+constexpr int kMaxShards = 1 << 10;  // of all nodes
 
 enum class Missing { kSkip, kInsert };  // what Locate does about keys that have no row
 
@@ -95,15 +105,35 @@ class TableShard {
   int64_t Evict(uint32_t oldest);
   void DecaySightings() { sightings_.Decay(); }
 
+  // ---- snapshots. Error(kIo) when there is no memory for it.
+  void BeginCut();
+  void EndCut(bool saved) { copies_.End(saved); }  // `saved`: see CutCopies
+  bool cut_held() const { return copies_.held(); }
+  const CutCopies& copies() const { return copies_; }
+  // Before rows are written other than through this class.
+  void Keep(char* const* rows, int64_t n) const {
+    if (copies_.watching()) copies_.Keep(rows, n, stride_);
+  }
+
+  enum class Rows { kAll, kChanged };  // kChanged: since the cut before the one that is held
   // Rows in ascending order: f(key, row), the key of a hashed row being its number among all
-  // shards; hashed rows that were never updated are left out. While others write, a row's floats
-  // come as they are at the moment.
-  void ForEach(const std::function<void(uint64_t key, const char* row)>& f) const;
+  // shards; hashed rows that were never updated are left out. `row` is good during the call.
+  void ForEach(const std::function<void(uint64_t key, const char* row)>& f,
+               Rows rows = Rows::kAll) const;
+  // The same for lines of sightings in which something was counted: f(line among all shards',
+  // its counters).
+  void ForEachSeen(const std::function<void(int64_t line, const char* counters)>& f,
+                   Rows rows = Rows::kAll) const;
   // Sets a row as ForEach names it, admitted or not. `state` may be null: the optimizer starts
   // afresh. Error(kBadData) for a hashed row that is not there.
   void Put(uint64_t key, const float* values, const float* state, uint32_t stamp);
   uint32_t StampOf(const char* row) const;  // 0 for hashed rows
-  const Sightings& sightings() const { return sightings_; }
+  // Lines of sightings, of all shards; whether this one has it; its counters.
+  int64_t seen_lines() const;
+  bool HoldsSeen(int64_t line) const;
+  char* SeenLine(int64_t line) const;
+  // As at the cut, while one is held.
+  uint32_t saved_stamp() const;
 
   struct Stats {
     int64_t rows;             // keyed: with a key now; hashed: all
@@ -128,6 +158,8 @@ class TableShard {
   void GiveRowBack(int64_t row) const;
   void LocateKeyed(const uint64_t* keys, int64_t n, Missing missing, char** rows) const;
   char* Resolve(uint64_t key, int64_t guess, Missing missing) const;
+  void ForEachKeyed(const std::function<void(uint64_t key, const char* row)>& f, Rows rows) const;
+  void ForEachHashed(const std::function<void(uint64_t key, const char* row)>& f, Rows rows) const;
 
   std::unique_ptr<SharedMemory> memory_;
   Header* header_ = nullptr;
@@ -140,6 +172,7 @@ class TableShard {
   char* rows_end_ = nullptr;  // of the address space
   std::unique_ptr<KeyIndex> index_;
   mutable Sightings sightings_;
+  CutCopies copies_;
   const RowKernels* kernels_;
 };
 

@@ -1,4 +1,6 @@
 // Parameters that processes share: dense ones under locks, ordered updates as sections.
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -177,6 +179,24 @@ TEST_CASE("a batch split into samples reads and updates the same rows, one by on
   CHECK(batch.tables[0].values == std::vector<float>{1, 6, 3, 6});
 }
 
+TEST_CASE("the locks of a killed process are released, and only those") {
+  DenseParameters shared = DenseParameters::Create(3 * DenseParameters::kSliceElements, 0);
+  const pid_t victim = fork();
+  REQUIRE(victim >= 0);
+  if (victim == 0) {
+    shared.Lock(1);
+    pause();
+    _exit(0);
+  }
+  shared.Lock(2);
+  kill(victim, SIGKILL);
+  int status;
+  REQUIRE(waitpid(victim, &status, 0) == victim);
+  CHECK(shared.ReleaseOf(victim) <= 1);  // it may have died before it locked
+  shared.Lock(1);
+  CHECK(shared.ReleaseOf(getpid()) == 2);
+}
+
 TEST_CASE("steps are numbered across processes and end at the limit") {
   RunProgress progress = RunProgress::Create(2, 2), other = RunProgress::Attach(dup(progress.fd()));
   progress.SetSteps(5);
@@ -186,6 +206,10 @@ TEST_CASE("steps are numbered across processes and end at the limit") {
   CHECK((a == 5 && b == 6));
   CHECK_FALSE(progress.TakeStep(&c));
   CHECK(other.AtLimit());
+  progress.SetSteps(11, 3);  // another node has 10, 13 ..., a third 12, 15 ...
+  progress.SetLimit(11 + 2 * 3);
+  CHECK((progress.TakeStep(&a) && other.TakeStep(&b) && !progress.TakeStep(&c)));
+  CHECK((a == 11 && b == 14));
   progress.Count(0, 64, 1.5, 64);
   other.Count(1, 32, 0.5, 16);
   const RunProgress::Totals t = progress.totals();

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""A run that is killed or stopped goes on; a member that dies ends the job."""
+"""A run that is killed or stopped goes on; so does one whose members are."""
 import os
 import re
 import signal
@@ -79,15 +79,15 @@ class Resume(ProgramTest):
         self.assertEqual(self.summary(run_dir)["samples"], 2 * ROWS)
         self.assertGreater(self.summary(run_dir)["final"]["auc"], 0.7)
 
-    def test_resume_on_another_number_of_workers_goes_on_at_the_same_share(self):
+    def test_resume_on_another_number_of_workers_sees_each_row_as_often(self):
         run_dir = self.run_dir()
-        process = self.begin(run_dir, *ENDLESS)
+        process = self.begin(run_dir, *ENDLESS, "parallel.lanes=5")
         process.terminate()
         self.assertEqual(program.finish(process).code, 75)
-        epochs = self.summary(run_dir)["samples"] // ROWS + 1
+        epochs = self.summary(run_dir)["samples"] // ROWS + 2
         self.expect(0, "--resume", "train.epochs=%d" % epochs, "parallel.workers=3",
                     run_dir=run_dir)
-        self.assertLess(abs(self.summary(run_dir)["samples"] - epochs * ROWS), 0.3 * ROWS)
+        self.assertEqual(self.summary(run_dir)["samples"], epochs * ROWS)
 
     def test_resume_refuses_another_job_and_knows_a_finished_one(self):
         run_dir = self.run_dir()
@@ -99,10 +99,42 @@ class Resume(ProgramTest):
         self.expect(0, "--resume", "train.epochs=4", run_dir=run_dir)
         self.assertEqual(self.summary(run_dir)["samples"], 4 * ROWS)
 
-    def test_member_that_is_killed_ends_the_job_with_77(self):
-        for verb in ("worker", "server"):
+    def harm(self, process, run_dir, verb, how, words):
+        """Sends a signal to a member of a job that trains, until the job has gone on without it."""
+        before = self.members(process, verb)
+        metrics = os.path.join(run_dir, "metrics.jsonl")
+        os.kill(before[-1], how)
+        self.assertTrue(wait_until(lambda: len(set(self.members(process, verb)) - set(before)) == 1,
+                                   process, 0.05))
+        lines = lines_of(metrics)
+        self.assertTrue(wait_until(lambda: lines_of(metrics) >= lines + 3, process))
+        words.append(r"%s \d \(pid %d\) was .*; started again" % (verb, before[-1]))
+
+    def test_members_that_are_killed_or_stopped_are_started_again_and_no_row_is_left_out(self):
+        for name, more in (("linear", []), ("deep", DEEP),
+                           ("bsp", ["parallel.mode=bsp", "parallel.lanes=5"]),
+                           ("ordered", [*DEEP, *ORDERED])):
+            run_dir, said = self.run_dir(name), []
+            process = self.begin(run_dir, *ENDLESS, *more)
+            self.harm(process, run_dir, "worker", signal.SIGKILL, said)
+            self.harm(process, run_dir, "worker", signal.SIGSTOP, said)
+            if name != "ordered":
+                self.harm(process, run_dir, "server", signal.SIGKILL, said)
+            process.terminate()
+            result = program.finish(process)
+            self.assertEqual(result.code, 75, result)
+            for words in said:
+                self.assertRegex(result.err, words)
+            epochs = self.summary(run_dir)["samples"] // ROWS + 1
+            self.expect(0, "--resume", "train.epochs=%d" % epochs, *more, run_dir=run_dir)
+            # A batch in flight may be lost to the count, or trained twice, with each kill.
+            self.assertLessEqual(abs(self.summary(run_dir)["samples"] - epochs * ROWS), 2 * 64)
+            self.assertGreater(self.summary(run_dir)["final"]["auc"], 0.6)
+
+    def test_too_many_kills_end_the_job_with_77(self):
+        for verb, words in (("worker", ["parallel.restarts=0"]), ("server", ORDERED)):
             run_dir = self.run_dir(verb)
-            process = self.begin(run_dir, *ENDLESS)
+            process = self.begin(run_dir, *ENDLESS, *words)
             members = self.members(process, verb)
             self.assertEqual(len(members), 2 if verb == "worker" else 1)
             os.kill(members[-1], signal.SIGKILL)

@@ -93,16 +93,48 @@ TEST_CASE("members answer the agent, and work in memory that it sent them") {
   }
 }
 
-TEST_CASE("a killed worker ends the job with 77, its name, and nobody left") {
+Agent::Event NextLoss(Agent* agent) {
+  for (;;) {
+    const Agent::Event e = agent->Next(kLongMs);
+    if (e.kind == Agent::Event::Kind::kLost) return e;
+    REQUIRE(e.kind != Agent::Event::Kind::kEnded);
+  }
+}
+
+TEST_CASE("a killed member is told of and can be started again; the others do not notice") {
   Agent agent(3, kProgram);
   const std::vector<pid_t> pids = StartReady(&agent, 3);
   kill(pids[1], SIGKILL);
-  std::string message;
-  CHECK(CodeOf(&agent, &message) == ExitCode::kLostWorkers);
-  CHECK(message == StrCat("worker 1 (pid ", pids[1], ") was killed by signal 9 (SIGKILL)"));
+  const Agent::Event lost = NextLoss(&agent);
+  CHECK(lost.member == 1);
+  CHECK(lost.how == StrCat("worker 1 (pid ", pids[1], ") was killed by signal 9 (SIGKILL)"));
+  CHECK(IsGone(pids[1]));
+  CHECK(agent.board()->HasLeft(1));
+  agent.Restart(1);
+  const Agent::Event again = agent.Next(kLongMs);
+  REQUIRE(again.kind == Agent::Event::Kind::kMessage);
+  CHECK(again.member == 1);
+  CHECK(again.message.number == agent.pid(1));
+  CHECK(agent.running() == 3);
+}
+
+TEST_CASE("a stopped member is killed and told of") {
+  Agent agent(2, kProgram);
+  const std::vector<pid_t> pids = StartReady(&agent, 2);
+  kill(pids[0], SIGSTOP);
+  const Agent::Event lost = NextLoss(&agent);
+  CHECK(lost.how == StrCat("worker 0 (pid ", pids[0], ") was stopped (SIGSTOP)"));
+  CHECK(IsGone(pids[0]));
+  CHECK(agent.running(1));
+}
+
+TEST_CASE("the end of a job leaves nobody behind, and nobody waiting") {
+  Agent agent(2, kProgram);
+  const std::vector<pid_t> pids = StartReady(&agent, 2);
+  CHECK_THROWS_WITH(agent.End(Error(ExitCode::kLostWorkers, "too many are gone")),
+                    "too many are gone");
   for (const pid_t pid : pids) CHECK(IsGone(pid));
-  CHECK_THROWS_WITH(agent.board()->Wait([] { return false; }, "anything"),
-                    Catch::Contains("worker 1"));
+  CHECK_THROWS_WITH(agent.board()->Wait([] { return false; }, "anything"), "too many are gone");
 }
 
 TEST_CASE("a member's own error, a crash and a bare exit code are told apart") {

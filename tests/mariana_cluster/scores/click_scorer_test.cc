@@ -68,11 +68,12 @@ std::unique_ptr<ClickScorer> MakeScorer(int64_t max_rows, const std::string& yam
 
 std::string SaveModel(const ScratchFolder& folder) {
   auto model = MakeModel();
-  const Table table({MakeWeights(*model)});
+  const std::shared_ptr<TableShard> shard = MakeWeights(*model);
   std::string path = folder / "model.safetensors";
-  FileWriter out(path);
-  WriteTables(&out, {&table}, TablePart::kModel, {}, DescribeModel(model.get()));
-  out.Finish();
+  TablesToWrite what;
+  what.tables = {{shard.get()}};
+  what.model_metadata = DescribeModel(model.get());
+  WriteTables(what, path, folder / "optimizer.safetensors");
   return path;
 }
 
@@ -215,19 +216,19 @@ TEST_CASE("The field that decides is the important one; its crosses go with it")
 
 TEST_CASE("A model file's weights are told by feature where the key is known") {
   const ScratchFolder folder;
-  const SafetensorsFile file(SaveModel(folder));
-  const auto model = ReadSavedModel(file);
+  const StoredModel file = StoredModel::Open(SaveModel(folder));
+  const auto model = ReadSavedModel(file.newest());
   const ClickTable table = LinearTable(*model);
   const auto names = KnownFeatures(RowPlan(model->rows), table);
   CHECK(names.size() == 5);  // bias, x, three buckets
   std::map<std::string, float> weights;
   int64_t rows = 0;
-  ForEachStoredRow(file, table, [&](int64_t key, const float* w) {
+  file.ForEachRow(table.spec.name, table.spec.width(), [&](int64_t key, const float* w) {
     ++rows;
     const auto [first, last] = names.equal_range(key);
     for (auto i = first; i != last; ++i) weights[i->second] = *w;
   });
-  CHECK(StoredRows(file, table) == rows);
+  CHECK(file.RowsOf(table.spec.name, table.spec.width()) == rows);
   CHECK(weights == std::map<std::string, float>{{"bias", -1}, {"x", 2}, {"z in [1, 2)", 8}});
   const auto parts = SummarizeWeights(file, table);
   REQUIRE(parts.size() == 1);

@@ -296,11 +296,18 @@ TEST_CASE("tables go through a file exactly, into another number of shards") {
   AddTo(&a, Keys(50, 5), 1);  // seen once
   const auto save = [&](const std::string& name, const std::vector<const Table*>& tables) {
     std::string path = scratch.path() + "/" + name;
-    for (const TablePart part : {TablePart::kModel, TablePart::kOptimizer}) {
-      FileWriter out(part == TablePart::kModel ? path : path + ".optimizer");
-      const float dense[2] = {1, 2};
-      WriteTables(&out, tables, part, {HostTensor::F32("bias", {2}, dense)}, {{"job", "test"}});
-      out.Finish();
+    const float dense[2] = {1, 2};
+    TablesToWrite what;
+    for (const Table* t : tables) {
+      const std::vector<TableShard*> shards = t->all_shards();
+      what.tables.emplace_back(shards.begin(), shards.end());
+    }
+    what.model = {HostTensor::F32("bias", {2}, dense)};
+    what.model_metadata = {{"job", "test"}};
+    for (const WrittenFile& w : WriteTables(what, path, path + ".optimizer")) {
+      const std::string written = scratch.path() + "/" + w.name;
+      CHECK(w.bytes == static_cast<int64_t>(ReadFile(written).size()));
+      CHECK(w.crc32c == Crc32cOfFile(written));
     }
     return path;
   };
@@ -308,8 +315,8 @@ TEST_CASE("tables go through a file exactly, into another number of shards") {
   const SafetensorsFile file(path), state(path + ".optimizer");
   CHECK(file.Read("bias").f32()[1] == 2);
   Table a1 = MakeTable(keyed, 1), b1 = MakeTable(hashed, 1);
-  CHECK(ReadTable(file, &state, &a1) == 3000);
-  CHECK(ReadTable(file, &state, &b1) > 400);
+  CHECK(ReadTable(file, &state, a1.all_shards()) == 3000);
+  CHECK(ReadTable(file, &state, b1.all_shards()) > 400);
   CHECK(Contents(a1) == Contents(a));
   CHECK(Contents(b1) == Contents(b));
   CHECK(a1.shard(0)->stamp() == 9);
@@ -322,22 +329,23 @@ TEST_CASE("tables go through a file exactly, into another number of shards") {
   SECTION("a warm start takes the weights alone, whatever the optimizer") {
     TableSpec other = Spec(TableForm::kKeyed, RowOptimizer::kAdaGrad, 3);
     Table warm = MakeTable(other, 3);
-    ReadTable(file, nullptr, &warm);
+    ReadTable(file, nullptr, warm.all_shards());
     CHECK(ValuesOf(&warm, Keys(100, 1), Missing::kSkip) ==
           ValuesOf(&a, Keys(100, 1), Missing::kSkip));
-    CHECK_THROWS_WITH(ReadTable(file, &state, &warm),
+    CHECK_THROWS_WITH(ReadTable(file, &state, warm.all_shards()),
                       Catch::Contains("parts was \"linear:3:adam\""));
   }
   SECTION("what does not fit is refused with its name") {
     hashed.bits = 13;
     Table wide = MakeTable(hashed);
-    CHECK_THROWS_WITH(ReadTable(file, nullptr, &wide), Catch::Contains("bits was 12"));
+    CHECK_THROWS_WITH(ReadTable(file, nullptr, wide.all_shards()), Catch::Contains("bits was 12"));
     Table narrow = MakeTable(Spec(TableForm::kKeyed, RowOptimizer::kAdam, 4));
-    CHECK_THROWS_WITH(ReadTable(file, nullptr, &narrow), Catch::Contains("value is f32 [3000, 3]"));
+    CHECK_THROWS_WITH(ReadTable(file, nullptr, narrow.all_shards()),
+                      Catch::Contains("value is f32 [3000, 3]"));
     TableSpec unknown = keyed;
     unknown.name = "unknown";
     Table none = MakeTable(unknown);
-    CHECK_THROWS_WITH(ReadTable(file, nullptr, &none), Catch::Contains("is not there"));
+    CHECK_THROWS_WITH(ReadTable(file, nullptr, none.all_shards()), Catch::Contains("is not there"));
   }
 }
 

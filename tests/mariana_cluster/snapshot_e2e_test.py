@@ -1,0 +1,106 @@
+#!/usr/bin/env -S python3 -B
+"""Checkpoints that servers write while training goes on: in parts, of changes alone, killed at any
+moment, on a full disk."""
+import glob
+import os
+import random
+import subprocess
+import time
+
+import program
+from program import DEEP, ORDERED, ROWS, ProgramTest, read_safetensors, wait_until
+
+KEYED = "click.rows={form: keyed, admission: 2, max_rows: 65536}"
+OFTEN = ["train.checkpoint={every_steps: 6, full_every: 3, keep: 1}"]
+
+
+class Snapshot(ProgramTest):
+
+    def export(self, run_dir):
+        path = run_dir + ".safetensors"
+        self.expect(0, "export", "model=" + run_dir, "output.path=" + path)
+        return read_safetensors(path)[1]
+
+    def test_parts_and_changes_are_the_model_that_one_server_writes_at_once(self):
+        words = [*DEEP, *ORDERED, KEYED, "train.epochs=1"]
+        one, parts = self.run_dir("one"), self.run_dir("parts")
+        self.expect(0, *words, run_dir=one)
+        stop = "train.max_steps=50"
+        self.expect(0, *words, *OFTEN, "parallel.servers=3", stop, run_dir=parts)
+        self.expect(0, *words, *OFTEN, "parallel.servers=2", "--resume", run_dir=parts)
+        newest = os.path.join(parts, "latest")
+        self.assertEqual(sorted(name for name in os.listdir(newest) if "model" in name),
+                         ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+                          "model.safetensors.index.json"])
+        of = [os.path.join(newest, "model-0000%d-of-00002.safetensors" % p) for p in (1, 2)]
+        index = program.read_json(os.path.join(newest, "model.safetensors.index.json"))
+        for path in of:
+            for name in read_safetensors(path)[1]:
+                self.assertEqual(index["weight_map"][name], os.path.basename(path))
+        self.assertEqual(self.export(one), self.export(parts))
+        self.assertIn("table ", self.expect_plain(0, "inspect", parts).out)
+        scores = [self.expect(0, "evaluate", "--progress=json", run_dir=d).out for d in (one, parts)]
+        self.assertEqual(*[s.split('"rows"')[1] for s in scores])
+        warm = self.run_dir("warm")
+        self.assertIn("start from", self.expect(0, *DEEP, KEYED, "train.epochs=1",
+                                                "train.start_from=" + parts, run_dir=warm).out)
+
+    def test_run_that_is_killed_20_times_while_it_saves_goes_on(self):
+        run_dir = self.run_dir()
+        words = ["--config", self.scratch.job, "--run_dir", run_dir, "--resume", *OFTEN, KEYED,
+                 "parallel.servers=2", "train.epochs=2"]
+        moments = random.Random(5)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        hidden = os.path.join(run_dir, "checkpoints", ".new-*")
+        for _ in range(20):
+            process = self.start(*words, **quiet)
+            if not wait_until(lambda: glob.glob(hidden), process):
+                self.assertEqual(process.wait(), 0)
+            time.sleep(moments.choice([0, 0.002, 0.01, 0.05]))
+            process.kill()
+            process.wait()
+        self.expect_plain(0, *words)
+        self.assertEqual(self.summary(run_dir)["samples"], 2 * ROWS)
+        self.assertGreater(self.summary(run_dir)["final"]["auc"], 0.7)
+
+    def test_full_disk_costs_a_snapshot_and_at_the_end_the_run(self):
+        disk = self.scratch("disk")
+        os.makedirs(disk, exist_ok=True)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", disk]
+        if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("no file system can be mounted here")
+        self.addCleanup(subprocess.run, ["umount", disk], check=True)
+        run_dir, filler = os.path.join(disk, "run"), os.path.join(disk, "filler")
+        words = ["click.embedding.size=128", "log.every_steps=1000"]
+
+        def begin():
+            process = self.start("--config", self.scratch.job, "--run_dir", run_dir, "--resume",
+                                 "train.checkpoint.every_steps=20", "train.epochs=1000000", *words)
+            self.assertTrue(wait_until(lambda: os.path.exists(os.path.join(run_dir, "latest")),
+                                       process))
+            return process
+
+        def fill():
+            left = os.statvfs(disk)
+            with open(filler, "wb") as f:
+                f.write(bytes(left.f_bavail * left.f_bsize - (150 << 10)))
+
+        process = begin()
+        newest = os.path.join(run_dir, "latest")
+        fill()
+        at = os.readlink(newest)
+        self.assertTrue(wait_until(lambda: b"not saved" in os.read(process.stderr.fileno(), 1 << 16),
+                                   process))
+        os.remove(filler)
+        self.assertTrue(wait_until(lambda: os.readlink(newest) != at, process))
+        fill()
+        process.terminate()
+        result = program.finish(process)
+        self.assertEqual(result.code, 74, result)
+        self.assertIn("disk full", result.err.splitlines()[-1])
+        for checkpoint in glob.glob(os.path.join(run_dir, "checkpoints", "*")):  # each is whole
+            self.expect_plain(0, "inspect", checkpoint)
+
+
+if __name__ == "__main__":
+    program.main()
