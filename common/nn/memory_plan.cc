@@ -100,6 +100,11 @@ class Planner {
       MemoryPlan::GradientTarget& target = plan_.targets[op][k];
       if (graph_.tensors[t].gradient && k < node.decl.gradient_inputs) {
         int& own = plan_.gradient[t];
+        if (node.decl.gradient_adds) {
+          CHECK_GE(own, 0) << node.name << " adds to nothing";
+          target.block = own;
+          continue;
+        }
         target.add = own >= 0;
         if (target.add) {
           target.block = NewBlock(Bytes(t), tick, tick);

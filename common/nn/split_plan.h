@@ -43,8 +43,12 @@ struct Distribution {
   std::vector<ChannelRange> held;  // by worker
   bool sum_value = false;          // the value is the sum over workers
   bool sum_gradient = false;       // its gradient is, where several hold the same channels
+  // Of what an operation needs: it reads what its worker has where that is, and gets the rest, some
+  // channels on either side, as a tensor of its own.
+  bool beside = false;
   bool operator==(const Distribution& o) const {
-    return held == o.held && sum_value == o.sum_value && sum_gradient == o.sum_gradient;
+    return held == o.held && sum_value == o.sum_value && sum_gradient == o.sum_gradient &&
+           beside == o.beside;
   }
 };
 
@@ -75,6 +79,16 @@ struct Transfer {
     std::vector<std::vector<TransferPiece>> out, in;
   };
   Pass forward, backward;
+
+  // What a worker has of `to` that it does not get: its own channels, where the rest stands beside
+  // them.
+  ChannelRange gap(int worker) const {
+    return to.beside ? from.held[static_cast<size_t>(worker)] : ChannelRange{};
+  }
+  // Channels of the tensor that it gets.
+  int64_t width(int worker) const {
+    return to.held[static_cast<size_t>(worker)].size() - gap(worker).size();
+  }
 };
 
 struct OpSplit {

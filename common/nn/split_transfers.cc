@@ -58,8 +58,15 @@ std::vector<Run> Runs(const std::vector<ChannelRange>& held, ChannelRange want, 
 // One pass of a transfer: what workers hold becomes what they want.
 class Router {
  public:
-  Router(int transfer, bool backward, int64_t bytes, SplitPlan* plan, Transfer::Pass* pass)
-      : transfer_(transfer), backward_(backward), bytes_(bytes), plan_(plan), pass_(pass) {
+  // `beside`: own channels stay where they are, and gradients that come are added to theirs.
+  Router(int transfer, bool backward, bool beside, int64_t bytes, SplitPlan* plan,
+         Transfer::Pass* pass)
+      : transfer_(transfer),
+        backward_(backward),
+        beside_(beside),
+        bytes_(bytes),
+        plan_(plan),
+        pass_(pass) {
     pass_->out.resize(static_cast<size_t>(plan->workers));
     pass_->in.resize(static_cast<size_t>(plan->workers));
   }
@@ -87,7 +94,8 @@ class Router {
 
  private:
   void Add(int from, int to, ChannelRange channels, bool add) {
-    TransferPiece piece{-1, channels, add};
+    if (from == to && beside_) return;
+    TransferPiece piece{-1, channels, add || (beside_ && backward_)};
     if (from != to) {
       piece.message = static_cast<int>(plan_->messages.size());
       plan_->messages.push_back(
@@ -98,7 +106,7 @@ class Router {
   }
 
   const int transfer_;
-  const bool backward_;
+  const bool backward_, beside_;
   const int64_t bytes_;  // of one channel of one sample
   SplitPlan* const plan_;
   Transfer::Pass* const pass_;
@@ -179,8 +187,9 @@ void RouteTransfer(const TensorInfo& tensor, bool gradient, Transfer transfer, S
   const int index = static_cast<int>(plan->transfers.size());
   const int64_t bytes = PixelsOf(tensor.shape) * SizeOf(tensor.dtype);
   const Distribution &from = transfer.from, &to = transfer.to;
-  Router(index, false, bytes, plan, &transfer.forward).Route(from.held, to.held, from.sum_value);
-  Router back(index, true, bytes, plan, &transfer.backward);
+  Router(index, false, to.beside, bytes, plan, &transfer.forward)
+      .Route(from.held, to.held, from.sum_value);
+  Router back(index, true, to.beside, bytes, plan, &transfer.backward);
   if (gradient && from.sum_gradient) {
     back.KeepOwn(to.held, from.held, !to.sum_gradient && !Disjoint(to.held));
   } else if (gradient) {
