@@ -60,6 +60,8 @@ struct TransferMessage {
   int from = 0, to = 0;
   ChannelRange channels;  // of the whole tensor
   int64_t bytes = 0;      // of one sample
+  int64_t cols = 0;       // of a row as it travels: a pixel's channels
+  Dtype dtype = Dtype::kF32;
 };
 
 // Channels that a worker sends, or puts into what it has, in this order.
