@@ -2,7 +2,6 @@
 // data_parallel.h.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "common/train/sync_worker.h"
 

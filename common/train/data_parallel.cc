@@ -41,6 +41,23 @@ std::vector<std::string> DataParallelOptions::SlotNames() const {
                             : std::vector<std::string>{};
 }
 
+NetOptions DataParallelOptions::NetFor(int64_t rows) const {
+  NetOptions net;
+  net.device = devices[0];
+  net.max_rows = rows;
+  net.input = input;
+  net.outputs = outputs;
+  net.compute = compute;
+  return net;
+}
+
+// The largest share's largest part, counted in whole groups of any size that the net may choose:
+// dealing out is monotone in the number of rows.
+int64_t DataParallelOptions::MostRows(int groups, int64_t group) const {
+  const int64_t share = DealOut(batch_size, group, groups)[0].rows;
+  return DealOut(share, group, static_cast<int>(accumulate))[0].rows;
+}
+
 // A worker and the thread it runs on.
 class DataParallel::Worker {
  public:
@@ -86,24 +103,6 @@ struct DataParallel::Shared {
 };
 
 namespace {
-
-// One sample of the whole model, to learn what it is made of.
-NetOptions ProbeOf(const DataParallelOptions& o) {
-  NetOptions probe;
-  probe.device = o.devices[0];
-  probe.max_rows = 1;
-  probe.input = o.input;
-  probe.outputs = o.outputs;
-  probe.compute = o.compute;
-  return probe;
-}
-
-// Enough rows for the largest share's largest part, counted in whole groups of any size that the
-// net may choose: dealing out is monotone in the number of rows.
-int64_t MostRows(const DataParallelOptions& o, int64_t group) {
-  const int64_t share = DealOut(o.batch_size, group, o.groups())[0].rows;
-  return DealOut(share, group, static_cast<int>(o.accumulate))[0].rows;
-}
 
 // Of the workers that have part `part`.
 ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<Range> buckets) {
@@ -197,7 +196,7 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   const DataParallelOptions& o = s.options;
   CHECK_GE(o.local(), 1);
   CheckSplit(o);
-  const NetOptions probe = ProbeOf(o);
+  const NetOptions probe = o.NetFor(1);  // to learn what the model is made of
   s.plan = PlanNet(*o.net, probe);
   std::vector<std::string> names;
   for (const ParamInfo& p : s.plan.params) names.push_back(p.name);
@@ -212,7 +211,7 @@ DataParallel::DataParallel(const DataParallelOptions& options)
           std::make_unique<TransferGroup>(parts, RoutesOf(*s.split), s.clock, CarryOf(o, g)));
     }
   }
-  const int64_t rows = MostRows(o, s.plan.group);
+  const int64_t rows = o.MostRows(o.groups(), s.plan.group);
   for (int i = 0; i < o.local(); ++i) {
     TransferGroup* const transfers = parts > 1 ? s.transfers[i / parts].get() : nullptr;
     workers_.push_back(

@@ -116,6 +116,11 @@ struct DataParallelOptions {
   int groups() const { return total() / split.workers; }
   int group_of(int worker) const { return worker / split.workers; }
   int part_of(int worker) const { return worker % split.workers; }
+  // The whole model on the first device, for so many samples at a time.
+  NetOptions NetFor(int64_t rows) const;
+  // Enough samples for the largest part that a worker computes at a time, where as many devices
+  // make up `groups` groups and the net's own groups are of `group` samples.
+  int64_t MostRows(int groups, int64_t group) const;
 };
 
 // What one step did, the same on all workers.

@@ -13,16 +13,7 @@ namespace {
 constexpr char kEmulated[] = "emulated:";
 
 Topology TopologyOf(const Machine& machine, const ParallelSpec& parallel, std::string* why) {
-  const auto says = [&](Topology t) {
-    *why = StrCat(Name(t), ": the config says so");
-    return t;
-  };
-  switch (parallel.topology) {
-    case TopologyChoice::kLinear: return says(Topology::kLinear);
-    case TopologyChoice::kRing: return says(Topology::kRing);
-    case TopologyChoice::kTwoLevel: return says(Topology::kTwoLevel);
-    case TopologyChoice::kAuto: break;
-  }
+  if (const auto named = NamedTopology(parallel, why)) return *named;
   return FastestTopology(machine, static_cast<int>(parallel.devices), why);
 }
 

@@ -108,22 +108,14 @@ class Emulator {
       range_bytes = std::max(range_bytes, seconds * rate);
     }
     if (o->bucket_bytes == 0) {
-      o->bucket_bytes = ChooseBucketBytes(ArenaBytes(*o), options_.devices, slowest);
+      const int64_t arena = PlanNet(*o->net, o->NetFor(1)).arena_elements;
+      o->bucket_bytes =
+          ChooseBucketBytes(arena * int64_t{sizeof(float)}, options_.devices, slowest);
     }
     if (o->chunk_elements == 0) {
       o->chunk_elements = ExchangeOptions().chunk_elements;
       while (4.0 * static_cast<double>(o->chunk_elements) < range_bytes) o->chunk_elements *= 2;
     }
-  }
-
-  static int64_t ArenaBytes(const DataParallelOptions& o) {
-    NetOptions net;
-    net.device = o.devices[0];
-    net.max_rows = 1;
-    net.input = o.input;
-    net.outputs = o.outputs;
-    net.compute = o.compute;
-    return PlanNet(*o.net, net).arena_elements * int64_t{sizeof(float)};
   }
 
   std::shared_ptr<HostBatch> NextBatch() {

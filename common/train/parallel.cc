@@ -118,25 +118,33 @@ std::unique_ptr<Device> InferenceDevice(const std::string& choice, const Paralle
   return std::move(MakeDevices(choice, one, Precision::kFp32)[0]);
 }
 
+std::optional<Topology> NamedTopology(const ParallelSpec& spec, std::string* why) {
+  std::optional<Topology> named;
+  switch (spec.topology) {
+    case TopologyChoice::kLinear: named = Topology::kLinear; break;
+    case TopologyChoice::kRing: named = Topology::kRing; break;
+    case TopologyChoice::kTwoLevel: named = Topology::kTwoLevel; break;
+    case TopologyChoice::kAuto: break;
+  }
+  if (named) *why = StrCat(Name(*named), ": the config says so");
+  return named;
+}
+
 Topology ChooseTopology(const ParallelSpec& spec, const Ranks& ranks, std::string* why) {
+  if (const auto named = NamedTopology(spec, why)) {
+    if (*named == Topology::kTwoLevel && !ranks.neighbours()) {
+      throw Fail(ExitCode::kUsage,
+                 "parallel.topology: two_level needs the ranks of a machine one after another "
+                 "(mpirun --map-by slot)");
+    }
+    return *named;
+  }
   const auto chosen = [&](Topology topology, const std::string& reason) {
     *why = StrCat(Name(topology), ": ", reason);
     return topology;
   };
   const int machines = ranks.machines();
   const int64_t workers = spec.devices / spec.split * ranks.size();  // of one exchange
-  switch (spec.topology) {
-    case TopologyChoice::kLinear: return chosen(Topology::kLinear, "the config says so");
-    case TopologyChoice::kRing: return chosen(Topology::kRing, "the config says so");
-    case TopologyChoice::kTwoLevel:
-      if (!ranks.neighbours()) {
-        throw Fail(ExitCode::kUsage,
-                   "parallel.topology: two_level needs the ranks of a machine one after another "
-                   "(mpirun --map-by slot)");
-      }
-      return chosen(Topology::kTwoLevel, "the config says so");
-    case TopologyChoice::kAuto: break;
-  }
   if (workers == 1) {
     *why = "none: one worker exchanges nothing";
     return Topology::kLinear;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,9 @@ std::vector<std::unique_ptr<Device>> MakeDevices(const std::string& choice,
 
 // The one device, with all its threads, that the verbs besides train compute on.
 std::unique_ptr<Device> InferenceDevice(const std::string& choice, const ParallelSpec& spec);
+
+// The topology that the config names, and so in *why; nothing for auto.
+std::optional<Topology> NamedTopology(const ParallelSpec& spec, std::string* why);
 
 // The topology to use and, in *why, one line that says why. Throws Error(kUsage) where the ranks
 // cannot be joined as the config asks.

@@ -16,22 +16,10 @@ constexpr int kMostParts = 16;  // that advice is given about
 
 double Mega(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 
-NetOptions NetOf(const DataParallelOptions& o, int64_t rows) {
-  NetOptions net;
-  net.device = o.devices[0];
-  net.max_rows = rows;
-  net.input = o.input;
-  net.outputs = o.outputs;
-  net.compute = o.compute;
-  return net;
-}
-
 // With as many devices, `split` of them sharing a model.
 int64_t RowsOf(const DataParallelOptions& o, int split) {
   const int groups = std::max(1, o.total() / split);
-  const NetPlan whole = PlanNet(*o.net, NetOf(o, 1));
-  const int64_t share = DealOut(o.batch_size, whole.group, groups)[0].rows;
-  return DealOut(share, whole.group, static_cast<int>(o.accumulate))[0].rows;
+  return o.MostRows(groups, PlanNet(*o.net, o.NetFor(1)).group);
 }
 
 WorkerNeeds NeedsOfPlan(const NetPlan& plan, const DataParallelOptions& o, int groups,
@@ -52,9 +40,9 @@ WorkerNeeds NeedsOfPlan(const NetPlan& plan, const DataParallelOptions& o, int g
 std::vector<WorkerNeeds> NeedsOfSplit(const DataParallelOptions& o, const SplitSpec& split,
                                       int groups) {
   const int64_t rows = RowsOf(o, split.workers);
-  NetOptions net = NetOf(o, rows);
+  NetOptions net = o.NetFor(rows);
   if (split.workers == 1) return {NeedsOfPlan(PlanNet(*o.net, net), o, groups, rows)};
-  net.split = PlanSplitNet(*o.net, NetOf(o, 1), split);
+  net.split = PlanSplitNet(*o.net, o.NetFor(1), split);
   std::vector<WorkerNeeds> needs;
   for (net.worker = 0; net.worker < split.workers; ++net.worker) {
     needs.push_back(NeedsOfPlan(PlanNet(*o.net, net), o, groups, rows));
@@ -146,7 +134,7 @@ void CheckDeviceMemory(const DataParallelOptions& o, int64_t limit) {
 void PrintSplit(const DataParallelOptions& o) {
   const std::vector<WorkerNeeds> needs = NeedsOf(o);
   if (o.split.workers > 1) {
-    const NetOptions probe = NetOf(o, 1);
+    const NetOptions probe = o.NetFor(1);
     Graph whole = CompileNet(*o.net, probe, 1);
     const SplitPlan plan = PlanSplit(o.split, o.net->loss, &whole);
     CheckTransfers(*o.net, probe, plan);

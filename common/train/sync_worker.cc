@@ -39,12 +39,8 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
       clock_(options.clock ? options.clock : Clock::Real()),
       device_(options.devices[static_cast<size_t>(index - options.first())]),
       gate_(gate) {
-  NetOptions net;
+  NetOptions net = options.NetFor(max_rows);
   net.device = device_;
-  net.max_rows = max_rows;
-  net.input = options.input;
-  net.outputs = options.outputs;
-  net.compute = options.compute;
   if (split) {
     net.split = std::move(split);
     net.worker = options.part_of(index);
