@@ -97,9 +97,9 @@ class World {
   virtual void Post(int to, int channel, const void* data, int64_t bytes,
                     std::function<void()> sent) = 0;
   virtual int64_t channels() const = 0;
-  // One listener at a time (WorldParts lets several share a world). Messages wait until there is one. Once Listen(nullptr) has returned,
-  // the former is not called any more; and if the world has failed, nothing is read from or
-  // written to memory that was posted or taken into.
+  // One listener at a time (WorldParts lets several share a world). Messages wait until there is
+  // one. Once Listen(nullptr) has returned, the former is not called any more; and if the world has
+  // failed, nothing is read from or written to memory that was posted or taken into.
   void Listen(WorldListener* listener);
 
   // ---- failure

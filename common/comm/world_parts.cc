@@ -99,8 +99,8 @@ WorldParts::~WorldParts() { whole_->Listen(nullptr); }
 World* WorldParts::part(int i) const { return parts_.at(static_cast<size_t>(i)).get(); }
 
 void WorldParts::Arrived(std::shared_ptr<BulkMessage> message) {
-  const auto part = static_cast<size_t>(
-      message->channel() / (whole_->channels() / static_cast<int64_t>(parts_.size())));
+  const auto part = static_cast<size_t>(message->channel() /
+                                        (whole_->channels() / static_cast<int64_t>(parts_.size())));
   CHECK(part < parts_.size() && parts_[part]) << "channel " << message->channel();
   parts_[part]->ArrivedAtWhole(std::move(message));
 }

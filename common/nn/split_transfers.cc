@@ -99,9 +99,8 @@ class Router {
     TransferPiece piece{-1, channels, add || (beside_ && backward_)};
     if (from != to) {
       piece.message = static_cast<int>(plan_->messages.size());
-      plan_->messages.push_back(
-          {transfer_, backward_, from, to, channels, channels.size() * bytes_, channels.size(),
-           dtype_});
+      plan_->messages.push_back({transfer_, backward_, from, to, channels, channels.size() * bytes_,
+                                 channels.size(), dtype_});
       pass_->out[static_cast<size_t>(from)].push_back(piece);
     }
     pass_->in[static_cast<size_t>(to)].push_back(piece);
@@ -208,9 +207,14 @@ void RouteLoss(const Distribution& classes, SplitPlan* plan) {
     for (int to = 0; to < plan->workers; ++to) {
       if (from == to || classes.held[from].empty() || classes.held[to].empty()) continue;
       plan->loss_messages[from][to] = static_cast<int>(plan->messages.size());
-      plan->messages.push_back(
-          {-1, false, from, to, {}, SplitSoftmaxOp::kSummary * int64_t{sizeof(float)},
-           SplitSoftmaxOp::kSummary, Dtype::kF32});
+      plan->messages.push_back({-1,
+                                false,
+                                from,
+                                to,
+                                {},
+                                SplitSoftmaxOp::kSummary * int64_t{sizeof(float)},
+                                SplitSoftmaxOp::kSummary,
+                                Dtype::kF32});
     }
   }
 }
