@@ -46,6 +46,8 @@ NetOptions DataParallelOptions::NetFor(int64_t rows) const {
   net.input = input;
   net.outputs = outputs;
   net.compute = compute;
+  // The devices of a group each hold the batch: one of them waits in room that is there anyway.
+  net.next_input = split.workers > 1 && accumulate == 1 && !devices[0]->info().host_memory;
   return net;
 }
 
@@ -153,6 +155,11 @@ DataParallel::~DataParallel() {
 
 const DataParallelOptions& DataParallel::options() const { return shared_->options; }
 Net* DataParallel::net(int local) { return workers_[static_cast<size_t>(local)]->sync.net(); }
+std::vector<Tensor> DataParallel::NextInputs() {
+  std::vector<Tensor> room;
+  for (auto& w : workers_) room.push_back(w->sync.net()->next_input());
+  return room;
+}
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
 const NetPlan& DataParallel::plan() const { return shared_->plan; }

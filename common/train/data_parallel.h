@@ -62,6 +62,9 @@ class BatchSource {
   // ranks' workers): valid until the worker's next Take. A worker takes all its samples of a step,
   // in order, before any of the next.
   virtual DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) = 0;
+  // The worker's Net::next_input is free for the step after `step`, once the work that it has
+  // queued is done: called where it has one.
+  virtual void HasRoom(int /*worker*/, int64_t /*step*/) {}
 };
 
 // Exchange once in so many steps instead of each (0): every worker goes on by itself, its share of
@@ -162,6 +165,8 @@ class DataParallel {
   int workers() const { return options().total(); }
   // Of this rank's worker number `local`, from 0, while no Run is under way.
   Net* net(int local);
+  // Net::next_input of this rank's workers.
+  std::vector<Tensor> NextInputs();
   const NetPlan& plan() const;  // of the whole model, for one sample
   // How it is split; null: it is not.
   const SplitPlan* split() const;

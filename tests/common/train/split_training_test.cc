@@ -422,6 +422,13 @@ TEST_CASE("what a device cannot hold is refused with the split that fits") {
   CHECK(halves[0].parameters + halves[1].parameters == NeedsOf(one.options)[0].parameters);
   const int64_t limit = whole * 3 / 4;
   REQUIRE(halves[0].bytes() < limit);
+  NetOptions net = one.options.NetFor(kBatch);
+  const NetPlan without = PlanNet(job.net, net);
+  net.next_input = true;  // in memory that is there anyway
+  const NetPlan with = PlanNet(job.net, net);
+  CHECK(without.next_input_after < 0);
+  CHECK(with.next_input_after >= 0);
+  CHECK(with.activation_bytes == without.activation_bytes);
   REQUIRE_NOTHROW(CheckDeviceMemory(two.options, limit));
   CHECK_THROWS_WITH(CheckDeviceMemory(one.options, limit),
                     Catch::Contains("with parallel.split=2 a worker needs"));
