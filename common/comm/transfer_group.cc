@@ -55,11 +55,14 @@ class TransferGroup::End : public Transfers {
       Wait([&] { return m.arrived > m.taken; });
       return m.rows;  // stays until it is taken
     }
-    Wait([&] { return !m.landing.empty() && m.landing.front()->landed; });
-    const Landing& landing = *m.landing.front();
+    std::shared_ptr<Landing> landing;
+    Wait([&] {
+      if (!m.landing.empty() && m.landing.front()->landed) landing = m.landing.front();
+      return landing != nullptr;
+    });
     const int64_t line = route.cols * SizeOf(route.dtype);
-    CHECK_EQ(landing.bytes % line, 0) << "message " << message;
-    return {landing.buffer, route.cols, landing.bytes / line, route.cols, route.dtype};
+    CHECK_EQ(landing->bytes % line, 0) << "message " << message;
+    return {landing->buffer, route.cols, landing->bytes / line, route.cols, route.dtype};
   }
 
   void Take(int message) override {
