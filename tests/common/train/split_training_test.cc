@@ -9,6 +9,7 @@
 #include "common/config/config.h"
 #include "common/nn/transfer_check.h"
 #include "common/train/data_parallel.h"
+#include "common/train/shared_net.h"
 #include "common/train/split_report.h"
 #include "tests/common/train/on_ranks.h"
 
@@ -379,6 +380,78 @@ TEST_CASE("a worker's failure ends all ranks of a split model, by its name") {
       /*leave_together=*/false);
   for (const std::string& error : errors) CHECK_THAT(error, Catch::Contains("no picture"));
   CHECK_THAT(errors[0], Catch::Contains("worker 4 (rank 2"));
+}
+
+namespace {
+
+std::unique_ptr<Net> MakeNetOf(const Job& job, int split, Device* device) {
+  NetOptions options;
+  options.device = device;
+  options.max_rows = kBatch;
+  options.input = job.input;
+  options.outputs = kClasses;
+  options.input_gradient = true;
+  if (split == 1) return Net::Build(job.net, options);
+  std::vector<std::unique_ptr<Device>> others;
+  for (int w = 1; w < split; ++w) others.push_back(MakeCpuDevice(w, 1, -1));
+  return MakeSharedNet(job.net, options, {split, job.layers}, std::move(others));
+}
+
+// Losses of some steps of SGD on the net's arenas; then, by the caller's own gradient of the
+// outputs, those of the input and of the parameters.
+struct Course {
+  std::vector<float> losses, input_gradient, gradients;
+};
+
+Course TrainNet(const Job& job, int split) {
+  const auto device = MakeCpuDevice(0, 1, -1);
+  const auto net = MakeNetOf(job, split, device.get());
+  net->Initialize(7);
+  Pictures pictures(job.input);
+  Course course;
+  StepContext context;
+  context.seed = 3;
+  for (int64_t step = 0; step < 20; ++step) {
+    context.rows = context.batch_rows = pictures.Rows(step);
+    context.first_sample = step * kBatch;
+    const DeviceBatch batch = pictures.Take(0, step, 0, context.rows);
+    net->Forward(context, batch.input);
+    course.losses.push_back(static_cast<float>(net->Loss(context, batch.labels).loss));
+    net->Backward(context, batch.input);
+    float* const values = net->values();
+    for (int64_t i = 0; i < net->arena_elements(); ++i) values[i] -= 0.05f * net->grads()[i];
+    if (step + 1 < 20) continue;
+    net->Forward(context, batch.input);
+    const Tensor outputs = net->outputs(), gradient = net->output_gradient();
+    std::copy_n(outputs.f32(), outputs.elements(), gradient.f32());
+    net->Backward(context, batch.input);
+    const Tensor dx = net->input_gradient();
+    course.input_gradient.assign(dx.f32(), dx.f32() + dx.elements());
+    course.gradients.assign(net->grads(), net->grads() + net->arena_elements());
+  }
+  return course;
+}
+
+}  // namespace
+
+TEST_CASE("a net that several devices share looks like one") {
+  const Job job = MakeJob(
+      "[{type: conv, channels: 12, padding: 1, activation: relu}, {type: lrn, alpha: 0.1}, "
+      "{type: max_pool}, {type: linear, units: 30, activation: tanh}, {type: dropout}, "
+      "{type: linear, units: 24, activation: relu}, {type: linear, units: 0, name: last}]",
+      "[{layer: last, split: none}]");
+  const Course one = TrainNet(job, 1);
+  CHECK(one.losses.back() < one.losses.front());
+  for (int split : {2, 3}) {
+    const Course shared = TrainNet(job, split);
+    CHECK(RelativeDistance(one.losses, shared.losses) < 1e-4);
+    CHECK(RelativeDistance(one.input_gradient, shared.input_gradient) < 1e-3);
+    CHECK(RelativeDistance(one.gradients, shared.gradients) < 1e-3);
+  }
+  CHECK_THROWS_WITH(TrainNet(MakeJob("[{type: linear, units: 8}, {type: batch_norm}, "
+                                     "{type: linear, units: 0}]"),
+                             2),
+                    Catch::Contains("batch normalisation"));
 }
 
 TEST_CASE("as much travels as the plan says, and no plan that waits in a circle passes") {
