@@ -43,6 +43,15 @@ void ClickDataSpec::Describe(Fields* f) {
 void ClusterSpec::Describe(Fields* f) {
   f->Int("workers", &workers, "Processes that compute; 0: one for each core.",
          Rule().Min(0).Max(64));
+  f->Int("groups", &groups, "Of devices that share a net: the same as workers; 0: workers.",
+         Rule().Min(0).Max(64));
+  f->Int("split", &split,
+         "Devices of a worker, of `threads` each: they share its net, each has a part of the "
+         "layers.",
+         Rule().Min(1).Max(64));
+  f->List("layers", &layers, "How layers are split, where it is not to be chosen.");
+  if (workers == 0) workers = groups;
+  f->Require(groups == 0 || groups == workers, "groups", "and `workers` are the same");
   f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxShards));
   f->Int("threads", &threads, "Of a worker's dense arithmetic.", Rule().Min(1).Max(1024));
   f->Int("parse_threads", &parse_threads, "Of a worker, that parse text.", Rule().Min(1).Max(64));
@@ -175,7 +184,7 @@ std::string JobIdentity(JobSpec* job) {
 
 int WorkerCount(const ClusterSpec& parallel) {
   if (parallel.workers > 0) return static_cast<int>(parallel.workers);
-  return std::clamp(AvailableCores(), 1, 64);
+  return std::clamp(AvailableCores() / static_cast<int>(parallel.split), 1, 64);
 }
 
 }  // namespace mariana

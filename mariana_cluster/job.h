@@ -8,6 +8,7 @@
 #include "common/config/config.h"
 #include "common/data/rows/row_spec.h"
 #include "common/nn/spec.h"
+#include "common/nn/split_plan.h"
 #include "common/train/frame_data.h"
 #include "common/train/train_spec.h"
 #include "mariana_cluster/model/model_spec.h"
@@ -41,6 +42,9 @@ enum class SparseAccess { kAuto, kBatched, kPerSample };
 // `parallel:`
 struct ClusterSpec {
   int64_t workers = 0;  // 0: one a core
+  int64_t groups = 0;   // the same where each has several devices; 0: `workers` says
+  int64_t split = 1;    // devices of a worker, which share its net
+  std::vector<SplitChoice> layers;
   int64_t servers = 1;
   int64_t threads = 1;  // of a worker's dense arithmetic
   int64_t parse_threads = 1;
@@ -51,6 +55,7 @@ struct ClusterSpec {
   int64_t queue_depth = -1;    // batches between the stages of a worker; 0: one after another
   SparseAccess access = SparseAccess::kAuto;
   void Describe(Fields* f);
+  SplitSpec split_spec() const { return {static_cast<int>(split), layers}; }
   // -1: what suits a worker, which may learn sample by sample.
   int64_t Depth(bool by_sample) const { return queue_depth >= 0 ? queue_depth : by_sample ? 0 : 8; }
 };
