@@ -135,7 +135,10 @@ void Trainer::ScoreHeldOut() {
   std::vector<std::vector<ImageVerdict>> verdicts(scorers_.size());
   ImageBatch batch;
   int64_t images = 0;
-  while (!StopRequested() && stream.Next(&batch)) {
+  // Ranks that share a model stop at the same batch.
+  const bool together = !workers_->options().whole_here();
+  const auto stop = [&] { return together ? run_.ranks()->Any(StopRequested()) : StopRequested(); };
+  while (!stop() && stream.Next(&batch)) {
     workers_->OnAll("evaluate", [&](int local) {
       const auto i = static_cast<size_t>(local);
       const DataParallelOptions& o = workers_->options();
