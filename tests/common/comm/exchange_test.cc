@@ -444,9 +444,12 @@ TEST_CASE(
       channel = message->channel();
       message->Take(&value, [this] { there = true; });
     }
-    void Failed(const Error& error) override { heard = error.message(); }
+    void Failed(const Error& error) override {
+      heard = error.message();
+      failed = true;
+    }
     int from = -1, channel = -1, value = 0;
-    std::atomic<bool> there{false};
+    std::atomic<bool> there{false}, failed{false};
     std::string heard;
   };
   const std::vector<std::vector<int>> ranks = {{0, 1}, {1, 2}, {0, 2}, {1}, {0, 1, 2}};
@@ -486,9 +489,9 @@ TEST_CASE(
       }
       worlds[r]->Barrier();
       if (r == 0) parts.part(0)->Abort(Error(ExitCode::kLostWorkers, "a part fails"));
-      while (!worlds[r]->failed()) std::this_thread::yield();
       for (size_t i = 0; i < ranks.size(); ++i) {
         if (World* const part = parts.part(static_cast<int>(i))) {
+          while (!ears[i]->failed) std::this_thread::yield();
           part->Listen(nullptr);
           heard[r].push_back(ears[i]->heard);
           wrong[r] += !part->failed();
