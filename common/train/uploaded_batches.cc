@@ -160,6 +160,7 @@ DeviceBatch UploadedBatches::Take(int worker, int64_t step, int64_t begin, int64
     }
     lane.changed.Wait(&lock, [&] { return lane.error || lane.uploaded > step; });
     if (lane.uploaded <= step) std::rethrow_exception(lane.error);
+    lock.unlock();
     const int64_t first = begin - ShareOf(static_cast<int>(w), batch->rows).begin;
     const DeviceBatch& from = lane.buffers[step % 2];
     const Tensor& input = lane.room.empty() ? from.input : lane.buffers[0].input;

@@ -65,7 +65,7 @@ class UploadedBatches : public BatchSource {
     int64_t uploaded = 0;        // steps before this one have been uploaded
     int64_t current = 0;         // the step that the worker is at
     int64_t allowed = 0;         // steps up to this one may be uploaded
-    int64_t moved = -1;          // the step whose input has been moved out of the room
+    int64_t moved = -1;          // the step whose input the worker has moved out of the room
     std::function<void()> used;  // waits for the work that was queued before it
     bool stopping = false;
     std::exception_ptr error;
