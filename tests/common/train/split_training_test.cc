@@ -436,7 +436,6 @@ TEST_CASE("a net that several devices share looks like one") {
       "{type: linear, units: 24, activation: relu}, {type: linear, units: 0, name: last}]",
       "[{layer: last, split: none}]");
   const Course one = TrainNet(job, 1);
-  CHECK(one.losses.back() < one.losses.front());
   for (int split : {2, 3}) {
     const Course shared = TrainNet(job, split);
     CHECK(RelativeDistance(one.losses, shared.losses) < 1e-4);
