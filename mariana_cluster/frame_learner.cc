@@ -49,6 +49,7 @@ NetOptions FrameNetOptions(const JobSpec& job, int64_t dim, Device* device) {
 NetPlan PlanFrameNet(const JobSpec& job, int64_t dim, Device* device) {
   NetPlan plan = PlanNet(job.net, FrameNetOptions(job, dim, device));
   RefuseRunningAverages(plan);
+  CheckWorkerNet(job, FrameNetOptions(job, dim, device));
   return plan;
 }
 
@@ -57,7 +58,7 @@ FrameLearner::FrameLearner(const JobSpec* job, int64_t dim, JobMemory* memory, i
       memory_(memory),
       worker_(worker),
       device_(MakeCpuDevice(0, static_cast<int>(job->parallel.threads), -1)),
-      net_(Net::Build(job->net, FrameNetOptions(*job, dim, device_.get()))),
+      net_(MakeWorkerNet(*job, FrameNetOptions(*job, dim, device_.get()))),
       frames_(std::make_unique<WorkerFrames>(*net_, job->data.frames.context)),
       dense_(std::make_unique<DenseStep>(&*memory->dense, net_->plan(), job->train.optimizer,
                                          device_.get())) {

@@ -8,6 +8,7 @@
 #include "common/config/config.h"
 #include "common/data/rows/row_spec.h"
 #include "common/nn/spec.h"
+#include "common/nn/split_plan.h"
 #include "common/train/frame_data.h"
 #include "common/train/train_spec.h"
 #include "mariana_cluster/model/model_spec.h"
@@ -42,6 +43,9 @@ enum class SparseAccess { kAuto, kBatched, kPerSample };
 // `parallel:`
 struct ClusterSpec {
   int64_t workers = 0;  // 0: one a core
+  int64_t groups = 0;   // the same where each has several devices; 0: `workers` says
+  int64_t split = 1;    // devices of a worker, which share its net
+  std::vector<SplitChoice> layers;
   int64_t servers = 1;
   int64_t lanes = 0;       // that an epoch's data is cut into; 0: as Lanes() says
   int64_t restarts = 100;  // of processes that are killed; one more ends the job
@@ -58,6 +62,7 @@ struct ClusterSpec {
   std::string interface, token_file;
   int64_t dense_rate = int64_t{8} << 20;  // bytes a second
   void Describe(Fields* f);
+  SplitSpec split_spec() const { return {static_cast<int>(split), layers}; }
   // -1: what suits a worker, which may learn sample by sample.
   int64_t Depth(bool by_sample) const { return queue_depth >= 0 ? queue_depth : by_sample ? 0 : 8; }
 };

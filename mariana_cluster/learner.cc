@@ -5,6 +5,7 @@
 
 #include "common/base/error.h"
 #include "common/train/parallel.h"
+#include "common/train/shared_net.h"
 #include "mariana_cluster/sparse_samples.h"
 #include "mariana_cluster/stage_timer.h"
 
@@ -30,16 +31,33 @@ void RefuseRunningAverages(const NetPlan& net) {
              "mariana_cluster take steps of their own: leave it out");
 }
 
+std::unique_ptr<Net> MakeWorkerNet(const JobSpec& job, const NetOptions& options) {
+  if (job.parallel.split == 1) return Net::Build(job.net, options);
+  std::vector<std::unique_ptr<Device>> others;
+  for (int d = 1; d < static_cast<int>(job.parallel.split); ++d) {
+    others.push_back(MakeCpuDevice(d, static_cast<int>(job.parallel.threads), -1));
+  }
+  return MakeSharedNet(job.net, options, job.parallel.split_spec(), std::move(others));
+}
+
+void CheckWorkerNet(const JobSpec& job, const NetOptions& options) {
+  if (job.parallel.split > 1) PlanSplitNet(job.net, options, job.parallel.split_spec());
+}
+
 std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& plan,
-                                           int64_t joined_columns, Device* device) {
+                                           int64_t joined_columns, Device* device, bool of_worker) {
   ClickModel::Options options;
   options.device = device;
   options.max_rows = job.train.batch_size;
   options.joined_columns = joined_columns;
   options.compute = job.train.compute();
   options.seed = static_cast<uint64_t>(job.seed);
+  if (of_worker) options.make_net = [&job](const NetOptions& n) { return MakeWorkerNet(job, n); };
   auto model = std::make_unique<ClickModel>(job.click, job.net, plan, options);
-  if (model->net() != nullptr) RefuseRunningAverages(model->net()->plan());
+  if (model->net() != nullptr) {
+    RefuseRunningAverages(model->net()->plan());
+    CheckWorkerNet(job, model->net()->options());
+  }
   return model;
 }
 
@@ -58,7 +76,7 @@ ClickLearner::ClickLearner(const JobSpec* job, const RowPlan& plan, int64_t join
       memory_(memory),
       worker_(worker),
       device_(MakeCpuDevice(0, static_cast<int>(job->parallel.threads), -1)),
-      model_(MakeClickModel(*job, plan, joined_columns, device_.get())),
+      model_(MakeClickModel(*job, plan, joined_columns, device_.get(), /*of_worker=*/true)),
       tables_(memory->MakeTables()) {
   by_sample_ = job->parallel.access == SparseAccess::kAuto && !job->parallel.deterministic &&
                model_->is_linear() && tables_[0].LearnsBySample() && memory->place.nodes == 1;

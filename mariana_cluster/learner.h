@@ -16,12 +16,19 @@
 
 namespace mariana {
 
-// The model as every process of a job builds it, so that arenas agree; `device` outlives it.
+// The model as every process of a job builds it, so that arenas agree; `device` outlives it. That
+// of a worker computes its net as MakeWorkerNet says.
 std::unique_ptr<ClickModel> MakeClickModel(const JobSpec& job, const RowPlan& plan,
-                                           int64_t joined_columns, Device* device);
+                                           int64_t joined_columns, Device* device,
+                                           bool of_worker = false);
 
 // Throws Error(kUsage) for a net with batch normalisation.
 void RefuseRunningAverages(const NetPlan& net);
+
+// A worker's net: on options.device, or shared by it and as many more as parallel.split says.
+std::unique_ptr<Net> MakeWorkerNet(const JobSpec& job, const NetOptions& options);
+// Throws Error(kUsage) where it could not be split so.
+void CheckWorkerNet(const JobSpec& job, const NetOptions& options);
 
 // The agent's device. Throws Error(kUsage) for a --device or precision that is not there.
 std::unique_ptr<Device> MakeAgentDevice(const std::string& choice, const TrainSpec& train);

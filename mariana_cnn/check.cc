@@ -43,6 +43,7 @@ int CheckJob(const CommandLine& cl) {
       spec.data.test.empty() ? OpenedImages() : job.Open(DataSet::kTest, &model.classes);
   MakeOneBatch(job, train);
 
+  job.spec.parallel.ShareOut(cl.ranks->size());
   const auto devices = MakeDevices(cl.device, spec.parallel, spec.train.precision, cl.ranks);
   const int n = static_cast<int>(devices.size()) * cl.ranks->size();
   std::string why;

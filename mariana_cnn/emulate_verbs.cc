@@ -11,6 +11,7 @@ EmulatedJob JobOf(ImageJob* job) {
   EmulatedJob out;
   out.unit = "images";
   out.parallel = spec.parallel;
+  out.parallel.ShareOut(1);
   out.plan = spec.plan;
   out.workers = WorkerOptions(spec.train, spec.parallel, Topology::kLinear, {});
   out.workers.net = &spec.net;

@@ -27,7 +27,7 @@ ImageFeed::ImageFeed(const ImageSource* images, const ImageStreamOptions& option
     : stream_(images, OfThisRank(options, workers, workers->net(0)->group())),
       batches_(workers->options(),
                {epoch_begin + options.first_step, epoch_begin + stream_.steps(),
-                workers->net(0)->group(), false},
+                workers->net(0)->group(), false, workers->NextInputs()},
                [this] { return Next(); }) {}
 
 std::shared_ptr<HostBatch> ImageFeed::Next() {

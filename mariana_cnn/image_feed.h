@@ -31,6 +31,7 @@ class ImageFeed : public BatchSource {
   DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override {
     return batches_.Take(worker, step, begin, rows);
   }
+  void HasRoom(int worker, int64_t step) override { batches_.HasRoom(worker, step); }
   // The stages "read", "decode", "upload" (where there is one) and "train".
   std::vector<StageSeconds> Seconds() const;
   int64_t bad_images() const { return stream_.bad_images(); }

@@ -40,6 +40,7 @@ int Trainer::Run() {
 int Trainer::RunToEnd() {
   run_.meter().Time("set_up", [this] {
     const JobSpec& spec = job_->spec;
+    job_->spec.parallel.ShareOut(run_.ranks()->size());
     std::string no_gpu;
     devices_ = MakeDevices(job_->command_line.device, spec.parallel, spec.train.precision,
                            run_.ranks(), &no_gpu);
@@ -134,17 +135,23 @@ void Trainer::ScoreHeldOut() {
   std::vector<std::vector<ImageVerdict>> verdicts(scorers_.size());
   ImageBatch batch;
   int64_t images = 0;
-  while (!StopRequested() && stream.Next(&batch)) {
+  // Ranks that share a model stop at the same batch.
+  const bool together = !workers_->options().whole_here();
+  const auto stop = [&] { return together ? run_.ranks()->Any(StopRequested()) : StopRequested(); };
+  while (!stop() && stream.Next(&batch)) {
     workers_->OnAll("evaluate", [&](int local) {
       const auto i = static_cast<size_t>(local);
       const DataParallelOptions& o = workers_->options();
-      const Share share = DealOut(batch.rows(), 1, o.local() / o.split.workers)[o.group_of(local)];
+      const int worker = o.first() + local;
+      const Share share = DealOut(batch.whole_rows, 1, o.groups())[o.group_of(worker)];
+      const int64_t begin = share.begin - batch.first_row;
       verdicts[i].clear();
-      if (share.rows > 0) scorers_[i]->Score(batch, share.begin, share.rows, &verdicts[i]);
-      if (o.part_of(local) > 0) verdicts[i].clear();  // the same as the group's first
+      if (share.rows > 0) scorers_[i]->Score(batch, begin, share.rows, &verdicts[i]);
+      if (o.part_of(worker) > 0) verdicts[i].clear();  // the same as the group's first
     });
+    const size_t before = mine.size();
     for (const auto& part : verdicts) mine.insert(mine.end(), part.begin(), part.end());
-    steps.push_back(batch.rows());
+    steps.push_back(static_cast<int64_t>(mine.size() - before));
     images += batch.whole_rows;
     run_.progress().Update(images, {});
   }

@@ -46,7 +46,7 @@ void Trainer::MakeWorkers() {
   }
   const int split = o.split.workers;
   const std::string groups =
-      split > 1 ? StrCat(", ", o.local() / split, " groups of ", split, " to a model") : "";
+      split > 1 ? StrCat(", ", o.groups(), " groups of ", split, " to a model") : "";
   run_.SetWorkers(workers_.get(), StrCat(devices_.size(), " x ", devices_[0]->info().name, groups),
                   why);
 }

@@ -21,6 +21,7 @@ int CheckJob(const CommandLine& cl) {
     train->Load(0, &frames, &labels);
   }
 
+  job.spec.parallel.ShareOut(cl.ranks->size());
   const auto devices = MakeDevices(cl.device, spec.parallel, spec.train.precision, cl.ranks);
   std::string why;
   const Topology topology = ChooseTopology(spec.parallel, *cl.ranks, &why);

@@ -40,6 +40,7 @@ int Trainer::Run() {
 int Trainer::RunToEnd() {
   run_.meter().Time("set_up", [this] {
     const JobSpec& spec = job_->spec;
+    job_->spec.parallel.ShareOut(run_.ranks()->size());
     std::string no_gpu;
     devices_ = MakeDevices(job_->command_line.device, spec.parallel, spec.train.precision,
                            run_.ranks(), &no_gpu);

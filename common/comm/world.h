@@ -61,14 +61,15 @@ class WorldListener {
 class World {
  public:
   // Tags of byte strings: [0, kTags).
-  static constexpr int kTags = 64;
-  // Tags with a fixed use.
+  static constexpr int kTags = 4096;
+  // Tags with a fixed use; from kFirstPartTag on they are those of WorldParts.
   enum Tag : int {
     kControlTag = 0,
     kMeetingTag = 1,
     kLeaveTag = 2,
     kAgentsTag = 3,
-    kFirstFreeTag = 8
+    kFirstFreeTag = 8,
+    kFirstPartTag = 64
   };
 
   virtual ~World() = default;
@@ -81,7 +82,7 @@ class World {
 
   // ---- byte strings. Send returns at once. A rank may send to itself.
   void Send(int to, int tag, std::string bytes);
-  std::string Receive(int from, int tag);
+  virtual std::string Receive(int from, int tag);
   std::optional<std::string> TryReceive(int from, int tag);  // nullopt: there is none yet
 
   // ---- collectives
@@ -99,16 +100,16 @@ class World {
   virtual void Post(int to, int channel, const void* data, int64_t bytes,
                     std::function<void()> sent) = 0;
   virtual int64_t channels() const = 0;
-  // One listener at a time. Messages wait until there is one. Once Listen(nullptr) has returned,
-  // the former is not called any more; and if the world has failed, nothing is read from or
-  // written to memory that was posted or taken into.
+  // One listener at a time (WorldParts lets several share a world). Messages wait until there is
+  // one. Once Listen(nullptr) has returned, the former is not called any more; and if the world has
+  // failed, nothing is read from or written to memory that was posted or taken into.
   void Listen(WorldListener* listener);
 
   // ---- failure
   // The first failure that reaches a rank is the one it throws from then on. Fail: on this rank,
   // at once, whatever state the others are in; false when it had failed before. Abort: on all.
   bool Fail(const Error& error);
-  void Abort(const Error& error);
+  virtual void Abort(const Error& error);
   void ThrowIfFailed() const { failure_.ThrowIfSet(); }
   bool failed() const { return failure_.set(); }
 
@@ -125,6 +126,7 @@ class World {
   void set_place(int rank, int size, std::string node);  // before anybody else knows the world
 
  private:
+  friend class WorldParts;
   static constexpr int kAbortTag = kTags - 1;
 
   int rank_, size_;

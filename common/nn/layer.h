@@ -53,7 +53,9 @@ struct Division {
   bool outputs = false;  // each makes some of the output's channels ...
   int64_t groups = 1;    // ... from the input's channels of the groups that these are in
   bool inputs = false;   // each takes some of the input's channels; what they make is summed
-  bool follows = false;  // output channel c needs channels [c - halo, c + halo] of the inputs
+  // Output channel c needs channels [c - halo, c + halo] of the inputs; with a halo, of the one
+  // input, whose channels that a worker lacks come as a second one behind it.
+  bool follows = false;
   int64_t halo = 0;
 };
 
@@ -102,6 +104,7 @@ struct LayerDecl {
   bool backward_reads_output = false;
   size_t gradient_inputs = SIZE_MAX;  // Backward writes gradients of the first so many inputs
   bool gradient_in_place = false;     // the gradient of one input, any, may take the place of dy
+  bool gradient_adds = false;         // Backward adds to gradients that others have written
   int64_t saved_bytes = 0;            // written by Forward, read by Backward
   // Batch normalisation: saved memory holds so many floats of statistics for each group, and
   // update_states applies those of one group of `rows` samples to the states (host memory).
@@ -125,7 +128,8 @@ struct LayerArgs {
   std::vector<const void*> x;        // inputs [rows, shape...]
   void* y = nullptr;                 // output
   void* dy = nullptr;                // gradient of y; Backward may overwrite it
-  std::vector<void*> dx;             // gradients of inputs, to be written; null where not needed
+  std::vector<void*> dx;             // gradients of inputs, to be written (or, where the layer
+                                     // says so, added to); null where not needed
   std::vector<const float*> w;       // parameters
   std::vector<const uint16_t*> w16;  // bf16 shadows; null under fp32
   std::vector<float*> dw;            // their gradients: written, or added to when step.accumulate

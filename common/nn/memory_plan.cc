@@ -25,7 +25,7 @@ class Planner {
     plan_.targets.resize(graph.ops.size());
   }
 
-  MemoryPlan Plan() {
+  MemoryPlan Plan(bool next_input) {
     for (int t = 1; t < static_cast<int>(graph_.tensors.size()); ++t) {
       if (graph_.tensors[t].stored) PlanValue(t);
     }
@@ -40,6 +40,7 @@ class Planner {
       if (graph_.tensors[0].gradient) plan_.blocks[plan_.gradient[0]].last = 2 * n_;
     }
     plan_.bytes = PlaceBlocks(&plan_.blocks);
+    if (train_ && next_input) FindRoom();
     return std::move(plan_);
   }
 
@@ -51,6 +52,20 @@ class Planner {
   int NewBlock(int64_t bytes, int first, int last) {
     plan_.blocks.push_back({bytes, first, last, 0});
     return static_cast<int>(plan_.blocks.size()) - 1;
+  }
+
+  // The earlier it is free, the longer the next input has to get there.
+  void FindRoom() {
+    for (int op = n_ - 1; op >= 0; --op) {
+      if (!graph_.RunsBackward(op) || graph_.ops[op].decl.params.empty()) continue;
+      std::vector<MemoryBlock> blocks = plan_.blocks;
+      blocks.push_back({Bytes(0), BackwardTick(op) + 1, 2 * n_ + 1, 0});
+      if (PlaceBlocks(&blocks) > plan_.bytes) continue;
+      plan_.next_input = static_cast<int>(plan_.blocks.size());
+      plan_.next_input_after = op;
+      plan_.blocks = std::move(blocks);
+      return;
+    }
   }
 
   void PlanValue(TensorId t) {
@@ -100,6 +115,11 @@ class Planner {
       MemoryPlan::GradientTarget& target = plan_.targets[op][k];
       if (graph_.tensors[t].gradient && k < node.decl.gradient_inputs) {
         int& own = plan_.gradient[t];
+        if (node.decl.gradient_adds) {
+          CHECK_GE(own, 0) << node.name << " adds to nothing";
+          target.block = own;
+          continue;
+        }
         target.add = own >= 0;
         if (target.add) {
           target.block = NewBlock(Bytes(t), tick, tick);
@@ -150,8 +170,8 @@ int64_t PlaceBlocks(std::vector<MemoryBlock>* blocks) {
   return total;
 }
 
-MemoryPlan PlanMemory(const Graph& graph, int64_t max_rows, bool train) {
-  return Planner(graph, max_rows, train).Plan();
+MemoryPlan PlanMemory(const Graph& graph, int64_t max_rows, bool train, bool next_input) {
+  return Planner(graph, max_rows, train).Plan(next_input);
 }
 
 }  // namespace mariana

@@ -38,9 +38,14 @@ struct MemoryPlan {
     bool add = false;
   };
   std::vector<std::vector<GradientTarget>> targets;  // by op and input
+
+  // Room for the next step's input, free from the end of next_input_after's backward pass to the
+  // end of the step, where the rest leaves it; -1: none.
+  int next_input = -1, next_input_after = -1;
 };
 
 // The layers of the graph are set up. train: activations are kept until their last backward use.
-MemoryPlan PlanMemory(const Graph& graph, int64_t max_rows, bool train);
+// next_input: room for it is looked for, which takes no more memory in all.
+MemoryPlan PlanMemory(const Graph& graph, int64_t max_rows, bool train, bool next_input = false);
 
 }  // namespace mariana

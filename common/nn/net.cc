@@ -46,6 +46,7 @@ NetPlan DescribeNet(const Graph& graph, const MemoryPlan& memory, ParameterTable
   plan.group = grouped ? group : 0;
   plan.arena_elements = table.elements;
   plan.activation_bytes = memory.bytes;
+  plan.next_input_after = memory.next_input_after;
   return plan;
 }
 
@@ -60,7 +61,7 @@ class CompiledNet : public Net {
         group_(GroupOf(spec)),
         graph_(CompileNet(spec, options, group_)),
         parameters_(graph_, options),
-        memory_plan_(PlanMemory(graph_, options.max_rows, options.train)),
+        memory_plan_(PlanMemory(graph_, options.max_rows, options.train, options.next_input)),
         plan_(DescribeNet(graph_, memory_plan_, parameters_.table(), options, group_)),
         memory_(AllocateActivations()),
         first_sample_(device_, Dtype::kI64, Shape{1}),
@@ -105,6 +106,7 @@ class CompiledNet : public Net {
   void AddLoss(const StepContext& step, const Tensor& labels, LossSums* sums) override;
   Tensor output_gradient() override;
   Tensor input_gradient() override;
+  Tensor next_input() override;
   void Backward(const StepContext& step, const Tensor& input,
                 const std::function<void(int op)>& after_op) override;
 
@@ -303,6 +305,14 @@ Tensor CompiledNet::input_gradient() {
   return RowsOf(memory_plan_.gradient[0], options_.compute, options_.input);
 }
 
+Tensor CompiledNet::next_input() {
+  if (memory_plan_.next_input < 0) return {};
+  std::vector<int64_t> dims = {options_.max_rows};
+  dims.insert(dims.end(), options_.input.dims().begin(), options_.input.dims().end());
+  return memory_.Slice(memory_plan_.blocks[memory_plan_.next_input].offset, options_.compute,
+                       Shape(std::move(dims)));
+}
+
 LossSums CompiledNet::Loss(const StepContext& step, const Tensor& labels) {
   LossSums sums;
   device_->Fill(sums_.f32(), 0, sums_.elements());
@@ -379,7 +389,7 @@ int64_t NetPlan::parameters() const {
 
 NetPlan PlanNet(const NetSpec& spec, const NetOptions& options) {
   const Graph graph = CompileNet(spec, options, GroupOf(spec));
-  const MemoryPlan memory = PlanMemory(graph, options.max_rows, options.train);
+  const MemoryPlan memory = PlanMemory(graph, options.max_rows, options.train, options.next_input);
   return DescribeNet(graph, memory, LayOutParameters(graph), options, GroupOf(spec));
 }
 

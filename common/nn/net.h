@@ -32,6 +32,8 @@ struct NetOptions {
   // A layer or block ("layer3.1") whose values become the net's outputs; what follows it is left
   // out. Empty: the whole net.
   std::string until;
+  // Keeps room for the next step's input among activations that are no longer needed, if it fits.
+  bool next_input = false;
   Clock* clock = nullptr;  // of the profile; null: the real clock
 
   // Of a net that several workers share: what all of them do, which of them this one is, and its
@@ -100,6 +102,7 @@ struct NetPlan {
   int64_t arena_elements = 0;
   // For all activations and their gradients: less than the sum over ops, as they share.
   int64_t activation_bytes = 0;
+  int next_input_after = -1;  // the op of Net::next_input; -1: it has no room
 
   int64_t parameters() const;  // of all ops, plain elements
 };
@@ -162,6 +165,10 @@ class Net {
   // (step.accumulate is of parameters), valid until the next Forward. Of a net with
   // NetOptions.input_gradient that is not for evaluation.
   virtual Tensor input_gradient() = 0;
+
+  // Where the next step's input, [max_rows, input...] of the compute type, can wait: from after_op
+  // of plan().next_input_after, where CallAt asks for that, until the next Forward. Empty: no room.
+  virtual Tensor next_input() = 0;
 
   // Batch-norm statistics of the step's groups, [groups_of_this_worker, batch_stats_elements()]:
   // fp32 device memory, valid after Forward in training.

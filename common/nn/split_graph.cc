@@ -72,7 +72,7 @@ class WorkerGraph {
       const Transfer& t = plan_.transfers[i];
       if (t.tensor != tensor || !TakesPart(t)) continue;
       const TensorInfo& info = whole_.tensors[tensor];
-      gates_[i] = AddTensor(info, t.to.held[worker_].size());
+      gates_[i] = AddTensor(info, t.width(worker_));
       graph_.tensors.back().stored = false;
       std::vector<TensorId> inputs;
       if (own_[tensor] >= 0) inputs.push_back(own_[tensor]);
@@ -86,9 +86,9 @@ class WorkerGraph {
     const Transfer& t = plan_.transfers[index];
     if (received_[index] >= 0 || !TakesPart(t)) return received_[index];
     const TensorInfo& info = whole_.tensors[t.tensor];
-    received_[index] = AddTensor(info, t.to.held[worker_].size());
+    received_[index] = AddTensor(info, t.width(worker_));
     std::vector<TensorId> inputs{gates_[index]};
-    if (own_[t.tensor] >= 0) inputs.push_back(own_[t.tensor]);
+    if (own_[t.tensor] >= 0 && !t.to.beside) inputs.push_back(own_[t.tensor]);
     AddTransferOp(t.name + ".receive", MakeReceiveLayer(t, info, worker_, transfers_), inputs,
                   received_[index]);
     return received_[index];
@@ -101,8 +101,11 @@ class WorkerGraph {
     std::vector<Shape> shapes;
     for (size_t k = 0; k < node.inputs.size(); ++k) {
       const int transfer = split.transfers[k];
-      const TensorId x = transfer < 0 ? own_[node.inputs[k]] : Received(transfer);
-      inputs.push_back(x);
+      const bool own = transfer < 0 || plan_.transfers[transfer].to.beside;
+      if (own) inputs.push_back(own_[node.inputs[k]]);
+      if (transfer >= 0) inputs.push_back(Received(transfer));
+    }
+    for (TensorId x : inputs) {
       if (x >= 0) shapes.push_back(graph_.tensors[x].shape);
     }
     const ChannelRange out = plan_.tensors[node.output].held[worker_];

@@ -178,7 +178,7 @@ class Planner {
     std::vector<ChannelRange> held;
     for (TensorId t : op.inputs) {
       const Distribution& x = plan_.tensors[t];
-      if (x.sum_value) held = CutChannels(ChannelsIn(t), 1, workers());
+      if (x.sum_value && can.halo == 0) held = CutChannels(ChannelsIn(t), 1, workers());
       if (!x.sum_value && !Replicated(x)) held = x.held;
       if (!held.empty()) break;
     }
@@ -191,6 +191,7 @@ class Planner {
         c.end = std::min(ChannelsIn(t), c.end + can.halo);
       }
       x.sum_gradient = !Disjoint(x.held);
+      x.beside = x.sum_gradient && plan_.tensors[t].held == held;
       needs_[i].push_back(std::move(x));
     }
     plan_.tensors[op.output] = {held};

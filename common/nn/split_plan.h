@@ -43,8 +43,12 @@ struct Distribution {
   std::vector<ChannelRange> held;  // by worker
   bool sum_value = false;          // the value is the sum over workers
   bool sum_gradient = false;       // its gradient is, where several hold the same channels
+  // Of what an operation needs: it reads what its worker has where that is, and gets the rest, some
+  // channels on either side, as a tensor of its own.
+  bool beside = false;
   bool operator==(const Distribution& o) const {
-    return held == o.held && sum_value == o.sum_value && sum_gradient == o.sum_gradient;
+    return held == o.held && sum_value == o.sum_value && sum_gradient == o.sum_gradient &&
+           beside == o.beside;
   }
 };
 
@@ -56,6 +60,8 @@ struct TransferMessage {
   int from = 0, to = 0;
   ChannelRange channels;  // of the whole tensor
   int64_t bytes = 0;      // of one sample
+  int64_t cols = 0;       // of a row as it travels: a pixel's channels
+  Dtype dtype = Dtype::kF32;
 };
 
 // Channels that a worker sends, or puts into what it has, in this order.
@@ -75,6 +81,16 @@ struct Transfer {
     std::vector<std::vector<TransferPiece>> out, in;
   };
   Pass forward, backward;
+
+  // What a worker has of `to` that it does not get: its own channels, where the rest stands beside
+  // them.
+  ChannelRange gap(int worker) const {
+    return to.beside ? from.held[static_cast<size_t>(worker)] : ChannelRange{};
+  }
+  // Channels of the tensor that it gets.
+  int64_t width(int worker) const {
+    return to.held[static_cast<size_t>(worker)].size() - gap(worker).size();
+  }
 };
 
 struct OpSplit {

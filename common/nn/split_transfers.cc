@@ -58,8 +58,16 @@ std::vector<Run> Runs(const std::vector<ChannelRange>& held, ChannelRange want, 
 // One pass of a transfer: what workers hold becomes what they want.
 class Router {
  public:
-  Router(int transfer, bool backward, int64_t bytes, SplitPlan* plan, Transfer::Pass* pass)
-      : transfer_(transfer), backward_(backward), bytes_(bytes), plan_(plan), pass_(pass) {
+  // `beside`: own channels stay where they are, and gradients that come are added to theirs.
+  Router(int transfer, bool backward, bool beside, const TensorInfo& tensor, SplitPlan* plan,
+         Transfer::Pass* pass)
+      : transfer_(transfer),
+        backward_(backward),
+        beside_(beside),
+        bytes_(PixelsOf(tensor.shape) * SizeOf(tensor.dtype)),
+        dtype_(tensor.dtype),
+        plan_(plan),
+        pass_(pass) {
     pass_->out.resize(static_cast<size_t>(plan->workers));
     pass_->in.resize(static_cast<size_t>(plan->workers));
   }
@@ -87,19 +95,21 @@ class Router {
 
  private:
   void Add(int from, int to, ChannelRange channels, bool add) {
-    TransferPiece piece{-1, channels, add};
+    if (from == to && beside_) return;
+    TransferPiece piece{-1, channels, add || (beside_ && backward_)};
     if (from != to) {
       piece.message = static_cast<int>(plan_->messages.size());
-      plan_->messages.push_back(
-          {transfer_, backward_, from, to, channels, channels.size() * bytes_});
+      plan_->messages.push_back({transfer_, backward_, from, to, channels, channels.size() * bytes_,
+                                 channels.size(), dtype_});
       pass_->out[static_cast<size_t>(from)].push_back(piece);
     }
     pass_->in[static_cast<size_t>(to)].push_back(piece);
   }
 
   const int transfer_;
-  const bool backward_;
+  const bool backward_, beside_;
   const int64_t bytes_;  // of one channel of one sample
+  const Dtype dtype_;
   SplitPlan* const plan_;
   Transfer::Pass* const pass_;
 };
@@ -177,10 +187,10 @@ const char* KindOf(const Transfer& t) {
 
 void RouteTransfer(const TensorInfo& tensor, bool gradient, Transfer transfer, SplitPlan* plan) {
   const int index = static_cast<int>(plan->transfers.size());
-  const int64_t bytes = PixelsOf(tensor.shape) * SizeOf(tensor.dtype);
   const Distribution &from = transfer.from, &to = transfer.to;
-  Router(index, false, bytes, plan, &transfer.forward).Route(from.held, to.held, from.sum_value);
-  Router back(index, true, bytes, plan, &transfer.backward);
+  Router(index, false, to.beside, tensor, plan, &transfer.forward)
+      .Route(from.held, to.held, from.sum_value);
+  Router back(index, true, to.beside, tensor, plan, &transfer.backward);
   if (gradient && from.sum_gradient) {
     back.KeepOwn(to.held, from.held, !to.sum_gradient && !Disjoint(to.held));
   } else if (gradient) {
@@ -197,8 +207,14 @@ void RouteLoss(const Distribution& classes, SplitPlan* plan) {
     for (int to = 0; to < plan->workers; ++to) {
       if (from == to || classes.held[from].empty() || classes.held[to].empty()) continue;
       plan->loss_messages[from][to] = static_cast<int>(plan->messages.size());
-      plan->messages.push_back(
-          {-1, false, from, to, {}, SplitSoftmaxOp::kSummary * int64_t{sizeof(float)}});
+      plan->messages.push_back({-1,
+                                false,
+                                from,
+                                to,
+                                {},
+                                SplitSoftmaxOp::kSummary * int64_t{sizeof(float)},
+                                SplitSoftmaxOp::kSummary,
+                                Dtype::kF32});
     }
   }
 }

@@ -19,7 +19,7 @@ class TransferEnd : public Layer {
         worker_(static_cast<size_t>(worker)),
         transfers_(transfers) {}
   Shape Infer(const std::vector<Shape>&) override {
-    return WithChannels(tensor_, transfer_.to.held[worker_].size());
+    return WithChannels(tensor_, transfer_.width(static_cast<int>(worker_)));
   }
   std::string Export(const ExportArgs& a, GraphWriter*) const override {
     LOG(FATAL) << a.name << ": a part of a net has no graph of its own";
@@ -42,17 +42,21 @@ class TransferEnd : public Layer {
     }
   }
 
-  // Channels in memory: [rows * pixels, width], of which the first is number `begin`.
+  // Channels in memory, [rows * pixels, width]: those of a range but for a gap in it.
   struct Block {
     void* data;
-    ChannelRange channels;
+    ChannelRange channels, gap;
+    int64_t width() const { return channels.size() - gap.size(); }
   };
 
   bool Runs(const StepContext& step) const { return !transfer_.evaluation || !step.train; }
   Block From(const void* data) const {
-    return {const_cast<void*>(data), transfer_.from.held[worker_]};
+    return {const_cast<void*>(data), transfer_.from.held[worker_], {}};
   }
-  Block To(const void* data) const { return {const_cast<void*>(data), transfer_.to.held[worker_]}; }
+  Block To(const void* data) const {
+    return {const_cast<void*>(data), transfer_.to.held[worker_],
+            transfer_.gap(static_cast<int>(worker_))};
+  }
 
   LayerDecl DeclareScratch(const SetupArgs& args) {
     device_ = args.device;
@@ -67,7 +71,7 @@ class TransferEnd : public Layer {
 
   void Offer(const Transfer::Pass& pass, const Block& from, int64_t rows) const {
     for (const TransferPiece& p : pass.out[worker_]) {
-      transfers_->Offer(p.message, {At(from, p.channels.begin, 0), from.channels.size(),
+      transfers_->Offer(p.message, {At(from, p.channels.begin, 0), from.width(),
                                     rows * PixelsOf(tensor_), p.channels.size(), dtype_});
     }
   }
@@ -82,9 +86,10 @@ class TransferEnd : public Layer {
     const auto& pieces = pass.in[worker_];
     int64_t covered = 0;
     for (const TransferPiece& p : pieces) covered += p.add ? 0 : p.channels.size();
-    if (covered < to.channels.size()) Clear(to, lines);
+    const bool onto_own = transfer_.to.beside && &pass == &transfer_.backward;
+    if (covered < to.width() && !onto_own) Clear(to, lines);
     for (const TransferPiece& p : pieces) {
-      TransferRows source{nullptr, from.channels.size(), lines, p.channels.size(), dtype_};
+      TransferRows source{nullptr, from.width(), lines, p.channels.size(), dtype_};
       if (p.message >= 0) {
         source = transfers_->Receive(p.message);
         CHECK(source.rows == lines && source.cols == p.channels.size()) << transfer_.name;
@@ -102,7 +107,8 @@ class TransferEnd : public Layer {
 
  private:
   void* At(const Block& b, int64_t channel, int64_t line) const {
-    const int64_t i = line * b.channels.size() + channel - b.channels.begin;
+    const int64_t before = channel < b.gap.end ? 0 : b.gap.size();
+    const int64_t i = line * b.width() + channel - b.channels.begin - before;
     return static_cast<char*>(b.data) + i * SizeOf(dtype_);
   }
   int64_t Widest() const {
@@ -112,18 +118,18 @@ class TransferEnd : public Layer {
   int64_t ScratchBytes() const { return std::max(kScratchBytes, 4 * Widest()); }
 
   void Clear(const Block& to, int64_t lines) const {
-    device_->PlaceColumns(to.data, to.data, to.channels.size(), 0, lines, 0, dtype_);
+    device_->PlaceColumns(to.data, to.data, to.width(), 0, lines, 0, dtype_);
   }
   void CopyPiece(const TransferRows& source, const Block& to, const ChannelRange& c,
                  int64_t lines) const {
-    device_->CopyColumns(source.data, source.stride, 0, At(to, c.begin, 0), to.channels.size(), 0,
-                         lines, c.size(), dtype_);
+    device_->CopyColumns(source.data, source.stride, 0, At(to, c.begin, 0), to.width(), 0, lines,
+                         c.size(), dtype_);
   }
 
   // Device::Add takes consecutive elements: what is not goes through scratch, some lines at a time.
   void AddPiece(const TransferRows& source, const Block& to, const ChannelRange& c, int64_t lines,
                 void* scratch) const {
-    const int64_t width = to.channels.size(), cols = c.size(), size = SizeOf(dtype_);
+    const int64_t width = to.width(), cols = c.size(), size = SizeOf(dtype_);
     const bool dense = cols == width, dense_source = source.stride == cols;
     const int64_t most = dense && dense_source ? lines : ScratchBytes() / (cols * size);
     void* const own = static_cast<char*>(scratch) + ScratchBytes();
@@ -170,6 +176,7 @@ class Send : public TransferEnd {
     decl.gradient_in_place = transfer_.backward.out[worker_].empty() && in.size() == 1 &&
                              in[0].message < 0 &&
                              transfer_.from.held[worker_] == transfer_.to.held[worker_];
+    decl.gradient_adds = transfer_.to.beside;
     return decl;
   }
   void Forward(const StepContext& step, const LayerArgs& a) override {

@@ -10,9 +10,7 @@
 #include <utility>
 
 #include "common/base/error.h"
-#include "common/comm/device_link.h"
-#include "common/comm/link_speed.h"
-#include "common/train/parallel.h"
+#include "common/train/joins.h"
 #include "common/train/sync_worker.h"
 
 namespace mariana {
@@ -48,6 +46,8 @@ NetOptions DataParallelOptions::NetFor(int64_t rows) const {
   net.input = input;
   net.outputs = outputs;
   net.compute = compute;
+  // The devices of a group each hold the batch: one of them waits in room that is there anyway.
+  net.next_input = split.workers > 1 && accumulate == 1 && !devices[0]->info().host_memory;
   return net;
 }
 
@@ -92,8 +92,9 @@ struct DataParallel::Shared {
   BlockGate gate;
   NetPlan plan;                                           // of the whole model
   std::shared_ptr<const SplitPlan> split;                 // null: each worker has a model
-  std::vector<std::unique_ptr<TransferGroup>> transfers;  // by group of this rank
-  std::vector<Partition> partitions;
+  std::unique_ptr<WorldParts> world;                      // of split models on several ranks
+  std::vector<std::unique_ptr<TransferGroup>> transfers;  // by group with workers of this rank
+  std::vector<Partition> partitions;                      // empty where none is of this rank
   int64_t steps_done = 0;
 
   std::mutex mutex;
@@ -101,94 +102,6 @@ struct DataParallel::Shared {
   int running = 0;
   std::optional<Error> failure;  // the first one
 };
-
-namespace {
-
-// Of the workers that have part `part`.
-ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, std::vector<Range> buckets) {
-  ExchangeOptions exchange;
-  exchange.topology = o.topology;
-  exchange.workers = o.groups();
-  std::vector<int> nodes = o.node_of;
-  if (o.ranks && o.total() > o.local()) {
-    const Wiring wiring = WireUp(o.topology, o.local(), *o.ranks);
-    exchange.topology = wiring.topology;
-    nodes = wiring.node_of;
-    exchange.world = o.ranks->world();
-    for (int g = 0; g < o.groups(); ++g) {
-      exchange.rank_of.push_back((g * o.split.workers + part) / o.local());
-    }
-  }
-  for (size_t w = static_cast<size_t>(part); w < nodes.size();
-       w += static_cast<size_t>(o.split.workers)) {
-    exchange.node_of.push_back(nodes[w]);
-  }
-  exchange.buckets = std::move(buckets);
-  exchange.clock = o.clock ? o.clock : Clock::Real();
-  if (o.chunk_elements > 0) exchange.chunk_elements = o.chunk_elements;
-  exchange.collect_wire = o.collect_wire;
-  exchange.distribute_wire = o.distribute_wire;
-  if (o.devices[0]->info().queued && !o.make_link) {
-    CHECK_EQ(o.total(), o.local()) << "links between processes need memory that the host can read";
-    if (o.collect_wire != Wire::kF32 || o.distribute_wire != Wire::kF32) {
-      throw Fail(ExitCode::kUsage, "parallel.wire: between GPUs fp32 travels; use fp32");
-    }
-    // A chunk costs the host a round trip to the device.
-    if (o.chunk_elements == 0) exchange.chunk_elements = int64_t{1} << 20;
-    exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
-      return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
-                                          devices[static_cast<size_t>(ends.to)]);
-    };
-  }
-  if (o.make_link) {
-    exchange.make_link = [&o, part](const LinkEnds& ends) {
-      return o.make_link(ends.from * o.split.workers + part, ends.to * o.split.workers + part,
-                         ends);
-    };
-  }
-  return exchange;
-}
-
-// Of the buckets of what `net` has of the model.
-int64_t BucketBytesOf(const DataParallelOptions& o, const Net* net) {
-  std::string why;
-  World* const world = o.ranks && o.total() > o.local() ? o.ranks->world() : nullptr;
-  return BucketBytes(o.bucket_bytes, net->arena_elements() * int64_t{sizeof(float)}, o.groups(),
-                     world, &why);
-}
-
-std::vector<TransferRoute> RoutesOf(const SplitPlan& plan) {
-  std::vector<TransferRoute> routes;
-  for (const TransferMessage& m : plan.messages) routes.push_back({m.from, m.to});
-  return routes;
-}
-
-// Between the workers of group `group`.
-TransferGroup::Carry CarryOf(const DataParallelOptions& o, int group) {
-  if (!o.carry) return {};
-  return [&o, first = group * o.split.workers](const TransferRoute& route, int64_t bytes,
-                                               std::function<void()> arrived) {
-    o.carry({first + route.from, first + route.to}, bytes, std::move(arrived));
-  };
-}
-
-void CheckSplit(const DataParallelOptions& o) {
-  if (o.split.workers == 1) return;
-  if (o.total() > o.local()) {
-    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
-               ": a model is split between the devices of one process; start it without mpirun");
-  }
-  if (o.devices[0]->info().queued) {
-    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
-               ": this version splits a model between CPUs, or emulated devices, but not GPUs");
-  }
-  if (o.local() % o.split.workers != 0) {
-    throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers, " does not divide the ",
-               o.local(), " devices");
-  }
-}
-
-}  // namespace
 
 DataParallel::DataParallel(const DataParallelOptions& options)
     : shared_(std::make_unique<Shared>(options)) {
@@ -206,38 +119,47 @@ DataParallel::DataParallel(const DataParallelOptions& options)
   const int parts = o.split.workers;
   if (parts > 1) {
     s.split = PlanSplitNet(*o.net, probe, o.split);
-    for (int g = 0; g < o.local() / parts; ++g) {
-      s.transfers.push_back(
-          std::make_unique<TransferGroup>(parts, RoutesOf(*s.split), s.clock, CarryOf(o, g)));
+    s.world = ShareWorld(o);
+    for (int g = o.group_of(o.first()); g <= o.group_of(o.first() + o.local() - 1); ++g) {
+      World* const world = GroupWorld(o, s.world.get(), g);
+      s.transfers.push_back(std::make_unique<TransferGroup>(TransfersOf(o, *s.split, g, world)));
     }
   }
   const int64_t rows = o.MostRows(o.groups(), s.plan.group);
   for (int i = 0; i < o.local(); ++i) {
-    TransferGroup* const transfers = parts > 1 ? s.transfers[i / parts].get() : nullptr;
-    workers_.push_back(
-        std::make_unique<Worker>(o.first() + i, o, rows, &s.gate, s.clock, s.split, transfers));
+    const int w = o.first() + i, group = o.group_of(w) - o.group_of(o.first());
+    workers_.push_back(std::make_unique<Worker>(w, o, rows, &s.gate, s.clock, s.split,
+                                                parts > 1 ? s.transfers[group].get() : nullptr));
   }
   for (int part = 0; part < parts; ++part) {
-    Partition p;
-    p.buckets = workers_[part]->sync.PlanBuckets(BucketBytesOf(o, workers_[part]->sync.net()));
-    p.group = ExchangeGroup::Make(ExchangeOf(o, part, p.buckets));
-    s.partitions.push_back(std::move(p));
+    Partition& p = s.partitions.emplace_back();
+    if (LocalOf(part).empty()) continue;
+    SyncWorker& worker = workers_[LocalOf(part)[0]]->sync;
+    World* const world = PartitionWorld(o, s.world.get(), part);
+    p.buckets = worker.PlanBuckets(BucketBytesOf(o, world, worker.net()));
+    p.group = ExchangeGroup::Make(ExchangeOf(o, part, world, p.buckets));
   }
   for (int i = 0; i < o.local(); ++i) {
-    const Partition& p = s.partitions[o.part_of(i)];
+    const Partition& p = s.partitions[o.part_of(o.first() + i)];
     workers_[i]->sync.Join(p.group.get(), p.buckets);
   }
 }
 
-// The exchange reads the workers' arenas until it is gone.
+// The exchange and the transfers read the workers' memory until they are gone.
 DataParallel::~DataParallel() {
   for (auto& w : workers_) w->sync.Leave();
   shared_->partitions.clear();
+  shared_->transfers.clear();
   workers_.clear();
 }
 
 const DataParallelOptions& DataParallel::options() const { return shared_->options; }
 Net* DataParallel::net(int local) { return workers_[static_cast<size_t>(local)]->sync.net(); }
+std::vector<Tensor> DataParallel::NextInputs() {
+  std::vector<Tensor> room;
+  for (auto& w : workers_) room.push_back(w->sync.net()->next_input());
+  return room;
+}
 int64_t DataParallel::steps_done() const { return shared_->steps_done; }
 void DataParallel::set_steps_done(int64_t t) { shared_->steps_done = t; }
 const NetPlan& DataParallel::plan() const { return shared_->plan; }
@@ -247,7 +169,9 @@ std::vector<LinkBytes> DataParallel::Traffic() const {
   const int parts = options().split.workers;
   std::vector<LinkBytes> all;
   for (int part = 0; part < parts; ++part) {
-    for (LinkBytes link : shared_->partitions[part].group->Traffic()) {
+    const Partition& p = shared_->partitions[part];
+    if (!p.group) continue;
+    for (LinkBytes link : p.group->Traffic()) {
       link.from = link.from * parts + part;
       link.to = link.to * parts + part;
       all.push_back(link);
@@ -256,7 +180,9 @@ std::vector<LinkBytes> DataParallel::Traffic() const {
   return all;
 }
 
-const std::vector<Range>& DataParallel::buckets() const { return shared_->partitions[0].buckets; }
+const std::vector<Range>& DataParallel::buckets() const {
+  return shared_->partitions[options().part_of(options().first())].buckets;
+}
 
 std::vector<int64_t> DataParallel::TransferredBytes() const {
   std::vector<int64_t> sum(shared_->split ? shared_->split->messages.size() : 0);
@@ -267,18 +193,30 @@ std::vector<int64_t> DataParallel::TransferredBytes() const {
   return sum;
 }
 
-std::vector<Net*> DataParallel::NetsOfModel() const {
-  std::vector<Net*> nets;
-  for (int part = 0; part < options().split.workers; ++part) {
-    nets.push_back(workers_[part]->sync.net());
+std::vector<int> DataParallel::LocalOf(int part) const {
+  const DataParallelOptions& o = options();
+  std::vector<int> workers;
+  for (int i = 0; i < o.local(); ++i) {
+    if (o.part_of(o.first() + i) == part) workers.push_back(i);
   }
-  return nets;
+  return workers;
 }
 void DataParallel::EnableProfile(bool on) { net(0)->EnableProfile(on); }
 std::vector<std::pair<double, double>> DataParallel::TakeProfile() { return net(0)->TakeProfile(); }
 PhaseSeconds DataParallel::TakePhaseSeconds() {
   return std::exchange(workers_[0]->sync.seconds, PhaseSeconds());
 }
+
+namespace {
+
+// For the other ranks.
+Error NameWorker(const DataParallelOptions& o, int worker, const std::string& where, ExitCode code,
+                 const std::string& message) {
+  return Fail(code, "worker ", worker, " (rank ", o.ranks->rank(), ", ", o.ranks->world()->node(),
+              "), ", where, ": ", message);
+}
+
+}  // namespace
 
 void DataParallel::OnAll(const std::string& phase, const std::function<void(int)>& fn) {
   Shared& s = *shared_;
@@ -300,8 +238,9 @@ void DataParallel::OnAll(const std::string& phase, const std::function<void(int)
                                  : Fail(code, "worker ", w, ", ", where, ": ", message);
     }
     s.gate.Open();
+    if (s.world) s.options.ranks->world()->Abort(NameWorker(s.options, w, where, code, message));
     for (const Partition& p : s.partitions) {
-      p.group->Abort(s.options.group_of(w), where, static_cast<int>(code), message);
+      if (p.group) p.group->Abort(s.options.group_of(w), where, static_cast<int>(code), message);
     }
     for (const auto& group : s.transfers) group->Abort(Error(code, message));
   };
@@ -381,10 +320,26 @@ void LoadParams(Net* net, const NamedTensors& map, const std::string& suffix) {
   net->RefreshShadow(0, net->arena_elements());
 }
 
+// Whether this rank saves the part: it has worker `part` of the first group, or of its own.
+bool IsSaver(const DataParallelOptions& o, int part) {
+  return o.whole_here() || o.rank_of(part) == o.ranks->rank();
+}
+
 }  // namespace
 
+std::vector<HostTensor> DataParallel::SaveValues() const {
+  const DataParallelOptions& o = options();
+  std::vector<NetPlan> plans;
+  std::vector<std::vector<float>> values(static_cast<size_t>(o.split.workers));
+  for (int part = 0; part < o.split.workers; ++part) {
+    plans.push_back(PlanOfPart(part));
+    if (IsSaver(o, part)) values[part] = PlainValues(workers_[LocalOf(part)[0]]->sync.net());
+  }
+  return JoinValues(plan(), plans, GatherParts(std::move(values), true));
+}
+
 std::vector<HostTensor> DataParallel::SaveModel() const {
-  std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
+  std::vector<HostTensor> values = SaveValues();
   if (shared_->options.ema == 0) return values;
   std::vector<HostTensor> averages;
   SaveSlot(workers_[0]->sync.average_slot(), "", true, &averages);
@@ -401,66 +356,110 @@ void DataParallel::LoadModel(const std::vector<HostTensor>& tensors, const std::
 
 void DataParallel::WithAverages(const std::function<void()>& fn) {
   if (shared_->options.ema == 0) return fn();
-  const std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
+  std::vector<std::vector<float>> values;
+  for (auto& worker : workers_) {
+    Net* const net = worker->sync.net();
+    values.emplace_back(static_cast<size_t>(net->arena_elements()));
+    net->options().device->Download(values.back().data(), net->values(),
+                                    net->arena_elements() * int64_t{sizeof(float)});
+  }
   const std::vector<HostTensor> averages = SaveModel();
   for (auto& worker : workers_) LoadNetValues(worker->sync.net(), averages, "averages");
   fn();
-  for (auto& worker : workers_) LoadNetValues(worker->sync.net(), values, "values");
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    Net* const net = workers_[i]->sync.net();
+    net->options().device->Upload(net->values(), values[i].data(),
+                                  net->arena_elements() * int64_t{sizeof(float)});
+    net->RefreshShadow(0, net->arena_elements());
+  }
 }
 
-// Each worker's slot goes over as it lies; PlanSlots tells where its elements belong.
-void DataParallel::GatherSlot(int part, int k, bool on_all, std::vector<float>* arena) const {
+NetPlan DataParallel::PlanOfPart(int part) const {
+  const std::vector<int> here = LocalOf(part);
+  if (!here.empty()) return workers_[here[0]]->sync.net()->plan();
+  NetOptions net = options().NetFor(1);
+  net.split = shared_->split;
+  net.worker = part;
+  return PlanNet(*options().net, net);
+}
+
+// Of each part what its saver has, on all ranks, or on rank 0 (elsewhere nothing).
+std::vector<std::vector<float>> DataParallel::GatherParts(std::vector<std::vector<float>> mine,
+                                                          bool on_all) const {
+  const DataParallelOptions& o = options();
+  if (o.whole_here()) return mine;
+  std::string said;
+  for (const std::vector<float>& part : mine) {
+    const uint64_t n = part.size();
+    said.append(reinterpret_cast<const char*>(&n), sizeof n);
+    said.append(reinterpret_cast<const char*>(part.data()), n * sizeof(float));
+  }
+  std::vector<std::vector<float>> parts(mine.size());
+  for (const std::string& rank : on_all ? o.ranks->Gather(said) : o.ranks->GatherToFirst(said)) {
+    const char* from = rank.data();
+    for (std::vector<float>& part : parts) {
+      uint64_t n = 0;
+      std::memcpy(&n, from, sizeof n);
+      from += sizeof n;
+      if (n == 0) continue;
+      part.resize(n);
+      std::memcpy(part.data(), from, n * sizeof(float));
+      from += n * sizeof(float);
+    }
+  }
+  return parts;
+}
+
+// Each worker's slot goes over as it lies; PlanSlots tells where its elements belong. Plain, of the
+// part's parameters, on rank `root`, which has a worker of it; on all with -1.
+std::vector<float> DataParallel::GatherSlot(int part, int k, int root) const {
   const DataParallelOptions& o = shared_->options;
-  const int parts = o.split.workers;
   std::string mine;
-  for (int i = part; i < o.local(); i += parts) {
+  for (int i : LocalOf(part)) {
     const SyncWorker& worker = workers_[i]->sync;
     std::vector<float> elements(static_cast<size_t>(worker.layout().elements()));
     worker.ReadSlot(k, elements.data());
     mine.append(reinterpret_cast<const char*>(elements.data()), elements.size() * sizeof(float));
   }
   std::vector<std::string> all;
-  if (workers() == o.local()) {
+  if (!o.on_ranks()) {
     all.push_back(std::move(mine));
+  } else if (root < 0) {
+    all = o.ranks->Gather(mine);
   } else {
-    all = on_all ? o.ranks->Gather(mine) : o.ranks->GatherToFirst(mine);
+    all = o.ranks->world()->GatherTo(root, mine);
   }
-  const Net& net = *workers_[part]->sync.net();
+  if (all.empty()) return {};
+  const Net& net = *workers_[LocalOf(part)[0]]->sync.net();
   const std::vector<Range>& buckets = shared_->partitions[part].buckets;
-  arena->assign(static_cast<size_t>(net.arena_elements()), 0.0f);
-  int group = 0;
-  for (const std::string& rank : all) {
-    const char* from = rank.data();
-    for (int i = part; i < o.local(); i += parts, ++group) {
-      for (const auto& list : PlanSlots(net, o.optimizer, buckets, group, o.groups()).buckets) {
-        for (const Segment& s : list) {
-          const size_t bytes = static_cast<size_t>(s.range.size()) * sizeof(float);
-          std::memcpy(arena->data() + s.range.begin, from, bytes);
-          from += bytes;
-        }
+  std::vector<float> arena(static_cast<size_t>(net.arena_elements()), 0.0f);
+  std::vector<size_t> at(all.size(), 0);
+  for (int w : PartitionOf(o, part)) {
+    const auto rank = static_cast<size_t>(o.on_ranks() ? o.rank_of(w) : 0);
+    for (const auto& list :
+         PlanSlots(net, o.optimizer, buckets, o.group_of(w), o.groups()).buckets) {
+      for (const Segment& s : list) {
+        const size_t bytes = static_cast<size_t>(s.range.size()) * sizeof(float);
+        std::memcpy(arena.data() + s.range.begin, all[rank].data() + at[rank], bytes);
+        at[rank] += bytes;
       }
     }
   }
+  return PlainParams(net, arena.data());
 }
 
 void DataParallel::SaveSlot(int k, const std::string& suffix, bool on_all,
                             std::vector<HostTensor>* out) const {
-  std::map<std::string, float*> by_name;
-  const size_t first = out->size();
-  for (const ParamInfo& p : plan().params) out->push_back(EmptyF32(p.name + suffix, p.shape));
-  for (size_t i = 0; i < plan().params.size(); ++i) {
-    by_name[plan().params[i].name] = (*out)[first + i].f32();
+  const DataParallelOptions& o = options();
+  std::vector<NetPlan> plans;
+  std::vector<std::vector<float>> slots;
+  for (int part = 0; part < o.split.workers; ++part) {
+    plans.push_back(PlanOfPart(part));
+    slots.push_back(GatherSlot(part, k, o.whole_here() ? (on_all ? -1 : 0) : o.rank_of(part)));
   }
-  std::vector<float> arena, own;
-  for (int part = 0; part < options().split.workers; ++part) {
-    GatherSlot(part, k, on_all, &arena);
-    const Net& net = *workers_[part]->sync.net();
-    for (size_t i = 0; i < net.params().size(); ++i) {
-      const ParamInfo& p = net.params()[i];
-      own.resize(static_cast<size_t>(p.shape.elements()));
-      net.UnpackParam(static_cast<int>(i), arena.data() + p.offset, own.data());
-      PlacePart(own.data(), p.part, p.shape, by_name.at(p.name));
-    }
+  for (HostTensor& t : JoinParams(plan(), plans, GatherParts(std::move(slots), on_all))) {
+    t.name += suffix;
+    out->push_back(std::move(t));
   }
 }
 
@@ -471,7 +470,7 @@ std::vector<HostTensor> DataParallel::SaveOptimizer() const {
     SaveSlot(static_cast<int>(k), "." + names[k], false, &out);
   }
   if (shared_->options.ema == 0) return out;
-  std::vector<HostTensor> values = SaveNetValues(plan(), NetsOfModel());
+  std::vector<HostTensor> values = SaveValues();
   values.resize(plan().params.size());  // without the running averages
   for (HostTensor& t : values) {
     t.name += kValue;
@@ -483,18 +482,18 @@ std::vector<HostTensor> DataParallel::SaveOptimizer() const {
 void DataParallel::LoadOptimizer(const std::vector<HostTensor>& tensors, const std::string& where) {
   const NamedTensors map(tensors, where);
   const std::vector<std::string> names = shared_->options.SlotNames();
-  const int parts = options().split.workers;
   std::vector<float> slot;
-  for (int part = 0; part < parts; ++part) {
-    const Net& net = *workers_[part]->sync.net();
+  for (int part = 0; part < options().split.workers; ++part) {
+    const std::vector<int> here = LocalOf(part);
+    if (here.empty()) continue;
+    const Net& net = *workers_[here[0]]->sync.net();
     for (size_t i = 0; i < net.params().size(); ++i) {
       const ParamInfo& p = net.params()[i];
       for (size_t k = 0; k < names.size(); ++k) {
         slot.resize(static_cast<size_t>(p.elements));
         PackPart(net, static_cast<int>(i), map.Find(p.name + "." + names[k], p.part.whole),
                  slot.data());
-        for (size_t w = static_cast<size_t>(part); w < workers_.size();
-             w += static_cast<size_t>(parts)) {
+        for (int w : here) {
           workers_[w]->sync.WriteSlots(static_cast<int>(k), {p.offset, p.offset + p.elements},
                                        slot.data());
         }

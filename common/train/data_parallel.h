@@ -3,9 +3,10 @@
 //
 // With split.workers = S > 1 a model is shared by S workers (nn/split_plan.h): workers g * S + s
 // are group g, which computes on one share of the batch, and each s is a partition: the same part
-// of the model in every group, kept equal by an exchange of its own. Models and optimizer state are
-// saved and loaded whole. What is replicated within a group is the same bits on all its workers,
-// as each computes it from the same bits; partition 0's is what is saved, and counts in norms.
+// of the model in every group, kept equal by an exchange of its own. A group may be on several
+// ranks. Models and optimizer state are saved and loaded whole. What is replicated within a group
+// is the same bits on all its workers, as each computes it from the same bits; partition 0's is
+// what is saved, and counts in norms.
 //
 // A step: every worker computes the gradients of its share of the global batch; buckets of
 // gradients are collected to their owners while backward goes on; one commit decides for all;
@@ -61,6 +62,9 @@ class BatchSource {
   // ranks' workers): valid until the worker's next Take. A worker takes all its samples of a step,
   // in order, before any of the next.
   virtual DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) = 0;
+  // The worker's Net::next_input is free for the step after `step`, once the work that it has
+  // queued is done: called where it has one.
+  virtual void HasRoom(int /*worker*/, int64_t /*step*/) {}
 };
 
 // Exchange once in so many steps instead of each (0): every worker goes on by itself, its share of
@@ -77,7 +81,7 @@ struct BlockSpec {
 struct DataParallelOptions {
   std::vector<Device*> devices;  // one a worker of this rank
   Ranks* ranks = nullptr;        // each has as many devices; null: there is only this one
-  SplitSpec split;               // of a model between workers of one rank
+  SplitSpec split;               // of a model between workers
   const NetSpec* net = nullptr;
   Shape input;  // one sample
   int64_t outputs = 0;
@@ -100,8 +104,9 @@ struct DataParallelOptions {
   // As ExchangeOptions has it, between workers `from` and `to` of all (the ends are numbered among
   // those with the same part of the model). Empty: memory that all can read.
   std::function<std::unique_ptr<Link>(int from, int to, const LinkEnds& ends)> make_link;
-  // As TransferGroup has it, between workers of all.
-  TransferGroup::Carry carry;
+  // As TransferOptions has it, between workers of all.
+  std::function<void(const TransferRoute& route, int64_t bytes, std::function<void()> arrived)>
+      carry;
   Clock* clock = nullptr;  // null: the real clock
 
   int local() const { return static_cast<int>(devices.size()); }
@@ -112,6 +117,10 @@ struct DataParallelOptions {
   // Workers of all ranks, and this rank's first among them.
   int total() const { return local() * (ranks ? ranks->size() : 1); }
   int first() const { return local() * (ranks ? ranks->rank() : 0); }
+  int rank_of(int worker) const { return worker / local(); }
+  bool on_ranks() const { return total() > local(); }  // on several
+  // Whether each rank has whole models.
+  bool whole_here() const { return local() % split.workers == 0; }
   // Groups of workers that share a model, of all ranks; a worker's group and its part of the model.
   int groups() const { return total() / split.workers; }
   int group_of(int worker) const { return worker / split.workers; }
@@ -156,6 +165,8 @@ class DataParallel {
   int workers() const { return options().total(); }
   // Of this rank's worker number `local`, from 0, while no Run is under way.
   Net* net(int local);
+  // Net::next_input of this rank's workers.
+  std::vector<Tensor> NextInputs();
   const NetPlan& plan() const;  // of the whole model, for one sample
   // How it is split; null: it is not.
   const SplitPlan* split() const;
@@ -194,10 +205,15 @@ class DataParallel {
   class Worker;
   struct Shared;
   struct Partition;
-  std::vector<Net*> NetsOfModel() const;  // of the first group here: together a whole model
+  std::vector<int> LocalOf(int part) const;  // this rank's workers of a partition
+  // Parameters and running averages as the workers have them, whole, on all ranks.
+  std::vector<HostTensor> SaveValues() const;
   // Slot k of all parameters, under the names of `suffix`: on rank 0, or on all.
   void SaveSlot(int k, const std::string& suffix, bool on_all, std::vector<HostTensor>* out) const;
-  void GatherSlot(int part, int k, bool on_all, std::vector<float>* arena) const;
+  std::vector<float> GatherSlot(int part, int k, int root) const;
+  std::vector<std::vector<float>> GatherParts(std::vector<std::vector<float>> mine,
+                                              bool on_all) const;
+  NetPlan PlanOfPart(int part) const;
   std::unique_ptr<Shared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

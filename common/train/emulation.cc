@@ -54,6 +54,7 @@ class Emulator {
     UploadedBatches::Options upload;
     upload.last_step = last;
     upload.group = workers_->net(0)->group();
+    upload.room = workers_->NextInputs();
     UploadedBatches source(workers_->options(), upload, [this] { return NextBatch(); });
     RunOptions run;
     run.last_step = last;

@@ -31,31 +31,81 @@ HostTensor EmptyF32(const std::string& name, const Shape& shape) {
   return t;
 }
 
-std::vector<HostTensor> SaveNetValues(Net* net) { return SaveNetValues(net->plan(), {net}); }
+namespace {
 
-std::vector<HostTensor> SaveNetValues(const NetPlan& whole, const std::vector<Net*>& parts) {
+// Zeroed parameters of the whole model, by name.
+std::vector<HostTensor> EmptyParams(const NetPlan& whole) {
   std::vector<HostTensor> out;
   for (const ParamInfo& p : whole.params) out.push_back(EmptyF32(p.name, p.part.whole));
-  for (const StateInfo& s : whole.states) out.push_back(EmptyF32(s.name, s.part.whole));
+  return out;
+}
+
+std::map<std::string, float*> ByName(std::vector<HostTensor>* tensors) {
   std::map<std::string, float*> by_name;
-  for (HostTensor& t : out) by_name[t.name] = t.f32();
-  std::vector<float> slot, own;
-  for (Net* net : parts) {
-    Device* device = net->options().device;
-    for (size_t i = 0; i < net->params().size(); ++i) {
-      const ParamInfo& p = net->params()[i];
-      slot.resize(static_cast<size_t>(p.elements));
-      device->Download(slot.data(), net->values() + p.offset, p.elements * int64_t{sizeof(float)});
-      own.resize(static_cast<size_t>(p.shape.elements()));
-      net->UnpackParam(static_cast<int>(i), slot.data(), own.data());
-      PlacePart(own.data(), p.part, p.shape, by_name.at(p.name));
-    }
-    for (const StateInfo& s : net->states()) {
-      own.resize(static_cast<size_t>(s.shape.elements()));
-      device->Download(own.data(), net->state().f32() + s.offset,
-                       s.shape.elements() * int64_t{sizeof(float)});
-      PlacePart(own.data(), s.part, s.shape, by_name.at(s.name));
-    }
+  for (HostTensor& t : *tensors) by_name[t.name] = t.f32();
+  return by_name;
+}
+
+// Places what one part has of `infos`; returns what follows it in `plain`.
+template <class Info>
+const float* Place(const std::vector<Info>& infos, const float* plain,
+                   const std::map<std::string, float*>& by_name) {
+  for (const Info& info : infos) {
+    PlacePart(plain, info.part, info.shape, by_name.at(info.name));
+    plain += info.shape.elements();
+  }
+  return plain;
+}
+
+}  // namespace
+
+std::vector<HostTensor> SaveNetValues(Net* net) {
+  return JoinValues(net->plan(), {net->plan()}, {PlainValues(net)});
+}
+
+std::vector<float> PlainParams(const Net& net, const float* arena) {
+  std::vector<float> plain;
+  for (size_t i = 0; i < net.params().size(); ++i) {
+    const ParamInfo& p = net.params()[i];
+    plain.resize(plain.size() + static_cast<size_t>(p.shape.elements()));
+    net.UnpackParam(static_cast<int>(i), arena + p.offset,
+                    plain.data() + plain.size() - p.shape.elements());
+  }
+  return plain;
+}
+
+std::vector<float> PlainValues(Net* net) {
+  Device* const device = net->options().device;
+  std::vector<float> arena(static_cast<size_t>(net->arena_elements()));
+  device->Download(arena.data(), net->values(), net->arena_elements() * int64_t{sizeof(float)});
+  std::vector<float> plain = PlainParams(*net, arena.data());
+  for (const StateInfo& s : net->states()) {
+    plain.resize(plain.size() + static_cast<size_t>(s.shape.elements()));
+    device->Download(plain.data() + plain.size() - s.shape.elements(),
+                     net->state().f32() + s.offset, s.shape.elements() * int64_t{sizeof(float)});
+  }
+  return plain;
+}
+
+std::vector<HostTensor> JoinParams(const NetPlan& whole, const std::vector<NetPlan>& parts,
+                                   const std::vector<std::vector<float>>& plain) {
+  std::vector<HostTensor> out = EmptyParams(whole);
+  const auto by_name = ByName(&out);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (!plain[i].empty()) Place(parts[i].params, plain[i].data(), by_name);
+  }
+  return out;
+}
+
+std::vector<HostTensor> JoinValues(const NetPlan& whole, const std::vector<NetPlan>& parts,
+                                   const std::vector<std::vector<float>>& plain) {
+  std::vector<HostTensor> out = EmptyParams(whole);
+  for (const StateInfo& s : whole.states) out.push_back(EmptyF32(s.name, s.part.whole));
+  const auto by_name = ByName(&out);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (plain[i].empty()) continue;
+    const float* const states = Place(parts[i].params, plain[i].data(), by_name);
+    Place(parts[i].states, states, by_name);
   }
   return out;
 }

@@ -28,8 +28,17 @@ HostTensor EmptyF32(const std::string& name, const Shape& shape);
 
 // In net order: parameters, then running averages.
 std::vector<HostTensor> SaveNetValues(Net* net);
-// Of nets that share the model `whole`: all of it.
-std::vector<HostTensor> SaveNetValues(const NetPlan& whole, const std::vector<Net*>& parts);
+
+// What one net of those that share a model has of it, one parameter (and running average) after
+// another in its plan's order, plain: of an arena in host memory, or of its values.
+std::vector<float> PlainParams(const Net& net, const float* arena);
+std::vector<float> PlainValues(Net* net);
+// The model `whole` of what its parts have as above; empty: a part that has nothing to add.
+std::vector<HostTensor> JoinParams(const NetPlan& whole, const std::vector<NetPlan>& parts,
+                                   const std::vector<std::vector<float>>& plain);
+std::vector<HostTensor> JoinValues(const NetPlan& whole, const std::vector<NetPlan>& parts,
+                                   const std::vector<std::vector<float>>& plain);
+
 // Slot (Net::PackParam) of the net's parameter out of the whole model's plain one.
 void PackPart(const Net& net, int param, const float* whole, float* slot);
 // What the net has of tensors of the whole model.

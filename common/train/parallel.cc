@@ -41,9 +41,26 @@ void ParallelSpec::DescribeSplit(Fields* f) {
   f->Bytes("device_memory", &device_memory,
            "Memory of a device: what needs more is refused, with the split that fits; 0: no limit.",
            Rule().Min(0));
-  if (devices == 1) devices = std::max<int64_t>(groups, 1) * split;
-  f->Require(devices % split == 0 && (groups == 0 || devices == groups * split), "devices",
-             "must be groups * split (or not be given)");
+}
+
+void ParallelSpec::ShareOut(int ranks) {
+  const int64_t all = std::max<int64_t>(groups, 1) * split;
+  const std::string over = ranks > 1 ? StrCat(" of ", ranks, " processes") : "";
+  if (devices == 1 && (groups > 0 || ranks == 1)) {
+    if (all % ranks != 0) {
+      throw Fail(ExitCode::kUsage, "parallel: groups * split = ", all, " workers cannot be dealt ",
+                 "out evenly to ", ranks, " processes");
+    }
+    devices = all / ranks;
+  }
+  if (groups > 0 && devices * ranks != all) {
+    throw Fail(ExitCode::kUsage, "parallel.devices: ", devices, over,
+               ", but groups * split = ", all);
+  }
+  if (devices * ranks % split != 0) {
+    throw Fail(ExitCode::kUsage, "parallel.split: ", split, " does not divide the ",
+               devices * ranks, " devices", over);
+  }
 }
 
 void ParallelSpec::DescribeLearning(Fields* f) {
@@ -144,7 +161,7 @@ Topology ChooseTopology(const ParallelSpec& spec, const Ranks& ranks, std::strin
     return topology;
   };
   const int machines = ranks.machines();
-  const int64_t workers = spec.devices / spec.split * ranks.size();  // of one exchange
+  const int64_t workers = spec.devices * ranks.size() / spec.split;  // of one exchange
   if (workers == 1) {
     *why = "none: one worker exchanges nothing";
     return Topology::kLinear;

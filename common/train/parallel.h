@@ -21,7 +21,7 @@ enum class ExchangeChoice { kEveryStep, kBlock };
 
 struct ParallelSpec {
   int64_t devices = 1;
-  int64_t groups = 0, split = 1;  // devices = groups * split
+  int64_t groups = 0, split = 1;  // devices of all ranks = groups * split
   std::vector<SplitChoice> layers;
   int64_t device_memory = 0;
   int64_t threads = 0;
@@ -35,6 +35,9 @@ struct ParallelSpec {
   bool block_nesterov = false;
   void Describe(Fields* f);
   void DescribeSplit(Fields* f);
+  // Sets `devices`, if they are not given, to this process's share of groups * split. Throws
+  // Error(kUsage) where they do not fit together.
+  void ShareOut(int ranks);
   SplitSpec split_spec() const { return {static_cast<int>(split), layers}; }
   // The part of it that changes what is learned, and that --resume must find unchanged.
   void DescribeLearning(Fields* f);

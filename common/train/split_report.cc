@@ -32,7 +32,8 @@ WorkerNeeds NeedsOfPlan(const NetPlan& plan, const DataParallelOptions& o, int g
   const auto slots = static_cast<int64_t>(o.SlotNames().size()) + (o.ema > 0 ? 1 : 0);
   needs.optimizer = slots * 4 * ((arena + groups - 1) / groups);
   needs.activations = plan.activation_bytes;
-  needs.batches = 2 * rows * o.input.elements() * SizeOf(o.compute);  // one computed on, one coming
+  const int batches = plan.next_input_after >= 0 ? 1 : 2;  // one computed on, one coming
+  needs.batches = batches * rows * o.input.elements() * SizeOf(o.compute);
   for (const OpInfo& op : plan.ops) needs.flops += op.flops;
   return needs;
 }

@@ -148,9 +148,12 @@ void SyncWorker::PlanCalls(const std::vector<std::vector<int>>& bucket_ops) {
     first_read_[static_cast<size_t>(first)].push_back(static_cast<int>(b));
     completed_[static_cast<size_t>(first)].push_back(static_cast<int>(b));
   }
-  std::vector<bool> calls;
-  for (const auto& buckets : first_read_) calls.push_back(!buckets.empty());
-  net_->CallAt(calls, calls);
+  std::vector<bool> before, after;
+  for (const auto& buckets : first_read_) before.push_back(!buckets.empty());
+  after = before;
+  const int room = net_->plan().next_input_after;
+  if (room >= 0) after[static_cast<size_t>(room)] = true;
+  net_->CallAt(before, after);
 }
 
 float* SyncWorker::SlotAt(int k, const Segment& s) const {
@@ -241,8 +244,9 @@ void SyncWorker::ForwardBackward(BatchSource* source, int64_t step, const Share&
 
     SetPhase("backward");
     const bool last = i + 1 == parts.size();
-    net_->Backward(context, batch.input, [this, last](int op) {
+    net_->Backward(context, batch.input, [&](int op) {
       if (last && options_.overlap) GradientsReady(op);
+      if (op == net_->plan().next_input_after) source->HasRoom(index_, step);
     });
     if (last && !options_.overlap) AllGradientsReady();
     if (net_->batch_stats_elements() > 0) {

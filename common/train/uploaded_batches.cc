@@ -39,10 +39,14 @@ UploadedBatches::UploadedBatches(const DataParallelOptions& workers, const Optio
     ++threads;
     lanes_.back() = std::make_unique<Lane>(clock_);
     Lane& lane = *lanes_.back();
+    const size_t local = lanes_.size() - 1;
+    if (local < options_.room.size()) lane.room = options_.room[local];
     lane.uploaded = lane.current = options_.first_step;
+    lane.allowed = options_.first_step + (lane.room.empty() ? 1 : 0);
     for (DeviceBatch& buffer : lane.buffers) {
-      buffer = {Tensor(device, workers_.compute, WithRows(most, workers_.input)),
-                Tensor(device, workers_.label_dtype, WithRows(most, workers_.label))};
+      buffer.labels = Tensor(device, workers_.label_dtype, WithRows(most, workers_.label));
+      if (!lane.room.empty() && &buffer != lane.buffers) continue;
+      buffer.input = Tensor(device, workers_.compute, WithRows(most, workers_.input));
     }
   }
   if (threads == 0) return;
@@ -79,7 +83,7 @@ void UploadedBatches::Upload(int local, StageMeter* meter) {
     {
       std::unique_lock<std::mutex> lock(lane.mutex);
       meter->Time(StageMeter::kWaitOutput, [&] {
-        lane.changed.Wait(&lock, [&] { return lane.stopping || step < lane.current + 2; });
+        lane.changed.Wait(&lock, [&] { return lane.stopping || step <= lane.allowed; });
       });
       if (lane.stopping) return;
       used = lane.used;
@@ -92,7 +96,8 @@ void UploadedBatches::Upload(int local, StageMeter* meter) {
         const Share share = ShareOf(local, batch->rows);
         const int64_t at = share.begin - batch->first;
         const DeviceBatch& to = lane.buffers[step % 2];
-        UploadRows(to.input.Rows(0, share.rows),
+        const Tensor& input = lane.room.empty() ? to.input : lane.room;
+        UploadRows(input.Rows(0, share.rows),
                    RowAt(batch->input, at, workers_.input, workers_.compute));
         UploadRows(to.labels.Rows(0, share.rows),
                    RowAt(batch->labels, at, workers_.label, workers_.label_dtype));
@@ -150,16 +155,36 @@ DeviceBatch UploadedBatches::Take(int worker, int64_t step, int64_t begin, int64
     Lane& lane = *lanes_[w];
     std::unique_lock<std::mutex> lock(lane.mutex);
     if (step != lane.current) {
-      lane.used = workers_.devices[w]->Mark();
       lane.current = step;
-      lane.changed.NotifyAll();
+      Allow(&lane, workers_.devices[w], step + (lane.room.empty() ? 1 : 0));
     }
     lane.changed.Wait(&lock, [&] { return lane.error || lane.uploaded > step; });
     if (lane.uploaded <= step) std::rethrow_exception(lane.error);
+    lock.unlock();
     const int64_t first = begin - ShareOf(static_cast<int>(w), batch->rows).begin;
     const DeviceBatch& from = lane.buffers[step % 2];
-    return {from.input.Rows(first, rows), from.labels.Rows(first, rows)};
+    const Tensor& input = lane.room.empty() ? from.input : lane.buffers[0].input;
+    if (!lane.room.empty() && lane.moved != step) {
+      workers_.devices[w]->Copy(input.data(), lane.room.data(), input.bytes());
+      lane.moved = step;
+    }
+    return {input.Rows(first, rows), from.labels.Rows(first, rows)};
   });
+}
+
+void UploadedBatches::HasRoom(int worker, int64_t step) {
+  const auto w = static_cast<size_t>(worker - workers_.first());
+  if (!lanes_[w] || lanes_[w]->room.empty()) return;
+  std::unique_lock<std::mutex> lock(lanes_[w]->mutex);
+  Allow(lanes_[w].get(), workers_.devices[w], step + 1);
+}
+
+// Steps up to this one may be uploaded once the work queued so far is done. Under the lane's lock.
+void UploadedBatches::Allow(Lane* lane, Device* device, int64_t step) {
+  if (step <= lane->allowed) return;
+  lane->used = device->Mark();
+  lane->allowed = step;
+  lane->changed.NotifyAll();
 }
 
 std::vector<StageSeconds> UploadedBatches::Seconds() const {

@@ -2,8 +2,9 @@
 // the workers of a job in their devices' memory.
 //
 // For each device of its own memory a thread uploads the share of its worker of step t + 1 into one
-// of two buffers while the worker computes on the other. A device that reads host memory gets the
-// batch itself, without a copy.
+// of two buffers while the worker computes on the other; or, where the worker's net has room for it
+// from some point of its backward pass on, into that, from where it is moved when the step begins.
+// A device that reads host memory gets the batch itself, without a copy.
 //
 // Threading: a BatchSource; the threads are its own. A device with memory of its own must allow
 // Upload from one thread beside its trainer's, into memory that no queued work uses.
@@ -37,6 +38,7 @@ class UploadedBatches : public BatchSource {
     int64_t first_step = 0, last_step = 0;  // of the run: [first, last)
     int64_t group = 0;                      // of the workers' net: shares are dealt out in these
     bool always_copy = false;               // even where the device reads host memory
+    std::vector<Tensor> room;               // DataParallel::NextInputs; empty ones: two buffers
   };
   // `next` gives the batches of first_step, first_step + 1, ...; all but the last have the workers'
   // batch size. It is called by one thread at a time and may throw; it outlives this, as do the
@@ -47,6 +49,7 @@ class UploadedBatches : public BatchSource {
 
   int64_t Rows(int64_t step) override;
   DeviceBatch Take(int worker, int64_t step, int64_t begin, int64_t rows) override;
+  void HasRoom(int worker, int64_t step) override;
   // The stages "upload" (where there is one) and "train" (this rank's workers: busy between their
   // calls).
   std::vector<StageSeconds> Seconds() const;
@@ -57,14 +60,18 @@ class UploadedBatches : public BatchSource {
     explicit Lane(Clock* clock) : changed(clock) {}
     std::mutex mutex;  // of the steps and `error`
     CondVar changed;
-    DeviceBatch buffers[2];      // step s is in s % 2
+    DeviceBatch buffers[2];      // step s is in s % 2, its input with `room` in the first
+    Tensor room;                 // of inputs to come; empty: the other buffer is
     int64_t uploaded = 0;        // steps before this one have been uploaded
     int64_t current = 0;         // the step that the worker is at
+    int64_t allowed = 0;         // steps up to this one may be uploaded
+    int64_t moved = -1;          // the step whose input the worker has moved out of the room
     std::function<void()> used;  // waits for the work that was queued before it
     bool stopping = false;
     std::exception_ptr error;
   };
   void Upload(int local, StageMeter* meter);
+  static void Allow(Lane* lane, Device* device, int64_t step);
   Share ShareOf(int local, int64_t rows) const;
   DeviceBatch HostRows(Device* device, const std::shared_ptr<const HostBatch>& batch, int64_t begin,
                        int64_t rows) const;

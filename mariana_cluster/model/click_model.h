@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,6 +62,8 @@ class ClickModel {
     Dtype compute = Dtype::kF32;
     bool train = true;
     uint64_t seed = 1;  // of initial values
+    // Makes the net; empty: Net::Build.
+    std::function<std::unique_ptr<Net>(const NetOptions&)> make_net;
   };
   // `net` is used where terms has net. Throws Error(kUsage) as MakeClickTables and Net::Build do.
   ClickModel(const ClickModelSpec& spec, const NetSpec& net, const RowPlan& plan,

@@ -27,7 +27,7 @@ NetTerm::NetTerm(const NetSpec& spec, const std::vector<ClickTable>& tables, Poo
   net.compute = options.compute;
   net.train = options.train;
   net.input_gradient = options.train && embedded_ > 0;
-  net_ = Net::Build(spec, net);
+  net_ = options.make_net ? options.make_net(net) : Net::Build(spec, net);
   net_->Initialize(options.seed);
   input_ = Tensor(options.device, options.compute, Shape{options.max_rows, columns_});
   row_.resize(static_cast<size_t>(columns_));

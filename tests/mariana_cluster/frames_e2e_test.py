@@ -74,6 +74,15 @@ class Frames(ProgramTest):
             self.assertGreater(value, 3 / STATES, accuracy)
             self.assertLess(abs(value - accuracy["alone"]), 0.1, accuracy)
 
+    def test_devices_that_share_a_workers_net_train_as_one_does(self):
+        finals = [self.train("split%d" % split, "parallel.groups=1", "parallel.workers=0",
+                             "parallel.split=%d" % split)[1] for split in (1, 2, 3)]
+        for final in finals[1:]:
+            self.assertAlmostEqual(final["loss"], finals[0]["loss"], delta=1e-4)
+        result = self.expect(64, "--check", "parallel.split=2",
+                             "parallel.layers=[{layer: none_such, split: rows}]")
+        self.assertIn("no layer or block is named none_such", result.err)
+
     def test_deterministic_training_gives_the_same_bits_on_any_processes(self):
         models = []
         for workers, servers in ((1, 1), (2, 2)):

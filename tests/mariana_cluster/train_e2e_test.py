@@ -101,6 +101,16 @@ class Modes(ProgramTest):
             self.assertTrue(models[0] == models[1], name)
             self.assertTrue(models[0] == models[2], name)
 
+    def test_devices_that_share_a_workers_net_train_as_one_does(self):
+        finals = []
+        for split in (1, 2):
+            run_dir = self.run_dir(str(split))
+            self.expect(0, *DEEP, "parallel.workers=1", "parallel.split=%d" % split,
+                        run_dir=run_dir)
+            finals.append(self.summary(run_dir)["final"])
+        for name in ("loss", "auc"):
+            self.assertAlmostEqual(finals[1][name], finals[0][name], delta=1e-3)
+
     def test_max_steps_ends_at_that_step(self):
         run_dir = self.run_dir()
         self.expect(0, "train.max_steps=17", run_dir=run_dir)

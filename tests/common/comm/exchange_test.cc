@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
@@ -18,6 +19,7 @@
 #include "common/base/random.h"
 #include "common/comm/wire.h"
 #include "common/comm/world.h"
+#include "common/comm/world_parts.h"
 
 namespace mariana {
 namespace {
@@ -431,6 +433,79 @@ TEST_CASE("a world's failure ends every wait and call, also of who comes late") 
     world->Listen(nullptr);
     CHECK(ear.heard == "rank 0 is gone");
     CHECK_THROWS_AS(world->Barrier(), Error);
+  }
+}
+
+TEST_CASE(
+    "parts of a world have ranks, tags, channels and listeners of their own, and one failure") {
+  struct Ear : WorldListener {
+    void Arrived(std::shared_ptr<BulkMessage> message) override {
+      from = message->from();
+      channel = message->channel();
+      message->Take(&value, [this] { there = true; });
+    }
+    void Failed(const Error& error) override {
+      heard = error.message();
+      failed = true;
+    }
+    int from = -1, channel = -1, value = 0;
+    std::atomic<bool> there{false}, failed{false};
+    std::string heard;
+  };
+  const std::vector<std::vector<int>> ranks = {{0, 1}, {1, 2}, {0, 2}, {1}, {0, 1, 2}};
+  const auto worlds = MakeThreadWorlds({"a", "b", "c"});
+  std::vector<std::vector<std::string>> gathered(3);
+  std::vector<std::vector<std::string>> heard(3);
+  std::vector<int> wrong(3, 0);
+  std::vector<std::thread> threads;
+  for (int r = 0; r < 3; ++r) {
+    threads.emplace_back([&, r] {
+      WorldParts parts(worlds[r].get(), ranks);
+      std::vector<std::unique_ptr<Ear>> ears;
+      std::vector<int> sent(ranks.size());
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        World* const part = parts.part(static_cast<int>(i));
+        ears.push_back(std::make_unique<Ear>());
+        const auto& of = ranks[i];
+        const bool mine = of.size() > 1 && std::count(of.begin(), of.end(), r) > 0;
+        wrong[r] += (part != nullptr) != mine;
+        if (part == nullptr) continue;
+        std::string all;
+        for (const std::string& s : part->Gather(StrCat(i, r))) all += s + " ";
+        gathered[r].push_back(all);
+        sent[i] = static_cast<int>(10 * i) + r;
+        // Each to the next, on the same channel of every part.
+        part->Post((part->rank() + 1) % part->size(), 5, &sent[i], sizeof(int), [] {});
+        part->Listen(ears[i].get());
+      }
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        World* const part = parts.part(static_cast<int>(i));
+        if (part == nullptr) continue;
+        Ear& ear = *ears[i];
+        while (!ear.there) std::this_thread::yield();
+        const int before = (part->rank() + part->size() - 1) % part->size();
+        wrong[r] += ear.from != before || ear.channel != 5;
+        wrong[r] += ear.value != static_cast<int>(10 * i) + ranks[i][before];
+      }
+      worlds[r]->Barrier();
+      if (r == 0) parts.part(0)->Abort(Error(ExitCode::kLostWorkers, "a part fails"));
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        if (World* const part = parts.part(static_cast<int>(i))) {
+          while (!ears[i]->failed) std::this_thread::yield();
+          part->Listen(nullptr);
+          heard[r].push_back(ears[i]->heard);
+          wrong[r] += !part->failed();
+        }
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  CHECK(gathered[0] == std::vector<std::string>{"00 01 ", "20 22 ", "40 41 42 "});
+  CHECK(gathered[1] == std::vector<std::string>{"00 01 ", "11 12 ", "40 41 42 "});
+  CHECK(gathered[2] == std::vector<std::string>{"11 12 ", "20 22 ", "40 41 42 "});
+  for (int r = 0; r < 3; ++r) {
+    CHECK(wrong[r] == 0);
+    CHECK(heard[r] == std::vector<std::string>(3, "a part fails"));
   }
 }
 

@@ -13,6 +13,7 @@
 #include "common/config/config.h"
 #include "common/device/formulas.h"
 #include "common/train/train_checkpoint.h"
+#include "tests/common/train/on_ranks.h"
 
 namespace mariana {
 namespace {
@@ -422,25 +423,6 @@ TEST_CASE("each link carries what the formula says") {
     CHECK(total == 10 * 3 * net->arena_elements() * 4);
   }
 }
-
-namespace {
-
-// Runs body(ranks) on each of n ranks, which are threads.
-template <class Body>
-void OnRanks(int n, Body body) {
-  auto worlds = MakeThreadWorlds(std::vector<std::string>(static_cast<size_t>(n), "node"));
-  std::vector<std::thread> threads;
-  for (auto& world : worlds) {
-    threads.emplace_back([&body, &world] {
-      Ranks ranks(std::move(world));
-      body(&ranks);
-      ranks.Barrier();
-    });
-  }
-  for (std::thread& t : threads) t.join();
-}
-
-}  // namespace
 
 TEST_CASE("workers on several ranks have the bits of as many on one, also of the averages") {
   const bool images = GENERATE(true, false);

@@ -51,7 +51,7 @@ class Job {
 };
 
 UploadedBatches::Options Range(int64_t group, bool always_copy) {
-  return {kFirst, kFirst + kSteps, group, always_copy};
+  return {kFirst, kFirst + kSteps, group, always_copy, {}};
 }
 
 void CheckRows(const DeviceBatch& batch, int64_t step, int64_t begin, int64_t rows) {
@@ -153,6 +153,35 @@ TEST_CASE("in virtual time the next step is fetched and uploaded while this one 
     const StageSeconds train = source.Seconds().back();
     CHECK(train.wait_input == Approx(kFetch * 1e-9));
     CHECK(train.busy == Approx((kSteps - 1) * kCompute * 1e-9));
+  }
+}
+
+TEST_CASE("in virtual time the next input waits in the worker's room, from when that is free on") {
+  const auto clock = Clock::MakeVirtual();
+  const ClockThread registered(clock.get(), "worker");
+  Job job(1, clock.get());
+  constexpr int64_t kFetch = 300, kBusy = 400, kFree = 600;
+  std::vector<float> memory(2 * kBatch);
+  UploadedBatches::Options options = Range(0, true);
+  options.room = {Tensor(job.options.devices[0], Dtype::kF32, Shape{kBatch, 2},
+                         std::shared_ptr<void>(std::shared_ptr<void>(), memory.data()))};
+  {
+    UploadedBatches source(job.options, options, [&] {
+      clock->SleepFor(kFetch);
+      return job.Batches()();
+    });
+    for (int64_t step = kFirst; step < kFirst + kSteps; ++step) {
+      const DeviceBatch batch = source.Take(0, step, 0, source.Rows(step));
+      CheckRows(batch, step, 0, source.Rows(step));
+      CHECK(batch.input.data() != memory.data());
+      std::fill(memory.begin(), memory.end(), -1.0f);  // activations
+      clock->SleepFor(kBusy);
+      CHECK(memory == std::vector<float>(2 * kBatch, -1.0f));
+      if (step % 2 == 0) source.HasRoom(0, step);  // else the next step is fetched when asked for
+      clock->SleepFor(kFree);
+      CheckRows(batch, step, 0, source.Rows(step));
+    }
+    CHECK(clock->NowNs() == kSteps / 2 * kFetch + kSteps * (kBusy + kFree));
   }
 }
 
