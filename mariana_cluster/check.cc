@@ -98,7 +98,8 @@ void CheckClicks(const CommandLine& cl, JobSpec* job) {
 
 namespace {
 
-void PrintProcesses(const ClusterSpec& p, int nodes) {
+void PrintProcesses(const JobSpec& job, int nodes) {
+  const ClusterSpec& p = job.parallel;
   if (p.deterministic) {
     std::printf("processes: %lld servers, %lld workers, deterministic, %lld blocks a round\n",
                 Printed(p.servers), Printed(p.workers), Printed(p.blocks));
@@ -106,7 +107,7 @@ void PrintProcesses(const ClusterSpec& p, int nodes) {
   }
   if (nodes > 1) std::printf("nodes: %d, each with\n", nodes);
   std::printf("processes: %lld servers, %lld workers; data in %d lanes\n", Printed(p.servers),
-              Printed(p.workers), LaneCount(p, nodes));
+              Printed(p.workers), LaneCount(job, nodes));
   if (nodes == 1) return;
   std::printf("rows: shards of %d servers, by the first bits of the key:",
               nodes * static_cast<int>(p.servers));
@@ -126,7 +127,7 @@ int CheckJob(const CommandLine& cl) {
   job.parallel.workers = WorkerCount(job.parallel, cl.ranks->core_sharers());
   CheckNodes(job.parallel, cl.ranks->size());
   std::printf("%s: %s\n", cl.config.c_str(), job.name.c_str());
-  PrintProcesses(job.parallel, cl.ranks->size());
+  PrintProcesses(job, cl.ranks->size());
   (job.trains_frames() ? CheckFrames : CheckClicks)(cl, &job);
   std::printf("ok\n");
   return 0;

@@ -5,6 +5,7 @@
 
 #include "common/base/error.h"
 #include "common/data/rows/fit_numbers.h"
+#include "common/train/ranks.h"
 #include "common/train/signals.h"
 #include "mariana_cluster/agent_task.h"
 #include "mariana_cluster/click_data.h"
@@ -110,15 +111,16 @@ void ClickAgent::SayWhatThereIs() {
                     rows_ < 0 ? std::string("an unknown number of") : StrCat("about ", rows_),
                     " rows; features of ", data_.plan->FieldNames().size(), " fields, ",
                     data_.plan->dense_columns() + data_.joined_columns(), " dense columns"));
-  const int64_t workers = job_->parallel.workers;
   if (job_->parallel.deterministic) return;
-  int64_t idle = 0;
-  for (int64_t w = 0; w < workers; ++w) {
-    const auto share = ShareOf(data_.train_shards, static_cast<int>(w), static_cast<int>(workers));
-    idle += std::all_of(share.begin(), share.end(), [](const RowShard& s) { return s.empty(); });
+  const int nodes = input_.command_line->ranks->size(), lanes = LaneCount(*job_, nodes);
+  const int64_t workers = nodes * job_->parallel.workers;
+  int64_t filled = 0;
+  for (int l = 0; l < lanes; ++l) {
+    const auto share = ShareOf(data_.train_shards, l, lanes);
+    filled += std::any_of(share.begin(), share.end(), [](const RowShard& s) { return !s.empty(); });
   }
-  if (idle == 0) return;
-  input_.say(StrCat(idle, " of ", workers,
+  if (filled >= workers) return;
+  input_.say(StrCat(workers - filled, " of ", workers,
                     " workers have nothing to read: the files come in fewer ",
                     "pieces; raise data.shards, or give more files where they are compressed"));
 }

@@ -196,10 +196,12 @@ std::string JobIdentity(JobSpec* job) {
   });
 }
 
-int LaneCount(const ClusterSpec& parallel, int nodes) {
-  if (parallel.lanes > 0) return static_cast<int>(parallel.lanes);
-  const int workers = nodes * static_cast<int>(parallel.workers);
-  return nodes == 1 ? workers : std::min(4 * workers, LaneQueue::kMaxLanes);
+int LaneCount(const JobSpec& job, int nodes) {
+  if (job.parallel.lanes > 0) return static_cast<int>(job.parallel.lanes);
+  const int64_t workers = nodes * job.parallel.workers;
+  if (nodes == 1) return static_cast<int>(workers);
+  const int64_t most = job.trains_frames() ? LaneQueue::kMaxLanes : job.data.shards;
+  return static_cast<int>(std::min<int64_t>(4 * workers, most));
 }
 
 int WorkerCount(const ClusterSpec& parallel, int sharers) {

@@ -94,9 +94,9 @@ struct JobSpec {
 };
 
 // Lanes of an epoch (control/lane_queue.h), where not deterministic: as many as it says, or one a
-// worker on one node, where all read what they have in their caches, and four over several.
-// `parallel.workers` must be set.
-int LaneCount(const ClusterSpec& parallel, int nodes);
+// worker on one node, where all read what they have in their caches, and four over several, as far
+// as there are shards of data. `parallel.workers` must be set.
+int LaneCount(const JobSpec& job, int nodes);
 
 // Worker processes of a node: as many as it says, or as there are cores for each of the nodes that
 // share this machine.

@@ -16,17 +16,18 @@ std::string TokenOf(const JobSpec& spec) {
 
 }  // namespace
 
-NodeService::NodeService(const JobSpec& spec, const ReceivedJob& job, Member* me)
+NodeService::NodeService(const JobSpec& spec, const ReceivedJob& job,
+                         std::function<void(const Message&)> send)
     : spec_(spec),
       index_(job.index),
-      me_(me),
+      send_(std::move(send)),
       token_(TokenOf(spec)),
       ledger_(PushLedger::Attach(job.remains.ledger)),
       service_([&] {
         ShardService::Options o;
         o.desk.shard = job.place.node * static_cast<int>(spec.parallel.servers) + job.index;
         o.desk.token = token_;
-        o.desk.warn = [me](const std::string& what) { me->Send({"warning", 0, what, {}}); };
+        o.desk.warn = [this](const std::string& what) { send_({"warning", 0, what, {}}); };
         o.address = AddressOf(spec.parallel.interface);
         o.endpoint = job.remains.endpoint;
         o.failed = [this](const Error& e) { Fail(e); };
@@ -42,7 +43,7 @@ NodeService::~NodeService() = default;
 
 void NodeService::Fail(const Error& error) {
   LOG(ERROR) << error.message();
-  me_->Send({kErrorMessage, static_cast<int64_t>(error.code()), error.message(), {}});
+  send_({kErrorMessage, static_cast<int64_t>(error.code()), error.message(), {}});
   _exit(static_cast<int>(error.code()));
 }
 

@@ -21,9 +21,10 @@ namespace mariana {
 
 class NodeService {
  public:
-  // Listens from here on; throws Error as ShardService. `job`: of server `job.index`. A failure of
-  // the threads ends the process, telling the agent.
-  NodeService(const JobSpec& spec, const ReceivedJob& job, Member* me);
+  // Listens from here on; throws Error as ShardService. `job`: of server `job.index`. `send`: to
+  // the agent, thread-safe. A failure of the threads ends the process, telling the agent.
+  NodeService(const JobSpec& spec, const ReceivedJob& job,
+              std::function<void(const Message&)> send);
   ~NodeService();
   const std::string& endpoint() const { return service_.endpoint(); }
 
@@ -40,7 +41,7 @@ class NodeService {
 
   const JobSpec& spec_;
   const int index_;
-  Member* me_;
+  std::function<void(const Message&)> send_;
   std::string token_;
   PushLedger ledger_;
   TraceWriter trace_;

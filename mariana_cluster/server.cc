@@ -34,7 +34,9 @@ class Server {
     for (const int fd : job.remains.shards) {
       shards_.push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));
     }
-    if (job.place.nodes > 1) service_ = std::make_unique<NodeService>(job_, job, me_);
+    if (job.place.nodes > 1) {
+      service_ = std::make_unique<NodeService>(job_, job, [this](const Message& m) { Send(m); });
+    }
     SendShards();
     memory_ = ReceiveMemory(me_, job.place);
     if (memory_.ordered) PrepareToApply(data);

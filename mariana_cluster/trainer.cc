@@ -123,7 +123,7 @@ void ClusterTrainer::BeginEpoch() {
 // An epoch that goes on keeps its number of lanes.
 std::vector<LanePosition> ClusterTrainer::LanesToBegin() const {
   if (!position_.lanes.empty()) return position_.lanes;
-  return std::vector<LanePosition>(static_cast<size_t>(LaneCount(job_->parallel, crew_->nodes())));
+  return std::vector<LanePosition>(static_cast<size_t>(LaneCount(*job_, crew_->nodes())));
 }
 
 TrainCommand ClusterTrainer::Command(int64_t pause, bool begins) const {

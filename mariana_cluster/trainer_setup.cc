@@ -73,7 +73,9 @@ Crew::Listener ClusterTrainer::MakeListener() {
     if (snapshots_) snapshots_->Tick();
   };
   l.scores = [this](const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); };
-  l.saved = [this](int server, const Message& m) { snapshots_->OnSaved(server, m); };
+  l.saved = [this](int server, const Message& m) {
+    if (snapshots_) snapshots_->OnSaved(server, m);
+  };
   l.trace = [this](int node, const std::string& report) { trace_.Put(node, report); };
   l.order = [this] { return trace_.Order(); };
   return l;

@@ -13,7 +13,7 @@ namespace mariana {
 namespace {
 
 constexpr int64_t kListenMs = 5;
-constexpr int64_t kTellNs = 50'000'000;
+constexpr int64_t kTellNs = 50'000'000, kTraceNs = 250'000'000;
 
 }  // namespace
 
@@ -145,6 +145,8 @@ void NodeAgent::TellState() {
   if (now - told_ns_ < kTellNs) return;
   told_ns_ = now;
   Tell(Envelope::kAgent, {"state", 0, State(false).ToBytes(), {}});
+  if (now - traced_ns_ < kTraceNs) return;
+  traced_ns_ = now;
   Tell(Envelope::kAgent, {"trace", 0, trace_->Report(), {}});
 }
 

@@ -40,7 +40,7 @@ class NodeAgent {
   std::unique_ptr<NodeCrew> crew_;
   std::unique_ptr<NodeTrace> trace_;
   int64_t epoch_ = 0;
-  int64_t told_ns_ = 0;
+  int64_t told_ns_ = 0, traced_ns_ = 0;
   bool told_stop_ = false;
   std::optional<int> code_;  // to end with
 };

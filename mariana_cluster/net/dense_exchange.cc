@@ -43,6 +43,7 @@ DenseExchange::~DenseExchange() {
   {
     std::unique_lock<std::mutex> lock(mutex_);
     stop_ = true;
+    links_.Stop();
     changed_.NotifyAll();
   }
   thread_.join();
@@ -146,7 +147,7 @@ void DenseExchange::Resume() {
 void DenseExchange::TakeAnswer(const Question& q) {
   Packet packet;
   Frame frame;
-  links_.Await(q.link, q.request, &packet, &frame);
+  if (!links_.Await(q.link, q.request, &packet, &frame)) return;  // it ends
   const FrameHeader& h = frame.header;
   const DenseRange r = dense_->SliceRange(q.slice);
   const int64_t n = r.size();

@@ -96,7 +96,7 @@ void RemoteShards::Await(Pull* pull, float* values) {
   Frame frame;
   for (int s = 0; s < map_.shards(); ++s) {
     if (pull->lists[s] == nullptr) continue;
-    links_->Await(link_of_[s], pull->requests[s], &packet, &frame);
+    CHECK(links_->Await(link_of_[s], pull->requests[s], &packet, &frame));
     const int64_t begin = pull->begin[s], n = pull->begin[s + 1] - begin;
     const FrameHeader& h = frame.header;
     if (h.kind != FrameKind::kValues || h.keys != n || h.width != width) {

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kHeader = sizeof(FrameHeader);
 constexpr int64_t kFramingBytes = 9;  // ZMTP's, of a long message
+constexpr int64_t kLookAgainMs = 100;
 constexpr int64_t kGreetAgainNs = 1'000'000'000;
 
 std::string_view BytesOfNonce(const Nonce& nonce) {
@@ -159,7 +160,8 @@ void ServerLink::Enter(const Frame& frame) {
                  " does not know the token of parallel.token_file: another program listens there");
     }
   }
-  const bool same_session = welcome_ && w.session == server_.session;
+  const bool same_session =
+      welcome_ && w.instance == server_.instance && w.session == server_.session;
   if (w.instance != server_.instance) known_lists_.clear();
   const bool first = !welcome_;
   welcome_ = true;
@@ -265,9 +267,13 @@ void LinkGroup::Pump(int64_t timeout_ms) {
   for (const auto& link : links_) link->Nudge(now, patience_seconds_);
 }
 
-void LinkGroup::Await(int i, uint64_t request, Packet* packet, Frame* frame) {
+bool LinkGroup::Await(int i, uint64_t request, Packet* packet, Frame* frame) {
   link(i)->Pump();
-  while (!link(i)->Take(request, packet, frame)) Pump(200);
+  while (!link(i)->Take(request, packet, frame)) {
+    if (stop_) return false;
+    Pump(kLookAgainMs);
+  }
+  return true;
 }
 
 void LinkGroup::Drain() {
@@ -275,7 +281,7 @@ void LinkGroup::Drain() {
     return std::any_of(links_.begin(), links_.end(),
                        [](const auto& link) { return link->unanswered_pushes() > 0; });
   };
-  while (left()) Pump(200);
+  while (left()) Pump(kLookAgainMs);
 }
 
 uint64_t NewClientNumber(int64_t place) {

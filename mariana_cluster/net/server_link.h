@@ -5,6 +5,7 @@
 // Thread-compatible. Waiting is in zmq_poll: sockets know no Clock.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -109,7 +110,9 @@ class LinkGroup {
   int links() const { return static_cast<int>(links_.size()); }
   // Takes in what has come, waiting up to so long for something to come.
   void Pump(int64_t timeout_ms);
-  void Await(int link, uint64_t request, Packet* packet, Frame* frame);
+  // False when Stop was called before the answer came.
+  bool Await(int link, uint64_t request, Packet* packet, Frame* frame);
+  void Stop() { stop_ = true; }  // from any thread
   // Until no push is unanswered.
   void Drain();
   LinkCounters counters;
@@ -121,6 +124,7 @@ class LinkGroup {
   SocketContext context_;
   std::vector<std::unique_ptr<ServerLink>> links_;
   std::vector<zmq_pollitem_t> items_;
+  std::atomic<bool> stop_{false};
 };
 
 // A client's number: its place among all workers of the job, and which process it is.

@@ -207,8 +207,9 @@ KeyList* ShardDesk::ListOf(const Session& session, const Frame& frame) {
   }
   UnpackKeys(frame.keys, h.key_bytes, &keys_);
   const TableShard& shard = *shards_[h.table];
+  const bool keyed = shard.form() == TableForm::kKeyed;
   for (const uint64_t key : keys_) {
-    if (key != 0 && TableShard::ShardOf(key, shard.shards()) == shard.shard()) continue;
+    if ((key != 0 || !keyed) && TableShard::ShardOf(key, shard.shards()) == shard.shard()) continue;
     Reject(session, frame, "of keys of another shard");
     return nullptr;
   }
