@@ -118,6 +118,7 @@ void ClusterTrainer::BeginEpoch() {
   }
   memory_.progress->ClearLaneEnds();
   crew_->BeginEpoch(LanesToBegin());
+  TellRescue();
 }
 
 // An epoch that goes on keeps its number of lanes.
@@ -315,6 +316,7 @@ int ClusterTrainer::Stop() {
   summary_->exit_code = ExitCode::kStopped;
   WriteReport("stopped");
   crew_->End();
+  RemoveRescues(*run_, rescue_folder_, true);
   Say(StrCat("stopped after step ", state_.step, ", saved ", run_->checkpoint_path(state_.step),
              "; the same command with --resume goes on"));
   return static_cast<int>(ExitCode::kStopped);
@@ -335,6 +337,7 @@ int ClusterTrainer::Finish() {
     }
   }
   crew_->End();
+  RemoveRescues(*run_, rescue_folder_, true);
   task_->Finish(&meter_, &progress_);
   WriteReport("done");
   std::string best;

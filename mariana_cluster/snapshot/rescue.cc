@@ -96,7 +96,7 @@ json StateOf(const json& began, const std::vector<json>& parts) {
     next_epoch = next_epoch || node.at("epoch").get<int64_t>() > all.at("epoch").get<int64_t>();
     const json& lanes = node.at("lanes");
     for (size_t l = 0; l < batches.size() && l < lanes.size(); ++l) {
-      batches[l] = std::max<int64_t>(batches[l], lanes[l][0]);
+      batches[l] = std::max(batches[l].get<int64_t>(), lanes[l][0].get<int64_t>());
       ended[l] = ended[l].get<bool>() || lanes[l][1].get<bool>();
     }
   }
