@@ -117,6 +117,7 @@ void ClusterTrainer::BeginEpoch() {
   }
   memory_.progress->ClearLaneEnds();
   crew_->BeginEpoch(LanesToBegin());
+  TellRescue();
 }
 
 // An epoch that goes on keeps its number of lanes.

@@ -39,6 +39,7 @@ int ClusterTrainer::Stop() {
   summary_->exit_code = ExitCode::kStopped;
   WriteReport("stopped");
   crew_->End();
+  RemoveRescues(*run_, rescue_folder_, true);
   Say(StrCat("stopped after step ", state_.step, ", saved ", run_->checkpoint_path(state_.step),
              "; the same command with --resume goes on"));
   return static_cast<int>(ExitCode::kStopped);
@@ -59,6 +60,7 @@ int ClusterTrainer::Finish() {
     }
   }
   crew_->End();
+  RemoveRescues(*run_, rescue_folder_, true);
   task_->Finish(&meter_, &progress_);
   WriteReport("done");
   std::string best;

@@ -23,6 +23,13 @@ bool ClusterTrainer::FindCheckpoint() {
   if (!run_->resumed()) return false;
   std::string line;
   from_ = FindNewestCheckpoint(*run_, &line);
+  auto rescued = FindRescue(*run_, [this](const std::string& what) { Say(what); });
+  if (rescued && (!from_ || rescued->step > from_->step)) {
+    line = StrCat("going on from ", rescued->path, ", step ", rescued->step,
+                  ": saved by servers when their agent was gone",
+                  from_ ? StrCat(" (the newest checkpoint is of step ", from_->step, ")") : "");
+    from_ = std::move(rescued);
+  }
   if (!from_) return false;
   Say(line);
   summary_->keep = true;  // until it is known to be this run
@@ -48,7 +55,31 @@ void ClusterTrainer::SetUp() {
   if (!from_) state_.SetHorizon(train);
   train.schedule.horizon_epochs = state_.horizon_epochs;
   OpenTask();
+  if (job_->parallel.rescues()) {
+    rescue_folder_ = std::filesystem::absolute(MakeRescueFolder(*run_)).string();
+    WriteRescueOthers(rescue_folder_, task_->tensors(), task_->metadata());
+  }
   StartCrew();
+}
+
+// An epoch begins, or goes on: what servers need to know, should they have to save by themselves.
+void ClusterTrainer::TellRescue() {
+  if (rescue_folder_.empty()) return;
+  RescueState began;
+  began.state = state_.ToJson();
+  began.state["identity"] = identity_;
+  ClusterPosition position = position_;
+  position.lanes = LanesToBegin();
+  began.state["position"] = position.ToJson();
+  began.steps = drained_.steps;
+  began.samples = drained_.samples;
+  began.config_hash = config_.hash;
+  try {
+    WriteRescueState(rescue_folder_, began);
+  } catch (const Error& e) {
+    Warn(StrCat("should its agent die, this job will be had from a checkpoint alone: ",
+                e.message()));
+  }
 }
 
 void ClusterTrainer::OpenTask() {
@@ -82,10 +113,10 @@ Crew::Listener ClusterTrainer::MakeListener() {
 }
 
 void ClusterTrainer::StartCrew() {
-  crew_ = std::make_unique<Crew>(
-      Crew::Options{static_cast<int>(job_->parallel.servers),
-                    static_cast<int>(job_->parallel.workers), job_->parallel.restarts},
-      command_line_.ranks->world(), MakeListener());
+  crew_ = std::make_unique<Crew>(Crew::Options{static_cast<int>(job_->parallel.servers),
+                                               static_cast<int>(job_->parallel.workers),
+                                               job_->parallel.restarts, job_->parallel.rescues()},
+                                 command_line_.ranks->world(), MakeListener());
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
   const JobStart start{PrintConfig([this](Fields* f) { job_->Describe(f); }),
                        std::filesystem::absolute(run_->log_path()).string(),
@@ -143,6 +174,7 @@ void ClusterTrainer::MakeSnapshots() {
   };
   o.send = [this](int server, const Message& m) { crew_->TellServer(server, m, "saved"); };
   o.warn = [this](const std::string& what) { Warn(what); };
+  o.saved = [this] { RemoveRescues(*run_, rescue_folder_, false); };
   snapshots_ = std::make_unique<Snapshots>(std::move(o));
 }
 

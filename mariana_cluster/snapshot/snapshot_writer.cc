@@ -83,6 +83,12 @@ SnapshotWriter::~SnapshotWriter() { Wait(); }
 
 void SnapshotWriter::Wait() { thread_.reset(); }
 
+SavedPart SnapshotWriter::WriteNow(const WriteCommand& command) {
+  Wait();
+  LetGo(false);
+  return WritePart(command);
+}
+
 bool SnapshotWriter::Serve(const Message& message) {
   if (message.kind == "cut") {
     send_({"cut", 0, Cut(), {}});

@@ -62,6 +62,8 @@ class SnapshotWriter {
   bool Serve(const Message& message);
   // Waits until nothing is written and held.
   void Wait();
+  // Nobody writes rows any more: writes them as they are. Throws Error.
+  SavedPart WriteNow(const WriteCommand& command);
 
  private:
   std::string Cut();

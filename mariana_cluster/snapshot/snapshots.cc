@@ -186,6 +186,7 @@ void Snapshots::Finish() {
   changes_ = now_->base ? changes_ + 1 : 0;
   last_ = step;
   now_.reset();
+  if (options_.saved) options_.saved();
 }
 
 void Snapshots::Guard(const std::function<void()>& body) {

@@ -51,6 +51,7 @@ class Snapshots {
     std::function<std::vector<std::string>(const Message&)> ask_all;
     std::function<void(int server, const Message&)> send;
     std::function<void(const std::string&)> warn;
+    std::function<void()> saved;  // a whole snapshot; may be null
   };
   explicit Snapshots(Options options) : options_(std::move(options)) {}
 
