@@ -16,6 +16,7 @@ struct MemoryBlock {
   int64_t bytes = 0;
   int first = 0, last = 0;
   int64_t offset = 0;  // set by PlaceBlocks; a multiple of 64
+  int64_t turn = 0;    // placed as if it were of so many bytes; 0: of as many as it is
 };
 
 // Sets the offsets; returns the size of the whole. Largest first, each at the lowest offset that
