@@ -1,6 +1,7 @@
 """Part of scripts/bench/scaling: the emulator beside the truth. Kernel times of this machine go into
-a machine file (machine_bench); what that predicts for one and two CPU workers of one thread each is
-compared with mariana_dnn on the same net, batch and schedule, here.
+machine files (machine_bench), measured with as many devices at work as there are workers; what they
+predict for one and two CPU workers of one thread each is compared with mariana_dnn on the same net,
+batch and schedule, here.
 """
 import os
 import statistics
@@ -20,16 +21,21 @@ NET = ["data.valid={}", "data.num_labels=2000", "net.layers.0.repeat=4", "net.la
        "train.schedule={type: constant, learning_rate: 0.01}"]
 
 
-def prepare(scratch, seconds):
+def prepare():
     beside.build("//mariana_dnn", "//tests/bench:machine_bench")
     if not os.path.exists(os.path.join(DATA, "train", "ali.txt")):
         beside.shell(["scripts/data/generated_speech", "--out", DATA, "--states", "2000",
                       "--utterances", "240"], stdout=subprocess.DEVNULL)
-    machine = os.path.join(scratch, "this.yaml")
+
+
+def measured_machine(scratch, workers, seconds):
+    """The job on this machine as it is while so many workers compute."""
+    machine = os.path.join(scratch, "this%d.yaml" % workers)
     with open(machine, "w") as f:
-        subprocess.run([os.path.join(beside.BIN, "tests/bench/machine_bench"), str(seconds)],
-                       check=True, stdout=f)
-    return machine
+        subprocess.run([os.path.join(beside.BIN, "tests/bench/machine_bench"), str(seconds),
+                        str(workers)], check=True, stdout=f)
+    return emulate.Job("mariana_dnn", CONFIG, machine[:-len(".yaml")], scratch,
+                       "data.train={}", "plan.input=[440]", "plan.outputs=2000", *NET)
 
 
 def real(workers, batch, steps, folder):
@@ -50,13 +56,12 @@ def figures(args, scratch):
     rounds = 1 if args.quick else args.rounds
     ratios = {case: [] for case in CASES}
     quiet = True
+    prepare()
     for r in range(rounds):
         quiet = beside.idle(10 if args.quick else 60) and quiet
-        machine = prepare(scratch, 4 if args.quick else 9)
-        job = emulate.Job("mariana_dnn", CONFIG, machine[:-len(".yaml")], scratch,
-                          "data.train={}", "plan.input=[440]", "plan.outputs=2000", *NET)
+        jobs = {n: measured_machine(scratch, n, 4 if args.quick else 9) for n in (1, 2)}
         for case, (workers, batch) in CASES.items():
-            predicted = job.run(workers, workers * batch, True, "linear")["step_seconds"]
+            predicted = jobs[workers].run(workers, workers * batch, True, "linear")["step_seconds"]
             steps = max(12, 12000 // (workers * batch) // (2 if args.quick else 1))
             measured = real(workers, batch, steps, os.path.join(scratch, "%s.%d" % (case, r)))
             ratios[case].append((predicted / measured, predicted, measured))

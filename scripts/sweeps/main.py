@@ -62,7 +62,8 @@ def sweep(options):
     if best:
         show.say("best: trial %d (%s), %s %s" % (best.number, best.id, spec.metric,
                                                  screen.number(best.value)))
-        show.say("again: " + shlex.join(report.repeat_command(runner, best)))
+        show.say("again: (cd %s && %s)" % (shlex.quote(spec.folder),
+                                           shlex.join(report.repeat_command(runner, best))))
     show.say("report: " + path)
     if stopped:
         return fail([str(stopped)], stopped.code)

@@ -1,13 +1,16 @@
-// machine_bench SECONDS > FILE: a machine file (configs/machines) of this machine as CPU devices of
-// one thread each, from kernel times measured here: matrix products (forward and both gradients)
-// over sizes, and memory. By CPU time: what others do on the machine disturbs it least.
+// machine_bench SECONDS [DEVICES] > FILE: a machine file (configs/machines) of this machine as CPU
+// devices of one thread each, from kernel times measured here while so many devices (default 1) are
+// at the same work: cores share caches, memory and clock. Matrix products (forward and both
+// gradients) over sizes, and memory. By CPU time: what others do on the machine disturbs it least.
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/base/random.h"
@@ -19,7 +22,7 @@ namespace {
 
 double Cpu() {
   timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
@@ -77,23 +80,53 @@ double MemoryRate(Device* device, double limit) {
          Median(limit, [&] { device->AddF32(x.f32(), y.f32(), n); });
 }
 
+const std::vector<Size> kSizes{{64, 128, 128},    {128, 256, 256},   {256, 440, 512},
+                               {256, 512, 512},   {256, 512, 2000},  {512, 1024, 1024},
+                               {512, 2048, 2048}, {1024, 2048, 2048}};
+
+struct Rates {
+  std::vector<double> products;  // FLOP/s, by kSizes
+  double memory = 0;             // bytes/s
+};
+
+// `seconds` in all.
+Rates Measure(Device* device, double seconds) {
+  const double limit = seconds / static_cast<double>(kSizes.size() + 1);
+  Rates rates;
+  for (const Size& s : kSizes) rates.products.push_back(LinearRate(device, s, limit));
+  rates.memory = MemoryRate(device, limit);
+  return rates;
+}
+
+// Of the first of `devices`, while the others do the same.
+Rates MeasureBeside(int devices, double seconds) {
+  std::atomic<bool> done{false};
+  std::vector<std::thread> others;
+  for (int d = 1; d < devices; ++d) {
+    others.emplace_back([&done, d, seconds] {
+      const auto device = MakeCpuDevice(d, 1, -1);
+      while (!done) Measure(device.get(), seconds);
+    });
+  }
+  const Rates rates = Measure(MakeCpuDevice(0, 1, -1).get(), seconds);
+  done = true;
+  for (std::thread& t : others) t.join();
+  return rates;
+}
+
 int Main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: machine_bench SECONDS > FILE\n");
+  const int devices = argc == 3 ? std::atoi(argv[2]) : 1;
+  if (argc < 2 || argc > 3 || devices < 1) {
+    std::fprintf(stderr, "usage: machine_bench SECONDS [DEVICES] > FILE\n");
     return 64;
   }
-  const std::vector<Size> sizes{{64, 128, 128},    {128, 256, 256},   {256, 440, 512},
-                                {256, 512, 512},   {256, 512, 2000},  {512, 1024, 1024},
-                                {512, 2048, 2048}, {1024, 2048, 2048}};
-  const double limit = std::atof(argv[1]) / static_cast<double>(sizes.size() + 1);
-  const auto device = MakeCpuDevice(0, 1, -1);
-  std::vector<double> rates;
-  for (const Size& s : sizes) rates.push_back(LinearRate(device.get(), s, limit));
+  const Rates measured = MeasureBeside(devices, std::atof(argv[1]));
+  const std::vector<double>& rates = measured.products;
   const double peak = *std::max_element(rates.begin(), rates.end());
   std::string gflop, share;
-  for (size_t i = 0; i < sizes.size(); ++i) {
+  for (size_t i = 0; i < kSizes.size(); ++i) {
     char text[32];
-    std::snprintf(text, sizeof text, "%s%.4g", i ? ", " : "", sizes[i].flops() * 1e-9);
+    std::snprintf(text, sizeof text, "%s%.4g", i ? ", " : "", kSizes[i].flops() * 1e-9);
     gflop += text;
     std::snprintf(text, sizeof text, "%s%.3f", i ? ", " : "", rates[i] / peak);
     share += text;
@@ -115,7 +148,7 @@ int Main(int argc, char** argv) {
       "host_memory: [ram]\n"
       "links:\n"
       "  - {name: shared, between: [\"gpu0-%d\", ram], gb_per_second: 1000}\n",
-      device->info().name.c_str(), AvailableCores(), MemoryRate(device.get(), limit) * 1e-9,
+      MakeCpuDevice(0, 1, -1)->info().name.c_str(), AvailableCores(), measured.memory * 1e-9,
       peak * 1e-12, gflop.c_str(), share.c_str(), AvailableCores() - 1);
   return 0;
 }

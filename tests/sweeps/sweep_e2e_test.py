@@ -3,7 +3,6 @@
 configs alone, bit for bit."""
 import glob
 import os
-import shlex
 import subprocess
 import sys
 
@@ -38,10 +37,10 @@ class Real(sweeps.SweepTest):
 
     def test_a_promoted_trial_is_the_run_that_was_never_stopped(self):
         out, _ = self.sweep(SWEEP)
-        again = shlex.split(next(line for line in out.splitlines() if ": again: " in line)
-                            .split(": again: ")[1])
-        subprocess.run([self.program, *again[1:]], cwd=self.folder, check=True,
-                       stdout=subprocess.DEVNULL, timeout=sweeps.TIMEOUT)
+        again = next(line for line in out.splitlines() if ": again: " in line)
+        again = again.split(": again: ")[1].replace("&& mariana_dnn ", "&& %s " % self.program)
+        subprocess.run(["bash", "-c", again], check=True, stdout=subprocess.DEVNULL,
+                       timeout=sweeps.TIMEOUT)
         best = [e for e in self.events("end")
                 if e["rung"] == 2 and e["outcome"] == "done"][-1]["number"]
         best = self.events("trial")[best]["id"]
