@@ -43,6 +43,9 @@ void ClickDataSpec::Describe(Fields* f) {
 void ClusterSpec::Describe(Fields* f) {
   f->Int("workers", &workers, "Processes that compute; 0: one for each core.",
          Rule().Min(0).Max(64));
+  f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxShards));
+  f->Int("threads", &threads, "Of a worker's dense arithmetic.", Rule().Min(1).Max(1024));
+  f->Int("parse_threads", &parse_threads, "Of a worker, that parse text.", Rule().Min(1).Max(64));
   f->Int("groups", &groups, "Of devices that share a net: the same as workers; 0: workers.",
          Rule().Min(0).Max(64));
   f->Int("split", &split,
@@ -52,9 +55,7 @@ void ClusterSpec::Describe(Fields* f) {
   f->List("layers", &layers, "How layers are split, where it is not to be chosen.");
   if (workers == 0) workers = groups;
   f->Require(groups == 0 || groups == workers, "groups", "and `workers` are the same");
-  f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxShards));
-  f->Int("threads", &threads, "Of a worker's dense arithmetic.", Rule().Min(1).Max(1024));
-  f->Int("parse_threads", &parse_threads, "Of a worker, that parse text.", Rule().Min(1).Max(64));
+  f->Require(split == 1 || workers > 0, "groups", "must be given with `split`");
   f->Choice("mode", &mode, {{"async", Mode::kAsync}, {"ssp", Mode::kSsp}, {"bsp", Mode::kBsp}},
             "async: workers never wait for each other (but see staleness); ssp: none is more than "
             "`staleness` steps ahead of the slowest (Ho et al. 2013); bsp: all take a step, then "
@@ -184,7 +185,7 @@ std::string JobIdentity(JobSpec* job) {
 
 int WorkerCount(const ClusterSpec& parallel) {
   if (parallel.workers > 0) return static_cast<int>(parallel.workers);
-  return std::clamp(AvailableCores() / static_cast<int>(parallel.split), 1, 64);
+  return std::clamp(AvailableCores(), 1, 64);
 }
 
 }  // namespace mariana
