@@ -69,12 +69,15 @@ class Planner {
     std::sort(turns.begin() + 2, turns.end(), std::greater<>());
     turns.erase(std::unique(turns.begin() + 2, turns.end()), turns.end());
     turns.resize(std::min(turns.size(), 2 + kTurns));
+    const int64_t most = plan_.bytes + plan_.bytes / 100;
     for (int op = n_ - 1; op >= 0; --op) {
       if (!graph_.RunsBackward(op) || graph_.ops[op].decl.params.empty()) continue;
       for (const int64_t turn : turns) {
         std::vector<MemoryBlock> blocks = plan_.blocks;
         blocks.push_back({Bytes(0), BackwardTick(op) + 1, 2 * n_ + 1, 0, turn});
-        if (PlaceBlocks(&blocks) > plan_.bytes) continue;
+        const int64_t bytes = PlaceBlocks(&blocks);
+        if (bytes > most) continue;
+        plan_.bytes = bytes;
         plan_.next_input = static_cast<int>(plan_.blocks.size());
         plan_.next_input_after = op;
         plan_.blocks = std::move(blocks);

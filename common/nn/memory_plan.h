@@ -46,7 +46,7 @@ struct MemoryPlan {
 };
 
 // The layers of the graph are set up. train: activations are kept until their last backward use.
-// next_input: room for it is looked for, which takes no more memory in all.
+// next_input: room for it is looked for, which may take a hundredth more memory in all.
 MemoryPlan PlanMemory(const Graph& graph, int64_t max_rows, bool train, bool next_input = false);
 
 }  // namespace mariana

@@ -495,7 +495,7 @@ TEST_CASE("what a device cannot hold is refused with the split that fits") {
   const NetPlan with = PlanNet(job.net, net);
   CHECK(without.next_input_after < 0);
   CHECK(with.next_input_after >= 0);
-  CHECK(with.activation_bytes == without.activation_bytes);
+  CHECK(with.activation_bytes <= without.activation_bytes * 1.01);
   REQUIRE_NOTHROW(CheckDeviceMemory(two.options, limit));
   CHECK_THROWS_WITH(CheckDeviceMemory(one.options, limit),
                     Catch::Contains("with parallel.split=2 a worker needs"));
