@@ -44,15 +44,6 @@ void ClickDataSpec::Describe(Fields* f) {
 void ClusterSpec::Describe(Fields* f) {
   f->Int("workers", &workers, "Processes that compute; 0: one for each core.",
          Rule().Min(0).Max(64));
-  f->Int("groups", &groups, "Of devices that share a net: the same as workers; 0: workers.",
-         Rule().Min(0).Max(64));
-  f->Int("split", &split,
-         "Devices of a worker, of `threads` each: they share its net, each has a part of the "
-         "layers.",
-         Rule().Min(1).Max(64));
-  f->List("layers", &layers, "How layers are split, where it is not to be chosen.");
-  if (workers == 0) workers = groups;
-  f->Require(groups == 0 || groups == workers, "groups", "and `workers` are the same");
   f->Int("servers", &servers, "Processes that own the tables.", Rule().Min(1).Max(kMaxServers));
   f->Int("lanes", &lanes,
          "Parts that an epoch's data is cut into, which workers take one after another: a slow one "
@@ -64,6 +55,16 @@ void ClusterSpec::Describe(Fields* f) {
          Rule().Min(0));
   f->Int("threads", &threads, "Of a worker's dense arithmetic.", Rule().Min(1).Max(1024));
   f->Int("parse_threads", &parse_threads, "Of a worker, that parse text.", Rule().Min(1).Max(64));
+  f->Int("groups", &groups, "Of devices that share a net: the same as workers; 0: workers.",
+         Rule().Min(0).Max(64));
+  f->Int("split", &split,
+         "Devices of a worker, of `threads` each: they share its net, each has a part of the "
+         "layers.",
+         Rule().Min(1).Max(64));
+  f->List("layers", &layers, "How layers are split, where it is not to be chosen.");
+  if (workers == 0) workers = groups;
+  f->Require(groups == 0 || groups == workers, "groups", "and `workers` are the same");
+  f->Require(split == 1 || workers > 0, "groups", "must be given with `split`");
   f->Choice("mode", &mode, {{"async", Mode::kAsync}, {"ssp", Mode::kSsp}, {"bsp", Mode::kBsp}},
             "async: workers never wait for each other (but see staleness); ssp: none is more than "
             "`staleness` steps ahead of the slowest (Ho et al. 2013); bsp: all take a step, then "
@@ -215,7 +216,7 @@ int LaneCount(const JobSpec& job, int nodes) {
 
 int WorkerCount(const ClusterSpec& parallel, int sharers) {
   if (parallel.workers > 0) return static_cast<int>(parallel.workers);
-  return std::clamp(AvailableCores() / sharers / static_cast<int>(parallel.split), 1, 64);
+  return std::clamp(AvailableCores() / sharers, 1, 64);
 }
 
 void CheckNodes(const ClusterSpec& p, int nodes) {

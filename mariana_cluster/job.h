@@ -43,14 +43,14 @@ enum class SparseAccess { kAuto, kBatched, kPerSample };
 // `parallel:`
 struct ClusterSpec {
   int64_t workers = 0;  // 0: one a core
-  int64_t groups = 0;   // the same where each has several devices; 0: `workers` says
-  int64_t split = 1;    // devices of a worker, which share its net
-  std::vector<SplitChoice> layers;
   int64_t servers = 1;
   int64_t lanes = 0;       // that an epoch's data is cut into; 0: as Lanes() says
   int64_t restarts = 100;  // of processes that are killed; one more ends the job
   int64_t threads = 1;     // of a worker's dense arithmetic
   int64_t parse_threads = 1;
+  int64_t groups = 0;  // workers, where each has several devices; 0: `workers` says
+  int64_t split = 1;   // devices of a worker, which share its net
+  std::vector<SplitChoice> layers;
   Mode mode = Mode::kAsync;
   int64_t staleness = 0;       // async: steps that a worker may be ahead of the slowest; 0: any
   bool deterministic = false;  // the same bits whatever the number of workers and servers

@@ -3,12 +3,17 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 namespace mariana {
 namespace {
 
 constexpr int64_t kAlign = 64;
+
+constexpr size_t kTurns = 8;  // in which a place for the next input is looked for
+
+int64_t TurnOf(const MemoryBlock& b) { return b.turn > 0 ? b.turn : b.bytes; }
 
 bool Overlap(const MemoryBlock& a, const MemoryBlock& b) {
   return a.first <= b.last && b.first <= a.last;
@@ -54,17 +59,30 @@ class Planner {
     return static_cast<int>(plan_.blocks.size()) - 1;
   }
 
-  // The earlier it is free, the longer the next input has to get there.
+  // The earlier it is free, the longer the next input has to get there. By size its turn may come
+  // too early: what is alive at the peak then lies around it.
   void FindRoom() {
+    std::vector<int64_t> turns = {0, 1};
+    for (const MemoryBlock& b : plan_.blocks) {
+      if (b.bytes > 1) turns.push_back(b.bytes - 1);
+    }
+    std::sort(turns.begin() + 2, turns.end(), std::greater<>());
+    turns.erase(std::unique(turns.begin() + 2, turns.end()), turns.end());
+    turns.resize(std::min(turns.size(), 2 + kTurns));
+    const int64_t most = plan_.bytes + plan_.bytes / 100;
     for (int op = n_ - 1; op >= 0; --op) {
       if (!graph_.RunsBackward(op) || graph_.ops[op].decl.params.empty()) continue;
-      std::vector<MemoryBlock> blocks = plan_.blocks;
-      blocks.push_back({Bytes(0), BackwardTick(op) + 1, 2 * n_ + 1, 0});
-      if (PlaceBlocks(&blocks) > plan_.bytes) continue;
-      plan_.next_input = static_cast<int>(plan_.blocks.size());
-      plan_.next_input_after = op;
-      plan_.blocks = std::move(blocks);
-      return;
+      for (const int64_t turn : turns) {
+        std::vector<MemoryBlock> blocks = plan_.blocks;
+        blocks.push_back({Bytes(0), BackwardTick(op) + 1, 2 * n_ + 1, 0, turn});
+        const int64_t bytes = PlaceBlocks(&blocks);
+        if (bytes > most) continue;
+        plan_.bytes = bytes;
+        plan_.next_input = static_cast<int>(plan_.blocks.size());
+        plan_.next_input_after = op;
+        plan_.blocks = std::move(blocks);
+        return;
+      }
     }
   }
 
@@ -146,7 +164,7 @@ int64_t PlaceBlocks(std::vector<MemoryBlock>* blocks) {
   std::vector<int> order(blocks->size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return (*blocks)[a].bytes > (*blocks)[b].bytes; });
+                   [&](int a, int b) { return TurnOf((*blocks)[a]) > TurnOf((*blocks)[b]); });
   std::vector<MemoryBlock> placed;  // by offset
   int64_t total = 0;
   for (int i : order) {

@@ -16,6 +16,7 @@ struct MemoryBlock {
   int64_t bytes = 0;
   int first = 0, last = 0;
   int64_t offset = 0;  // set by PlaceBlocks; a multiple of 64
+  int64_t turn = 0;    // placed as if it were of so many bytes; 0: of as many as it is
 };
 
 // Sets the offsets; returns the size of the whole. Largest first, each at the lowest offset that
@@ -45,7 +46,7 @@ struct MemoryPlan {
 };
 
 // The layers of the graph are set up. train: activations are kept until their last backward use.
-// next_input: room for it is looked for, which takes no more memory in all.
+// next_input: room for it is looked for, which may take a hundredth more memory in all.
 MemoryPlan PlanMemory(const Graph& graph, int64_t max_rows, bool train, bool next_input = false);
 
 }  // namespace mariana
