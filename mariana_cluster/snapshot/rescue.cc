@@ -144,7 +144,7 @@ void WriteRescueState(const std::string& folder, const RescueState& state) {
 void RemoveRescues(const RunDirectory& run, const std::string& own_folder, bool own) {
   for (const int64_t start : Starts(run.path())) {
     const std::string folder = FolderOf(run.path(), start);
-    if (own || folder != own_folder) RemoveTree(folder);
+    if (own || fs::absolute(folder) != own_folder) RemoveTree(folder);
   }
   std::error_code ignored;
   if (own) fs::remove(RescuePath(run.path()), ignored);
