@@ -121,10 +121,11 @@ void SaveByItself(const ServerRescue& s, const Rescue& rescue) {
     saved = s.snapshots->WriteNow(command);
   });
   for (const char* what : {"model", "optimizer"}) RemoveTree(OthersPath(rescue.folder(), what));
+  const bool told = rescue.AgentSaidWhy();
   const auto step = rescue.Finish(command.part, command.parts, saved, ProgressOf(s));
   LOG(INFO) << "saved part " << command.part << " of " << command.parts << " in "
             << rescue.folder();
-  if (!step) return;
+  if (!step || told) return;
   std::fprintf(stderr,
                "mariana_cluster: lost: no agent leads this job any more; its servers saved step "
                "%lld to %s; the same command with --resume goes on\n",

@@ -204,6 +204,13 @@ std::optional<int64_t> Rescue::Finish(int part, int parts, const SavedPart& save
   return step;
 }
 
+// An agent that gave the job up has left its own summary.
+bool Rescue::AgentSaidWhy() const {
+  std::error_code none;
+  const auto said = fs::last_write_time(run_path_ + "/summary.json", none);
+  return !none && said >= fs::last_write_time(folder_ + kBegan, none);
+}
+
 // Two servers that both find all the parts write the same.
 void Rescue::Complete(const std::vector<json>& all, int64_t* step) const {
   const json began = json::parse(ReadFile(folder_ + kBegan));
@@ -219,6 +226,7 @@ void Rescue::Complete(const std::vector<json>& all, int64_t* step) const {
     }
   }
   WriteManifest(folder_, *step, files);
+  if (AgentSaidWhy()) return;
   Summary summary;
   summary.program = "mariana_cluster";
   summary.verb = "train";

@@ -68,6 +68,8 @@ class Rescue {
   Rescue& operator=(const Rescue&) = delete;
 
   const std::string& folder() const { return folder_; }
+  // Whether the job's end has been told of.
+  bool AgentSaidWhy() const;
   // Tensors and metadata that the agent has written.
   SafetensorsFile Others() const;
   // A part is written, by a server of that node. When it was the last one, the whole is made: its
