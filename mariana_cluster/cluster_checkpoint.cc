@@ -31,10 +31,6 @@ void PackAll(const SafetensorsFile& file, const Net& net, const std::string& suf
   }
 }
 
-std::vector<Table> TablesOf(const ClusterValues& values) {
-  return values.tables ? values.memory->MakeTables() : std::vector<Table>();
-}
-
 }  // namespace
 
 json ClusterPosition::ToJson() const {
@@ -70,9 +66,24 @@ ClusterPosition ClusterPosition::FromJson(const json& j, const std::string& wher
   return p;
 }
 
-void LoadCluster(const CheckpointFolder& from, const ClusterValues& values) {
-  const StoredModel model(from);
-  for (const Table& t : TablesOf(values)) model.ReadTable(t.all_shards(), true);
+std::string LoadRows(const std::string& files, bool exact,
+                     const std::vector<std::shared_ptr<TableShard>>& shards) {
+  const StoredModel model = StoredModel::FromFiles(files);
+  json tables = json::array();
+  for (const auto& s : shards) {
+    json table = {{"table", s->name()}, {"rows", 0}, {"why", ""}};
+    try {
+      table["rows"] = model.ReadTable({s.get()}, exact);
+    } catch (const Error& e) {
+      if (exact) throw;
+      table["why"] = e.message();
+    }
+    tables.push_back(table);
+  }
+  return tables.dump();
+}
+
+void LoadDense(const StoredModel& model, const ClusterValues& values) {
   if (values.net == nullptr) return;
   DenseParameters& shared = *values.memory->dense;
   PackAll(model.newest(), *values.net, "", shared.values());
@@ -83,19 +94,23 @@ void LoadCluster(const CheckpointFolder& from, const ClusterValues& values) {
   }
 }
 
-void WarmStart(const std::string& path, const ClusterValues& values,
-               const std::function<void(const std::string&)>& say) {
-  const StoredModel model = StoredModel::Open(path);
-  const SafetensorsFile& file = model.newest();
-  if (!values.memory->shards.empty()) ReadSavedModel(file);  // it is one
-  for (const Table& t : TablesOf(values)) {
-    try {
-      say(StrCat("start from ", file.path(), ": ", t.name(), ": ",
-                 model.ReadTable(t.all_shards(), false), " rows"));
-    } catch (const Error& e) {
-      say(StrCat("not taken: ", e.message()));
-    }
+void SayWhatWasTaken(const std::vector<std::string>& loaded, const std::string& from,
+                     const std::function<void(const std::string&)>& say) {
+  if (loaded.empty()) return;
+  std::vector<json> all;
+  for (const std::string& text : loaded) all.push_back(json::parse(text));
+  for (size_t t = 0; t < all[0].size(); ++t) {
+    int64_t rows = 0;
+    for (const json& server : all) rows += server[t]["rows"].get<int64_t>();
+    const std::string why = all[0][t]["why"], table = all[0][t]["table"];
+    say(why.empty() ? StrCat("start from ", from, ": ", table, ": ", rows, " rows")
+                    : "not taken: " + why);
   }
+}
+
+void WarmStartDense(const StoredModel& model, const ClusterValues& values,
+                    const std::function<void(const std::string&)>& say) {
+  const SafetensorsFile& file = model.newest();
   if (values.net == nullptr) return;
   int taken = 0;
   std::string left;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@
 #include "common/train/train_state.h"
 #include "mariana_cluster/job_memory.h"
 #include "mariana_cluster/model/click_model.h"
-#include "mariana_cluster/saved_model.h"
+#include "mariana_cluster/snapshot/stored_model.h"
 
 namespace mariana {
 
@@ -36,15 +37,22 @@ struct ClusterValues {
   JobMemory* memory = nullptr;
   Net* net = nullptr;
   const OptimizerSpec* optimizer = nullptr;
-  bool tables = true;  // false: servers read their own
 };
 
-// Into empty tables. Throws Error(kBadData).
-void LoadCluster(const CheckpointFolder& from, const ClusterValues& values);
+// ---- servers: rows into empty shards, of StoredModel::Files. `exact`: as they were, else the weights
+// alone, where they fit. Body of "loaded"; throws Error(kBadData).
+std::string LoadRows(const std::string& files, bool exact,
+                     const std::vector<std::shared_ptr<TableShard>>& shards);
 
-// Starts with the weights of another model: tables and parameters of the same names, where they
-// fit; the rest stays as it is. Lines of what was taken and what was not go to `say`.
-void WarmStart(const std::string& path, const ClusterValues& values,
-               const std::function<void(const std::string&)>& say);
+// ---- the agent
+// Throws Error(kBadData).
+void LoadDense(const StoredModel& model, const ClusterValues& values);
+// Starts with the parameters of another model, where they have the same names and fit; the rest
+// stays as it is. Lines of what was taken and what was not go to `say`.
+void WarmStartDense(const StoredModel& model, const ClusterValues& values,
+                    const std::function<void(const std::string&)>& say);
+// The same of tables, from what servers answered.
+void SayWhatWasTaken(const std::vector<std::string>& loaded, const std::string& from,
+                     const std::function<void(const std::string&)>& say);
 
 }  // namespace mariana

@@ -74,8 +74,8 @@ class Crew {
   };
   Answers AskAll(const std::function<Message(int)>& to_worker, const char* worker_answer,
                  const Message& to_server, const char* server_answer);
-  // To one, without an answer.
-  void TellServer(int server, const Message& message);
+  // Sends a command and does not wait: the listener gets the answer.
+  void TellServer(int server, const Message& message, const char* answer);
   // Passes on what comes, until done().
   void WaitUntil(const std::function<bool()>& done);
   // All end by themselves.

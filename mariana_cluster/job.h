@@ -60,6 +60,9 @@ struct ClusterSpec {
   void Describe(Fields* f);
   // -1: what suits a worker, which may learn sample by sample.
   int64_t Depth(bool by_sample) const { return queue_depth >= 0 ? queue_depth : by_sample ? 0 : 8; }
+  // Whether servers save by themselves when their agent is gone: in deterministic training they may
+  // have applied half a round, and the run goes back to a checkpoint.
+  bool rescues() const { return !deterministic; }
 };
 
 // `evaluate:`

@@ -62,11 +62,10 @@ ReceivedJob ReceiveJob(Member* me) {
   job.index = static_cast<int>(m.number);
   std::istringstream words(m.body);
   int rank;
-  std::string log_path;
   words >> job.place.node >> job.place.nodes >> rank >> job.remains.endpoint >> std::ws;
   if (job.remains.endpoint == "-") job.remains.endpoint.clear();
-  std::getline(words, log_path);
-  LogToFolder(log_path, rank);
+  std::getline(words, job.log_path);
+  LogToFolder(job.log_path, rank);
   LOG(INFO) << me->board()->Describe(me->number());
   const SharedMemory text = SharedMemory::Attach(m.fds.at(0), "mariana job");
   int64_t bytes;

@@ -69,7 +69,7 @@ struct ServerRemains {
 void SendJob(Agent* agent, int member, int64_t index, const JobStart& job,
              const ServerRemains& remains = {});
 struct ReceivedJob {
-  std::string yaml;
+  std::string yaml, log_path;
   int index = 0;
   Place place;
   ServerRemains remains;

@@ -78,6 +78,9 @@ void RunProgress::SetSteps(int64_t next, int64_t stride) {
   shared_->stride = stride;
   shared_->steps = next;
 }
+int64_t RunProgress::BegunSince(int64_t step) const {
+  return steps() - step - shared_->stride.load(std::memory_order_relaxed);
+}
 bool RunProgress::AtLimit() const { return steps() >= shared_->limit.load(); }
 void RunProgress::SetLimit(int64_t limit) { shared_->limit = limit; }
 

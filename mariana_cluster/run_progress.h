@@ -44,6 +44,8 @@ class RunProgress {
   // The next steps have the numbers `next`, `next` + `stride`, ... (which are below the limit):
   // over several nodes each numbers its own.
   void SetSteps(int64_t next, int64_t stride = 1);
+  // How many began since the step of this number: of others, all nodes taken to be as fast as this.
+  int64_t BegunSince(int64_t step) const;
   bool AtLimit() const;
   void SetLimit(int64_t limit);
 

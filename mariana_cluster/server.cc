@@ -4,6 +4,7 @@
 // themselves.)
 #include <glog/logging.h>
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -11,12 +12,13 @@
 #include <vector>
 
 #include "mariana_cluster/click_data.h"
+#include "mariana_cluster/cluster_checkpoint.h"
 #include "mariana_cluster/commands.h"
 #include "mariana_cluster/frame_learner.h"
 #include "mariana_cluster/learner.h"
 #include "mariana_cluster/node_service.h"
+#include "mariana_cluster/server_rescue.h"
 #include "mariana_cluster/snapshot/snapshot_writer.h"
-#include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/verbs.h"
 
 namespace mariana {
@@ -35,16 +37,34 @@ class Server {
       shards_.push_back(std::make_shared<TableShard>(TableShard::Attach(fd)));
     }
     if (job.place.nodes > 1) {
-      service_ = std::make_unique<NodeService>(job_, job, [this](const Message& m) { Send(m); });
+      service_ = std::make_unique<NodeService>(job_, job, [this](const Message& m) { Tell(m); });
     }
     SendShards();
     memory_ = ReceiveMemory(me_, job.place);
     if (memory_.ordered) PrepareToApply(data);
-    snapshots_ = std::make_unique<SnapshotWriter>(shards_, [this](const Message& m) { Send(m); });
+    snapshots_ = std::make_unique<SnapshotWriter>(shards_, [this](const Message& m) { Tell(m); });
+    if (job_.parallel.rescues()) {
+      rescue_ =
+          std::make_unique<Rescue>(std::filesystem::path(job.log_path).parent_path().string());
+    }
     if (service_) service_->Start(shards_, &memory_);
   }
 
   int Run() {
+    try {
+      return Serve();
+    } catch (const Error& e) {
+      if (e.code() != ExitCode::kLostWorkers || rescue_ == nullptr) throw;
+      LOG(INFO) << e.message();
+      SaveByItself({&job_, index_, epoch_, &memory_, me_->board(), snapshots_.get(),
+                    [this](const std::function<void()>& f) { WhileQuiet(f); }},
+                   *rescue_);
+      return static_cast<int>(ExitCode::kLostWorkers);
+    }
+  }
+
+ private:
+  int Serve() {
     Send({"ready", 0, "", {}});
     for (;;) {
       memory_.writer.SetState(ProcessState::kServing);
@@ -52,6 +72,7 @@ class Server {
       if (m.kind == "epoch") {
         int64_t evicted = 0;
         WhileQuiet([&] { evicted = BeginEpoch(FromBody<EpochCommand>(m.body)); });
+        epoch_ = FromBody<EpochCommand>(m.body).epoch;
         Send({"epoch", evicted, "", {}});
       } else if (m.kind == "flush") {
         if (service_) service_->FlushDense(static_cast<uint32_t>(m.number));
@@ -59,7 +80,7 @@ class Server {
       } else if (m.kind == "apply") {
         Send({"applied", ApplyRounds(FromBody<TrainCommand>(m.body)), "", {}});
       } else if (m.kind == "load") {
-        Send({"loaded", 0, Load(m), {}});
+        WhileQuiet([&] { Send({"loaded", 0, LoadRows(m.body, m.number != 0, shards_), {}}); });
       } else if (m.kind == "cut") {
         WhileQuiet([&] { snapshots_->Serve(m); });
       } else if (!snapshots_->Serve(m)) {
@@ -70,10 +91,14 @@ class Server {
     }
   }
 
- private:
   void Send(const Message& message) {
     std::unique_lock<std::mutex> lock(send_mutex_);
     me_->Send(message);
+  }
+  // By another thread: that the agent is gone this one will notice.
+  void Tell(const Message& message) {
+    std::unique_lock<std::mutex> lock(send_mutex_);
+    if (!me_->channel()->Send(message)) LOG(INFO) << "nobody hears \"" << message.kind << "\"";
   }
 
   // `plan` null: there are no tables.
@@ -152,37 +177,20 @@ class Server {
     return round;
   }
 
-  // Rows of a checkpoint into empty shards; where another model's do not fit (number: 0, without
-  // the optimizer's state), none of that table. By table: how many, or why not.
-  std::string Load(const Message& command) {
-    const bool whole = command.number != 0;
-    std::string told;
-    WhileQuiet([&] {
-      const StoredModel model = StoredModel::FromFiles(command.body);
-      for (const auto& s : shards_) {
-        try {
-          told += StrCat(model.ReadTable({s.get()}, whole), "\n");
-        } catch (const Error& e) {
-          if (whole) throw;
-          told += StrCat("not taken: ", e.message(), "\n");
-        }
-      }
-    });
-    return told;
-  }
-
   Member* me_;
   std::mutex send_mutex_;  // snapshots tell from a thread of their own
   JobSpec job_;
   int index_ = 0;
+  int64_t epoch_ = 0;
   std::vector<std::shared_ptr<TableShard>> shards_;  // [table], its own
   JobMemory memory_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<DenseStep> dense_;
   std::unique_ptr<BlockApplier> applier_;
   std::unique_ptr<SnapshotWriter> snapshots_;
+  std::unique_ptr<Rescue> rescue_;  // null: deterministic training, which goes back to a checkpoint
   std::unique_ptr<NodeService> service_;  // over several nodes; last: it ends first
-};
+};                                        // namespace
 
 }  // namespace
 

@@ -13,6 +13,7 @@
 #include "common/train/train_run.h"
 #include "mariana_cluster/agent_task.h"
 #include "mariana_cluster/crew.h"
+#include "mariana_cluster/snapshot/rescue.h"
 #include "mariana_cluster/snapshot/snapshots.h"
 #include "mariana_cluster/trace/job_trace.h"
 #include "mariana_cluster/trace/status_server.h"
@@ -42,9 +43,10 @@ class ClusterTrainer {
   Crew::Listener MakeListener();
   void StartCrew();
   void MakeMemory();
-  void StartValues();
-  void LoadTables();
+  void StartValues(const StoredModel* stored);
+  void StartRows(const StoredModel* stored);
   void MakeSnapshots();
+  void TellRescue();
 
   bool EpochsLeft() const { return state_.EpochsLeft(job_->train); }
   bool EpochEnded() const { return position_.epoch_ended; }
@@ -84,6 +86,7 @@ class ClusterTrainer {
   JobTrace trace_;
   std::unique_ptr<Crew> crew_;
   std::unique_ptr<Snapshots> snapshots_;
+  std::string rescue_folder_;  // "": servers do not save by themselves
   ClusterPosition position_;
   bool resumed_epoch_ = false;  // the epoch begins in its midst
   int64_t epoch_samples_ = 0;   // as estimated or, from the second epoch on, counted

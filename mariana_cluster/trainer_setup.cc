@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <sstream>
+#include <optional>
 #include <utility>
 
 #include "common/base/error.h"
@@ -13,6 +13,7 @@
 #include "common/train/ranks.h"
 #include "mariana_cluster/block_update.h"
 #include "mariana_cluster/control/node_agent.h"
+#include "mariana_cluster/saved_model.h"
 #include "mariana_cluster/snapshot/stored_model.h"
 #include "mariana_cluster/trainer.h"
 
@@ -22,6 +23,13 @@ bool ClusterTrainer::FindCheckpoint() {
   if (!run_->resumed()) return false;
   std::string line;
   from_ = FindNewestCheckpoint(*run_, &line);
+  auto rescued = FindRescue(*run_, [this](const std::string& what) { Say(what); });
+  if (rescued && (!from_ || rescued->step > from_->step)) {
+    line = StrCat("going on from ", rescued->path, ", step ", rescued->step,
+                  ": saved by servers when their agent was gone",
+                  from_ ? StrCat(" (the newest checkpoint is of step ", from_->step, ")") : "");
+    from_ = std::move(rescued);
+  }
   if (!from_) return false;
   Say(line);
   summary_->keep = true;  // until it is known to be this run
@@ -47,7 +55,31 @@ void ClusterTrainer::SetUp() {
   if (!from_) state_.SetHorizon(train);
   train.schedule.horizon_epochs = state_.horizon_epochs;
   OpenTask();
+  if (job_->parallel.rescues()) {
+    rescue_folder_ = std::filesystem::absolute(MakeRescueFolder(*run_)).string();
+    WriteRescueOthers(rescue_folder_, task_->tensors(), task_->metadata());
+  }
   StartCrew();
+}
+
+// An epoch begins, or goes on: what servers need to know, should they have to save by themselves.
+void ClusterTrainer::TellRescue() {
+  if (rescue_folder_.empty()) return;
+  RescueState began;
+  began.state = state_.ToJson();
+  began.state["identity"] = identity_;
+  ClusterPosition position = position_;
+  position.lanes = LanesToBegin();
+  began.state["position"] = position.ToJson();
+  began.steps = drained_.steps;
+  began.samples = drained_.samples;
+  began.config_hash = config_.hash;
+  try {
+    WriteRescueState(rescue_folder_, began);
+  } catch (const Error& e) {
+    Warn(StrCat("should its agent die, this job will be had from a checkpoint alone: ",
+                e.message()));
+  }
 }
 
 void ClusterTrainer::OpenTask() {
@@ -72,17 +104,19 @@ Crew::Listener ClusterTrainer::MakeListener() {
     if (snapshots_) snapshots_->Tick();
   };
   l.scores = [this](const Message& m) { task_->Put(static_cast<ScoresOf>(m.number), m.body); };
-  l.saved = [this](int server, const Message& m) { snapshots_->OnSaved(server, m); };
+  l.saved = [this](int server, const Message& m) {
+    if (snapshots_) snapshots_->OnSaved(server, m);
+  };
   l.trace = [this](int node, const std::string& report) { trace_.Put(node, report); };
   l.order = [this] { return trace_.Order(); };
   return l;
 }
 
 void ClusterTrainer::StartCrew() {
-  crew_ = std::make_unique<Crew>(
-      Crew::Options{static_cast<int>(job_->parallel.servers),
-                    static_cast<int>(job_->parallel.workers), job_->parallel.restarts},
-      command_line_.ranks->world(), MakeListener());
+  crew_ = std::make_unique<Crew>(Crew::Options{static_cast<int>(job_->parallel.servers),
+                                               static_cast<int>(job_->parallel.workers),
+                                               job_->parallel.restarts, job_->parallel.rescues()},
+                                 command_line_.ranks->world(), MakeListener());
   meter_.set_cpu_seconds([this] { return CpuSeconds() + crew_->CpuSeconds(); });
   const JobStart start{PrintConfig([this](Fields* f) { job_->Describe(f); }),
                        std::filesystem::absolute(run_->log_path()).string(),
@@ -91,13 +125,19 @@ void ClusterTrainer::StartCrew() {
   memory_.shards = crew_->StartServers(start);
   memory_.endpoints = crew_->endpoints();
   MakeMemory();
-  StartValues();
+  std::optional<StoredModel> stored;
+  if (from_) {
+    stored.emplace(*from_);
+  } else if (!job_->train.start_from.empty()) {
+    stored.emplace(StoredModel::Open(job_->train.start_from));
+  }
+  StartValues(stored ? &*stored : nullptr);
   if (memory_.dense && crew_->nodes() > 1) {
     memory_.mirror = DenseMirror::Create(*memory_.dense, crew_->nodes(), 0);
     memory_.mirror->Start(memory_.dense->values());
   }
   crew_->StartWorkers(&memory_);
-  if (crew_->nodes() > 1) LoadTables();
+  StartRows(stored ? &*stored : nullptr);
   MakeSnapshots();
   Net* net = task_->net();
   const int64_t parameters = net == nullptr ? 0 : net->plan().parameters();
@@ -111,28 +151,6 @@ void ClusterTrainer::StartCrew() {
   Say(StrCat(tables.empty() ? "" : "tables: " + tables + "; ", "dense parameters: ", parameters,
              "; ", crew_->workers(), " workers, ", crew_->servers(), " servers",
              crew_->nodes() == 1 ? "" : StrCat(" on ", crew_->nodes(), " nodes")));
-}
-
-// By their servers on all nodes, each the rows of its own shards.
-void ClusterTrainer::LoadTables() {
-  const std::string& start = job_->train.start_from;
-  if (memory_.shards.empty() || (!from_ && start.empty())) return;
-  const StoredModel model = from_ ? StoredModel(*from_) : StoredModel::Open(start);
-  const auto answers = crew_->AskServers({"load", from_ ? 1 : 0, model.Files(), {}}, "loaded");
-  for (size_t t = 0; t < memory_.shards.size() && !from_; ++t) {
-    int64_t rows = 0;
-    std::string refused;
-    for (const Message& m : answers) {
-      std::istringstream lines(m.body);
-      std::string line;
-      for (size_t i = 0; i <= t; ++i) std::getline(lines, line);
-      const bool taken = line.find(' ') == std::string::npos;
-      taken ? void(rows += std::stoll(line)) : void(refused = line);
-    }
-    Say(refused.empty() ? StrCat("start from ", model.path(), ": ", memory_.shards[t][0]->name(),
-                                 ": ", rows, " rows")
-                        : refused);
-  }
 }
 
 void ClusterTrainer::MakeSnapshots() {
@@ -154,8 +172,9 @@ void ClusterTrainer::MakeSnapshots() {
     }
     return bodies;
   };
-  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m); };
+  o.send = [this](int server, const Message& m) { crew_->TellServer(server, m, "saved"); };
   o.warn = [this](const std::string& what) { Warn(what); };
+  o.saved = [this] { RemoveRescues(*run_, rescue_folder_, false); };
   snapshots_ = std::make_unique<Snapshots>(std::move(o));
 }
 
@@ -180,18 +199,27 @@ void ClusterTrainer::MakeMemory() {
   }
 }
 
-void ClusterTrainer::StartValues() {
-  const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer, crew_->nodes() == 1};
-  if (from_) {
-    LoadCluster(*from_, values);
-    return;
-  }
+// The dense ones.
+void ClusterTrainer::StartValues(const StoredModel* stored) {
+  const ClusterValues values{&memory_, task_->net(), &job_->train.optimizer};
+  if (from_) return LoadDense(*stored, values);
   if (Net* net = task_->net()) {
     std::copy_n(net->values(), net->arena_elements(), memory_.dense->values());
   }
-  if (!job_->train.start_from.empty()) {
-    WarmStart(job_->train.start_from, values, [this](const std::string& line) { Say(line); });
+  if (stored == nullptr) return;
+  if (!memory_.shards.empty()) ReadSavedModel(stored->newest());  // it is one
+  WarmStartDense(*stored, values, [this](const std::string& line) { Say(line); });
+}
+
+// Each server reads its own.
+void ClusterTrainer::StartRows(const StoredModel* stored) {
+  if (stored == nullptr || memory_.shards.empty()) return;
+  std::vector<std::string> loaded;
+  for (Message& m : crew_->AskServers({"load", from_ ? 1 : 0, stored->Files(), {}}, "loaded")) {
+    loaded.push_back(std::move(m.body));
   }
+  if (from_) return;
+  SayWhatWasTaken(loaded, stored->path(), [this](const std::string& line) { Say(line); });
 }
 
 }  // namespace mariana

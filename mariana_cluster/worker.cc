@@ -130,7 +130,7 @@ void Worker::Count(const Reading& reading, int64_t step, int64_t batch, const St
   const DataLane::Queued queued = reading.lane->queued();
   trace->SetQueue(queued.now, queued.most);
   // Those that were applied in their order saw each other's updates.
-  if (!memory_.ordered) trace->AddStaleness(memory_.progress->steps() - 1 - step);
+  if (!memory_.ordered) trace->AddStaleness(memory_.progress->BegunSince(step));
 }
 
 bool Worker::Pauses() const { return me_->stopping() || memory_.progress->AtLimit(); }

@@ -350,6 +350,20 @@ void SaveCheckpoint(const RunDirectory& run, const Checkpoint& c, const SaveOpti
       c.state, options);
 }
 
+CheckpointFolder ReadCheckpointFolder(const std::string& folder) {
+  return CheckFolder(folder, Wanted::kAll);
+}
+
+void WriteManifest(const std::string& folder, int64_t step,
+                   const std::vector<CheckpointFile>& files) {
+  Json written = Json::object();
+  for (const CheckpointFile& f : files) {
+    written[f.name] = {{"bytes", f.bytes}, {"crc32c", Hex(f.crc32c)}};
+  }
+  const Json manifest = {{"format", kFormat}, {"step", step}, {"files", written}};
+  WriteFileAtomic(folder + "/" + kManifest, manifest.dump(1) + "\n");
+}
+
 CheckpointFolder FindCheckpoint(const RunDirectory& run, int64_t step) {
   return CheckFolderOfStep(run.checkpoint_path(step));
 }

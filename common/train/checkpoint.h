@@ -85,6 +85,11 @@ struct CheckpointFolder {
   const std::string& model_path() const { return model.front(); }
   const std::string& optimizer_path() const { return optimizer.front(); }
 };
+// A checkpoint in a folder of any name, verified.
+CheckpointFolder ReadCheckpointFolder(const std::string& folder);
+// Makes a folder one, of files that lie in it, state.json among them.
+void WriteManifest(const std::string& folder, int64_t step,
+                   const std::vector<CheckpointFile>& files);
 // As LoadNewestCheckpoint and LoadCheckpoint.
 std::optional<CheckpointFolder> FindNewestCheckpoint(const RunDirectory& run, std::string* line);
 CheckpointFolder FindCheckpoint(const RunDirectory& run, int64_t step);

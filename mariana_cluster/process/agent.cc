@@ -1,10 +1,8 @@
 #include "mariana_cluster/process/agent.h"
 
-#include <fcntl.h>
 #include <glog/logging.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,12 +15,12 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include "common/base/clock.h"
 #include "common/train/signals.h"
 #include "mariana_cluster/process/member.h"
+#include "mariana_cluster/process/start_process.h"
 
 namespace mariana {
 namespace {
@@ -33,38 +31,6 @@ constexpr int64_t kLookAtBeatsNs = 250'000'000;
 // any other (a disk may keep it).
 constexpr int64_t kStoppedNs = 2'000'000'000, kSilentNs = 60'000'000'000;
 
-// Runs in the child between fork and exec: async-signal-safe calls alone.
-struct LaunchPlan {
-  const char* program;
-  char* const* arguments;
-  char* const* environment;
-  int channel, board;
-  pid_t agent;
-  int nice;
-  bool outlives;
-};
-
-[[noreturn]] void Exec(const LaunchPlan& launch) {
-  if (launch.outlives) {
-    setsid();  // signals to the agent's group are not for it
-  } else {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-  }
-  if (getppid() != launch.agent) _exit(127);  // it died before the kernel was told
-  // First out of the way, so that neither overwrites the other.
-  const int channel = fcntl(launch.channel, F_DUPFD, 10);
-  const int board = fcntl(launch.board, F_DUPFD, 10);
-  dup2(channel, kMemberChannelFd);
-  dup2(board, kMemberBoardFd);
-  syscall(SYS_close_range, kMemberBoardFd + 1, ~0u, 0);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (launch.nice != 0) setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + launch.nice);
-  execve(launch.program, launch.arguments, launch.environment);
-  _exit(127);
-}
-
 bool IsCrash(int signal) {
   return signal == SIGSEGV || signal == SIGBUS || signal == SIGABRT || signal == SIGFPE ||
          signal == SIGILL || signal == SIGTRAP || signal == SIGSYS;
@@ -73,12 +39,6 @@ bool IsCrash(int signal) {
 std::string SignalName(int signal) {
   const char* name = sigabbrev_np(signal);
   return StrCat("signal ", signal, name == nullptr ? "" : StrCat(" (SIG", name, ")"));
-}
-
-// Members are no ranks of mpirun's, though their agent is one.
-bool IsOfLauncher(std::string_view variable) {
-  return variable.rfind("OMPI_", 0) == 0 || variable.rfind("PMIX_", 0) == 0 ||
-         variable.rfind("PMI_", 0) == 0;
 }
 
 // Whether the kernel says that a signal has stopped it.
@@ -157,22 +117,8 @@ void Agent::Launch(int index) {
   Member& member = *members_[static_cast<size_t>(index)];
   const MemberSpec& spec = member.spec;
   auto [ours, theirs] = Channel::MakePair();
-  std::vector<std::string> words = {program_};
-  words.insert(words.end(), spec.arguments.begin(), spec.arguments.end());
-  std::vector<char*> arguments;
-  for (std::string& w : words) arguments.push_back(w.data());
-  arguments.push_back(nullptr);
-  std::string number = StrCat(kMemberVariable, "=", index);
-  std::vector<char*> environment;
-  for (char** e = environ; *e != nullptr; ++e) {
-    if (!IsOfLauncher(*e)) environment.push_back(*e);
-  }
-  environment.push_back(number.data());
-  environment.push_back(nullptr);
-  const LaunchPlan plan = {program_.c_str(), arguments.data(), environment.data(), theirs.fd(),
-                           board_.fd(),      getpid(),         spec.nice,          spec.outlives};
-  const pid_t pid = fork();
-  if (pid == 0) Exec(plan);
+  const pid_t pid = StartProcess({program_, spec.arguments, StrCat(kMemberVariable, "=", index),
+                                  theirs.fd(), board_.fd(), spec.nice, spec.outlives});
   if (pid < 0) {
     throw Fail(ExitCode::kIo, "cannot start ", spec.name, ": ", std::strerror(errno));
   }

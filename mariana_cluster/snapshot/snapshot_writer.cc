@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -75,28 +76,32 @@ std::string OthersPath(const std::string& folder, const std::string& what) {
 SnapshotWriter::SnapshotWriter(std::vector<std::shared_ptr<TableShard>> shards,
                                std::function<void(const Message&)> send)
     : shards_(std::move(shards)), send_(std::move(send)) {
-  bool held = false;
-  for (const auto& s : shards_) held = held || s->cut_held();
-  if (!held) return;
   LetGo(false);
-  SavedPart none;
-  none.error = "the server that wrote it was killed";
-  none.error_code = static_cast<int>(ExitCode::kLostWorkers);
-  send_({"saved", 0, none.ToBody(), {}});
 }
 
 SnapshotWriter::~SnapshotWriter() { Wait(); }
 
 void SnapshotWriter::Wait() { thread_.reset(); }
 
+SavedPart SnapshotWriter::WriteNow(const WriteCommand& command) {
+  Wait();
+  LetGo(false);
+  return WritePart(command);
+}
+
 bool SnapshotWriter::Serve(const Message& message) {
   if (message.kind == "cut") {
     send_({"cut", 0, Cut(), {}});
   } else if (message.kind == "write") {
-    Write(WriteCommand::FromBody(message.body));
+    if (std::all_of(shards_.begin(), shards_.end(), [](const auto& s) { return s->cut_held(); })) {
+      Write(WriteCommand::FromBody(message.body));
+    } else {
+      SayNothingSaved("the server that held its rows was killed");
+    }
   } else if (message.kind == "let_go") {
     Wait();
     LetGo(false);
+    SayNothingSaved("let go");
   } else {
     return false;
   }
@@ -105,7 +110,7 @@ bool SnapshotWriter::Serve(const Message& message) {
 
 std::string SnapshotWriter::Cut() {
   Wait();
-  LetGo(false);  // of a server before this one, which was killed between cut and answer
+  LetGo(false);
   try {
     for (const auto& s : shards_) s->BeginCut();
     return "";
@@ -113,6 +118,13 @@ std::string SnapshotWriter::Cut() {
     LetGo(false);
     return e.message();
   }
+}
+
+void SnapshotWriter::SayNothingSaved(const std::string& why) {
+  SavedPart none;
+  none.error = why;
+  none.error_code = static_cast<int>(ExitCode::kLostWorkers);
+  send_({"saved", 0, none.ToBody(), {}});
 }
 
 void SnapshotWriter::LetGo(bool saved) {

@@ -6,9 +6,10 @@
 //
 // Messages (bodies are JSON):
 //   agent -> server   "cut"                -> "cut": body: "", or why not
-//                     "write" WriteCommand -> later, unasked: "saved" SavedPart
-//                     "let_go"             -> nothing: what is held is not wanted any more
-// A server that takes the place of one that was killed says "saved", too: that nothing was.
+//                     "write" WriteCommand -> at once or later: "saved" SavedPart
+//                     "let_go"             -> "saved": what is held is not wanted any more
+// A server that takes the place of one that was killed lets go of what that held, and says so when
+// it is told to write.
 //
 // Threading: one thread calls it; `send` is called from another one, too.
 #pragma once
@@ -61,11 +62,14 @@ class SnapshotWriter {
   bool Serve(const Message& message);
   // Waits until nothing is written and held.
   void Wait();
+  // Nobody writes rows any more: writes them as they are. Throws Error.
+  SavedPart WriteNow(const WriteCommand& command);
 
  private:
   std::string Cut();
   void LetGo(bool saved);
   void Write(const WriteCommand& command);
+  void SayNothingSaved(const std::string& why);
   SavedPart WritePart(const WriteCommand& command) const;
 
   std::vector<std::shared_ptr<TableShard>> shards_;

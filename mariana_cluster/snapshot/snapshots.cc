@@ -104,7 +104,6 @@ void Snapshots::WriteOthers(const std::string& what, const std::vector<HostTenso
 }
 
 void Snapshots::StartWriting() {
-  if (now_->lost) throw *now_->lost;
   now_->begun = Clock::Real()->NowSeconds();
   now_->folder = PrepareCheckpoint(*options_.run, now_->state.step);
   now_->parts.resize(static_cast<size_t>(options_.servers));
@@ -131,11 +130,7 @@ void Snapshots::OnSaved(int server, const Message& message) {
             << " bytes were copied before they were written, for which workers "
             << "waited " << part.waited_seconds << " s so far" << (part.error.empty() ? "" : ": ")
             << part.error;
-  if (!running()) return;  // it has been dropped
-  if (!now_->asked) {      // a server was killed while it held its rows
-    now_->lost.emplace(static_cast<ExitCode>(part.error_code), part.error);
-    return;
-  }
+  if (!running() || !now_->asked) return;  // of one that has been dropped
   now_->parts[static_cast<size_t>(server)] = std::move(part);
   const auto& parts = now_->parts;
   if (!std::all_of(parts.begin(), parts.end(), [](const auto& p) { return p.has_value(); })) return;
@@ -191,6 +186,7 @@ void Snapshots::Finish() {
   changes_ = now_->base ? changes_ + 1 : 0;
   last_ = step;
   now_.reset();
+  if (options_.saved) options_.saved();
 }
 
 void Snapshots::Guard(const std::function<void()>& body) {

@@ -46,10 +46,12 @@ class Snapshots {
     DenseParameters* dense = nullptr;
     const Net* net = nullptr;
     std::vector<std::string> slots;  // the optimizer's, by name
-    // To all servers, and the bodies of their answers of the same kind; to one, without an answer.
+    // To all servers, and the bodies of their answers of the same kind; to one, which says "saved"
+    // to that at some time, and a new one in its place, if it is killed, too.
     std::function<std::vector<std::string>(const Message&)> ask_all;
     std::function<void(int server, const Message&)> send;
     std::function<void(const std::string&)> warn;
+    std::function<void()> saved;  // a whole snapshot; may be null
   };
   explicit Snapshots(Options options) : options_(std::move(options)) {}
 
@@ -77,7 +79,6 @@ class Snapshots {
     std::string folder;           // once there is one
     bool held = false;            // the cut is made
     bool asked = false;           // servers write it
-    std::optional<Error> lost;    // before they were asked
     std::vector<std::optional<SavedPart>> parts;
     double begun = 0;
   };

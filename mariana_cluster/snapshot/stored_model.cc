@@ -1,6 +1,7 @@
 #include "mariana_cluster/snapshot/stored_model.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -114,7 +115,10 @@ std::string StoredModel::Files() const {
   for (const Layer& layer : layers_) {
     layers.push_back(nlohmann::json::array());
     for (const Part& p : layer) {
-      layers.back().push_back({p.model.path(), p.optimizer ? p.optimizer->path() : ""});
+      const auto path = [](const SafetensorsFile& file) {
+        return std::filesystem::absolute(file.path()).string();
+      };
+      layers.back().push_back({path(p.model), p.optimizer ? path(*p.optimizer) : ""});
     }
   }
   return layers.dump();

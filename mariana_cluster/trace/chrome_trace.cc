@@ -21,9 +21,11 @@ int ChromeTrace::ProcessOf(const std::string& node, const std::string& name) {
 void ChromeTrace::Add(const json& reports) {
   for (const json& report : reports) {
     lost_ += report["lost"].get<int64_t>();
+    const std::string node =
+        StrCat("node ", report["number"].get<int>(), " (", report["node"].get<std::string>(), ")");
     for (const json& s : report["spans"]) {
-      spans_.push_back({ProcessOf(report["node"], s[0]), s[2].get<int>(), s[1], s[3].get<double>(),
-                        s[4].get<double>()});
+      spans_.push_back(
+          {ProcessOf(node, s[0]), s[2].get<int>(), s[1], s[3].get<double>(), s[4].get<double>()});
     }
   }
 }

@@ -48,7 +48,8 @@ void JobTrace::Unwatch() {
   own_.reset();
 }
 
-void JobTrace::KeepSpans(json spans) {
+void JobTrace::KeepSpans(int node, json spans) {
+  spans["number"] = node;
   if (spans["spans"].empty() && spans["lost"] == 0) return;
   if (spans_.size() < kMostReports) spans_.push_back(std::move(spans));
 }
@@ -56,8 +57,9 @@ void JobTrace::KeepSpans(json spans) {
 void JobTrace::Put(int node, const std::string& report) {
   json all = json::from_msgpack(report);
   std::unique_lock<std::mutex> lock(mutex_);
-  KeepSpans(std::move(all["trace"]));
+  KeepSpans(node, std::move(all["trace"]));
   all.erase("trace");
+  all["number"] = node;
   others_[node] = std::move(all);
 }
 
@@ -69,7 +71,10 @@ std::string JobTrace::Order() {
 json JobTrace::Status() {
   std::unique_lock<std::mutex> lock(mutex_);
   json nodes = json::array();
-  if (own_ != nullptr) nodes.push_back(own_->Processes());
+  if (own_ != nullptr) {
+    nodes.push_back(own_->Processes());
+    nodes.back()["number"] = 0;
+  }
   for (const auto& [node, report] : others_) nodes.push_back(report);
   return {{"job", facts_.name},
           {"run_dir", facts_.run_dir},
@@ -97,7 +102,7 @@ void JobTrace::Trace(double seconds) {
 
 json JobTrace::TakeSpans() {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (own_ != nullptr) KeepSpans(own_->Spans());
+  if (own_ != nullptr) KeepSpans(0, own_->Spans());
   return std::exchange(spans_, json::array());
 }
 

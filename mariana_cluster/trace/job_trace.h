@@ -42,6 +42,7 @@ class JobTrace {
   std::string Order();
 
   // ---- by the status server
+  // "nodes": NodeTrace::Processes() of each, with its "number", this one's 0.
   nlohmann::json Status();
   // Spans are kept for so long from now on.
   void Trace(double seconds);
@@ -49,7 +50,7 @@ class JobTrace {
   nlohmann::json TakeSpans();
 
  private:
-  void KeepSpans(nlohmann::json spans);
+  void KeepSpans(int node, nlohmann::json spans);
 
   std::mutex mutex_;
   Facts facts_;

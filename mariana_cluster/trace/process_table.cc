@@ -166,7 +166,7 @@ std::vector<Column> MakeColumns(const json& status) {
       const auto restarts = p.value("restarts", int64_t{0});
       const std::string cells[] = {
           p["name"].get<std::string>() + (restarts > 0 ? StrCat(" (", restarts + 1, ".)") : ""),
-          node["node"],
+          StrCat(node["number"].get<int>(), " ", node["node"].get<std::string>()),
           StrCat(p["pid"].get<int64_t>()),
           state,
           PerSecond(p, "samples_per_second"),
@@ -282,23 +282,23 @@ void AddRatesOf(const json& before, double seconds, json* p) {
 }  // namespace
 
 void AddRates(const json& before, json* now) {
-  std::map<std::pair<std::string, std::string>, const json*> known;  // (node, process)
-  std::map<std::string, int64_t> when_ns;
+  std::map<std::pair<int, std::string>, const json*> known;  // (node, process)
+  std::map<int, int64_t> when_ns;
   if (before.is_object()) {
     for (const json& node : before["nodes"]) {
-      when_ns[node["node"]] = node["now_ns"];
-      for (const json& p : node["processes"]) known[{node["node"], p["name"]}] = &p;
+      when_ns[node["number"]] = node["now_ns"];
+      for (const json& p : node["processes"]) known[{node["number"], p["name"]}] = &p;
     }
   }
   const json none;
   for (json& node : (*now)["nodes"]) {
-    const auto then = when_ns.find(node["node"]);
+    const auto then = when_ns.find(node["number"]);
     const double seconds =
         then == when_ns.end()
             ? 0
             : static_cast<double>(node["now_ns"].get<int64_t>() - then->second) * 1e-9;
     for (json& p : node["processes"]) {
-      const auto old = known.find({node["node"], p["name"]});
+      const auto old = known.find({node["number"], p["name"]});
       AddRatesOf(old == known.end() || seconds <= 0 ? none : *old->second, seconds, &p);
     }
   }

@@ -109,6 +109,12 @@ class Nodes(ranks.RanksTest, ProgramTest):
         self.assertIn("diverged", ranks.last_line(result))
         self.assertEqual(self.summary(run_dir)["status"], "diverged")
 
+    def test_check_says_where_rows_live(self):
+        out = self.expect_ranks(0, 2, "--check", *TWO, run_dir=self.run_dir()).out
+        for words in ("nodes: 2", "6 lanes", "node 1 has 2/4 to 4/4"):
+            self.assertIn(words, out)
+        self.assertTrue(out.endswith("ok\n"), out)
+
     def test_what_needs_one_node_is_refused(self):
         for words in (["parallel.deterministic=true"], ["parallel.mode=bsp"],
                       ["parallel.sparse_access=per_sample"]):

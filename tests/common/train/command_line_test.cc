@@ -72,6 +72,17 @@ std::string LastLine(const std::string& text) {
   return text.substr(begin + 1, end - begin);
 }
 
+TEST_CASE("A program has the flags that it names beside those of all") {
+  CHECK(WhyRefused({"--nodes=2"}).find("unknown flag --nodes") == 0);
+  ProgramInfo info = Program(nullptr);
+  info.flags = {"nodes", "seconds"};
+  const CommandLine line =
+      ParseCommandLine(info, {"--config=a.yaml", "--nodes=2", "--seconds", "0.5"});
+  CHECK(line.nodes == 2);
+  CHECK(line.seconds == 0.5);
+  CHECK(Parse({"--config=a.yaml"}).nodes == 1);
+}
+
 TEST_CASE("Verb, flags, overrides and arguments are told apart") {
   const CommandLine line = Parse({"--config=a.yaml", "train.epochs=5", "--resume", "--run-dir", "r",
                                   "--device=emulated:box.yaml", "net.layers[0].width=4",
