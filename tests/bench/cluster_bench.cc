@@ -1,9 +1,10 @@
 // cluster_bench [--seconds 4] [--workers 2] [--rows 256]: keys a second and core that a parameter
 // server answers to emulated workers of other nodes, pulls and pushes counted alike, over ZeroMQ
 // and TCP on loopback. Workers are processes of their own; what counts is the CPU time of the
-// server's process: its service thread, ZeroMQ's thread, and the kernel's part of both. Every batch
-// has keys of its own (a power law over 2^22 rows), so lists of keys travel once and no batch comes
-// again. Prints `cluster.keys...: R (target 10M)`.
+// server's process: its service thread, ZeroMQ's thread, and the kernel's part of both. Batches
+// have the columns of Criteo's logs (as many values as those have, Zipf's law in each) in 2^22
+// rows; a list of keys is forgotten before it comes again, so lists travel with every pull.
+// Prints `cluster.keys...: R (target 10M)`.
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
