@@ -97,10 +97,11 @@ class Snapshot(ProgramTest):
         self.kill(process, self.members(process, "server")[1])
         saved = os.path.join(run_dir, "rescue", "00000001", "saved-00001-of-00002.json")
         self.assertTrue(wait_until(lambda: os.path.exists(saved)))
-        result = self.expect(0, "--resume", *words, "train.epochs=3", run_dir=run_dir)
+        epochs = program.read_json(os.path.join(run_dir, "latest", "state.json"))["epoch"] + 2
+        result = self.expect(0, "--resume", *words, "train.epochs=%d" % epochs, run_dir=run_dir)
         self.assertIn("not whole (1 of 2 parts), passed over", result.out)
         self.assertIn("going on from %s/checkpoints/step-" % run_dir, result.out)
-        self.assertEqual(self.summary(run_dir)["samples"] % ROWS, 0)
+        self.assertEqual(self.summary(run_dir)["samples"], epochs * ROWS)
 
     def test_run_that_is_killed_20_times_while_it_saves_goes_on(self):
         run_dir = self.run_dir()
