@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMinBar = 12, kMaxBar = 40;
+constexpr int kMinBar = 8, kMaxBar = 40;
 constexpr size_t kEventsShown = 4;
 
 template <class... Args>
@@ -158,7 +158,7 @@ std::string QueueOf(const json& p) {
 
 std::vector<Column> MakeColumns(const json& status) {
   std::vector<Column> c = {{"process", true, 99, {}},    {"node", true, 5, {}},
-                           {"pid", false, 6, {}},        {"state", true, 90, {}},
+                           {"pid", false, 6, {}},        {"state", true, 70, {}},
                            {"samples/s", false, 80, {}}, {"queue", false, 3, {}},
                            {"stale", false, 4, {}},      {"keys/s", false, 2, {}},
                            {"MB/s", false, 1, {}},       {"memory", false, 7, {}}};
@@ -312,7 +312,7 @@ void AddRates(const json& before, json* now) {
 std::vector<std::string> RenderStatus(const json& status, const TableStyle& style) {
   const auto width = static_cast<size_t>(std::max(40, style.columns));
   std::vector<Column> columns = MakeColumns(status);
-  while (WidthOf(columns) + kMinBar > width && columns.size() > 3) {
+  while (WidthOf(columns) + kMinBar > width && columns.size() > 2) {
     columns.erase(std::min_element(columns.begin(), columns.end(),
                                    [](const auto& a, const auto& b) { return a.keep < b.keep; }));
   }
