@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "mariana_cluster/dense_parameters.h"
+#include "mariana_cluster/dense_step.h"
 #include "mariana_cluster/model/click_model.h"
 #include "mariana_cluster/table/table.h"
 

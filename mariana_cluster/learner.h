@@ -9,6 +9,7 @@
 
 #include "common/device/device.h"
 #include "mariana_cluster/block_update.h"
+#include "mariana_cluster/dense_step.h"
 #include "mariana_cluster/job.h"
 #include "mariana_cluster/job_memory.h"
 #include "mariana_cluster/model/click_model.h"

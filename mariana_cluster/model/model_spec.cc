@@ -210,7 +210,7 @@ void RowStoreSpec::Describe(Fields* f) {
             "feature, made when it is needed.");
   f->Int("bits", &bits, "hashed: 2^bits rows in each table.", Rule().Min(10).Max(36));
   f->Int("max_rows", &max_rows, "keyed: rows of a table at most; costs address space only.",
-         Rule().Min(1024).Max(int64_t{1} << 36));
+         Rule().Min(1024).Max(int64_t{1} << 40));
   f->Int("admission", &admission, "keyed: a feature gets its row when it is seen so many times.",
          Rule().Min(1).Max(255));
   f->Int("evict_after_epochs", &evict_after_epochs,

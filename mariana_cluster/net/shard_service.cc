@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -22,6 +23,14 @@ const ShardService::Options& Checked(const ShardService::Options& options) {
   return options;
 }
 
+// Every worker of another node is a connection, which many systems allow 1024 of at first.
+void AllowConnections() {
+  rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
 }  // namespace
 
 ShardService::ShardService(const Options& options)
@@ -31,6 +40,7 @@ ShardService::ShardService(const Options& options)
                                                       : options.endpoint)),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK_GE(wake_fd_, 0);
+  AllowConnections();
 }
 
 void ShardService::Start(std::vector<std::shared_ptr<TableShard>> shards, PushLedger* ledger,

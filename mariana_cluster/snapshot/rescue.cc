@@ -144,7 +144,7 @@ void WriteRescueState(const std::string& folder, const RescueState& state) {
 void RemoveRescues(const RunDirectory& run, const std::string& own_folder, bool own) {
   for (const int64_t start : Starts(run.path())) {
     const std::string folder = FolderOf(run.path(), start);
-    if (own || folder != own_folder) RemoveTree(folder);
+    if (own || fs::absolute(folder) != own_folder) RemoveTree(folder);
   }
   std::error_code ignored;
   if (own) fs::remove(RescuePath(run.path()), ignored);
@@ -201,6 +201,10 @@ std::optional<int64_t> Rescue::Finish(int part, int parts, const SavedPart& save
   }
   int64_t step = 0;
   Complete(all, &step);
+  // One of them tells.
+  const int told = open((folder_ + "/.told").c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (told < 0) return std::nullopt;
+  close(told);
   return step;
 }
 

@@ -44,7 +44,7 @@ struct RescueState {
   std::string config_hash;
 };
 void WriteRescueState(const std::string& folder, const RescueState& state);
-// Removes those of earlier starts; with `own`, this one's, too.
+// Removes those of earlier starts; with `own`, this one's (an absolute path), too.
 void RemoveRescues(const RunDirectory& run, const std::string& own_folder, bool own);
 // The newest that is whole. Waits for servers that still write one. `say`: of one that is not.
 std::optional<CheckpointFolder> FindRescue(const RunDirectory& run,

@@ -69,8 +69,8 @@ TableShard TableShard::Create(const TableSpec& spec, int shard, int shards) {
     throw Fail(ExitCode::kUsage, "table ", spec.name, ": bits must be ", kGranuleBits,
                " to 40, not ", spec.bits);
   }
-  if (keyed && (spec.max_rows < 1 || spec.max_rows > int64_t{1} << 36)) {
-    throw Fail(ExitCode::kUsage, "table ", spec.name, ": max_rows must be 1 to 2^36, not ",
+  if (keyed && (spec.max_rows < 1 || spec.max_rows > int64_t{1} << 40)) {
+    throw Fail(ExitCode::kUsage, "table ", spec.name, ": max_rows must be 1 to 2^40, not ",
                spec.max_rows);
   }
   if (spec.admission < 1 || spec.admission > 255) {

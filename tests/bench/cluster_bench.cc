@@ -1,21 +1,22 @@
 // cluster_bench [--seconds 4] [--workers 2] [--rows 256]: keys a second and core that a parameter
 // server answers to emulated workers of other nodes, pulls and pushes counted alike, over ZeroMQ
 // and TCP on loopback. Workers are processes of their own; what counts is the CPU time of the
-// server's process: its service thread, ZeroMQ's thread, and the kernel's part of both. Every batch
-// has keys of its own (a power law over 2^22 rows), so lists of keys travel once and no batch comes
-// again. Prints `cluster.keys...: R (target 10M)`.
+// server's process: its service thread, ZeroMQ's thread, and the kernel's part of both. Batches
+// have the columns of Criteo's logs (as many values as those have, Zipf's law in each) in 2^22
+// rows; a list of keys is forgotten before it comes again, so lists travel with every pull.
+// Prints `cluster.keys...: R (target 10M)`.
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -28,7 +29,11 @@ namespace mariana {
 namespace {
 
 constexpr int64_t kBits = 22;
-constexpr int kFields = 26;
+// Distinct values of the columns C1 to C26 of the Kaggle Display Advertising data.
+constexpr double kValues[] = {1460,  583,  10131227, 2202608, 305, 24,     12517,   633,   3,
+                              93145, 5683, 8351593,  3194,    27,  14992,  5461306, 10,    5652,
+                              2173,  4,    7046547,  18,      15,  286181, 105,     142572};
+constexpr int kFields = sizeof(kValues) / sizeof(kValues[0]);
 
 struct Settings {
   double seconds = 4;
@@ -59,20 +64,20 @@ NodeMap Map(int workers, const std::string& endpoint) {
   return map;
 }
 
-// The distinct keys of a batch that live on shard 1: half of a batch's features, few of them rare.
+// The distinct keys of a batch that live on shard 1, in the order of first appearance.
 void BatchKeys(const Settings& settings, const TableShard& shard, RandomSequence* random,
                std::vector<uint64_t>* keys) {
   keys->clear();
-  for (int64_t i = 0; i < settings.rows * kFields / 2; ++i) {
-    const double u = static_cast<double>(random->Uniform());
-    const auto id = static_cast<uint64_t>(std::pow(u, 6) * static_cast<double>(1 << kBits));
-    const Philox4 p = Philox(1, 2, id);
-    keys->push_back(shard.Canonical((uint64_t{p.v[0]} << 32 | p.v[1]) | uint64_t{1} << 63 | 1));
+  std::unordered_set<uint64_t> seen;
+  for (int64_t r = 0; r < settings.rows; ++r) {
+    for (int f = 0; f < kFields; ++f) {
+      const auto id =
+          static_cast<uint64_t>(std::pow(kValues[f] + 1, static_cast<double>(random->Uniform())));
+      const Philox4 p = Philox(1, static_cast<uint64_t>(f), id);
+      const uint64_t key = shard.Canonical(uint64_t{p.v[0]} << 32 | p.v[1]);
+      if (TableShard::ShardOf(key, 2) == 1 && seen.insert(key).second) keys->push_back(key);
+    }
   }
-  std::sort(keys->begin(), keys->end());
-  keys->erase(std::unique(keys->begin(), keys->end()), keys->end());
-  for (size_t i = keys->size() - 1; i > 0; --i)
-    std::swap((*keys)[i], (*keys)[random->Below(i + 1)]);
 }
 
 [[noreturn]] void Work(const Settings& settings, const TableShard& shard, int worker,
@@ -84,7 +89,7 @@ void BatchKeys(const Settings& settings, const TableShard& shard, RandomSequence
   RemoteShards remote(map, options, {{shard.layout().width, KeyBytesOf(shard)}});
   RandomSequence random(7, static_cast<uint64_t>(worker));
   // Drawn before: the workers are there to ask, not to think.
-  std::vector<std::vector<uint64_t>> batches(2000);
+  std::vector<std::vector<uint64_t>> batches(500);
   for (auto& keys : batches) BatchKeys(settings, shard, &random, &keys);
   std::vector<float> values(static_cast<size_t>(settings.rows * kFields) * width);
   std::vector<float> gradients(values.size(), 0.001f);

@@ -347,7 +347,7 @@ TEST_CASE("A wrong token, a missing one, and an address without one are told in 
   };
   CHECK(why("a token of the job", "a token of the job").empty());
   CHECK_THAT(why("a token of the job", "another, wrong token"),
-             Catch::Contains("server 0 of node 1 (tcp://127.0.0.1:") &&
+             Catch::Contains(" of node 1 (tcp://127.0.0.1:") &&
                  Catch::Contains("refuses this node: its token is another"));
   CHECK_THAT(why("a token of the job", ""), Catch::Contains("set parallel.token_file"));
   ShardService::Options options;
