@@ -1,9 +1,12 @@
 #!/usr/bin/env -S python3 -B
 """Several ranks under mpirun train on their own images alone, and give one process's model."""
 import math
+import os
+import signal
 
 import program
-from program import ProgramTest, model_of, norm_of_difference, read_json, read_metrics
+from program import (ProgramTest, lines_of, model_of, norm_of_difference, read_json, read_metrics,
+                     wait_until)
 
 import ranks  # noqa: E402  (its folder is on the path now)
 
@@ -69,6 +72,22 @@ class Ranks(ranks.RanksTest, ProgramTest):
                                              for d in (run_dir, whole))), 1e-4)
         best = [read_json(d + "/summary.json")["best"]["loss"] for d in (run_dir, whole)]
         self.assertAlmostEqual(best[0], best[1], delta=1e-4)
+
+    def test_one_ranks_stop_or_death_is_that_of_all_who_share_its_model(self):
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            run_dir = self.run_dir(how.name)
+            process = self.start_ranks((3, ["parallel.devices=1", "parallel.split=3", NET, LAYERS,
+                                            "train.epochs=100000"]), run_dir=run_dir)
+            self.assertTrue(wait_until(lambda: lines_of(run_dir + "/metrics.jsonl") >= 3, process))
+            os.kill(ranks.pid_of_rank(process, 1), how)
+            result = program.finish(process)
+            if how == signal.SIGTERM:
+                self.assertEqual(result.code, 75, result)
+            else:
+                self.assertNotEqual(result.code, 0)
+                summary = read_json(run_dir + "/summary.json")
+                self.assertEqual(summary["exit_code"], 77)
+                self.assertRegex(summary["error"], r"rank 1, [a-z ]+: the process on ")
 
     def test_ranks_that_cannot_share_a_model_are_refused(self):
         out = self.expect_ranks(0, 3, "--check", "parallel.devices=1", "parallel.split=3", NET,
