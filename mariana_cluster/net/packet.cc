@@ -1,6 +1,7 @@
 #include "mariana_cluster/net/packet.h"
 
 #include <glog/logging.h>
+#include <malloc.h>
 
 #include <cerrno>
 #include <cstring>
@@ -30,7 +31,13 @@ Packet Packet::Share() const {
   return copy;
 }
 
-SocketContext::SocketContext() : context_(zmq_ctx_new()) { CHECK(context_ != nullptr); }
+SocketContext::SocketContext() : context_(zmq_ctx_new()) {
+  CHECK(context_ != nullptr);
+  // Messages come and go by the hundred kilobytes: their memory stays with the process, or each
+  // would fault its pages in anew.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
 SocketContext::~SocketContext() { zmq_ctx_term(context_); }
 
 Socket::Socket(const SocketContext& context, int type) : socket_(zmq_socket(context.get(), type)) {
