@@ -39,8 +39,8 @@ struct ClusterValues {
   const OptimizerSpec* optimizer = nullptr;
 };
 
-// ---- servers: rows into empty shards, of StoredModel::Files. `exact`: as they were, else the weights
-// alone, where they fit. Body of "loaded"; throws Error(kBadData).
+// ---- servers: rows into empty shards, of StoredModel::Files. `exact`: as they were, else the
+// weights alone, where they fit. Body of "loaded"; throws Error(kBadData).
 std::string LoadRows(const std::string& files, bool exact,
                      const std::vector<std::shared_ptr<TableShard>>& shards);
 

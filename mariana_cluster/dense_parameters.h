@@ -7,9 +7,9 @@
 //
 // Threading: DenseParameters' floats are anybody's who holds a slice's lock; Lock and Unlock work
 // between threads and processes. A lock names the process that holds it. Of one that is killed, the
-// agent releases all (ReleaseOf) once it is gone: the step that it was in is then made for a part of
-// the slice only, every float being as before or after it, and never half of one; the gradients of
-// that batch are lost for the rest. DenseStep belongs to one thread.
+// agent releases all (ReleaseOf) once it is gone: the step that it was in is then made for a part
+// of the slice only, every float being as before or after it, and never half of one; the gradients
+// of that batch are lost for the rest. DenseStep belongs to one thread.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// mariana_cluster: trains click models, and nets on frames of speech, on one node or several, with processes
-// of their own for parameter servers and workers.
+// mariana_cluster: trains click models, and nets on frames of speech, on one node or several, with
+// processes of their own for parameter servers and workers.
 #include "mariana_cluster/verbs.h"
 
 int main(int argc, char** argv) {
