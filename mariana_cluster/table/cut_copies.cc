@@ -17,7 +17,7 @@ constexpr int64_t kMostSlots = (int64_t{1} << 24) - 1;
 constexpr int64_t kLeastPool = int64_t{64} << 20;
 constexpr int64_t kSlotsAtOnce = kHugePageBytes / CutCopies::kPartBytes;
 constexpr int64_t kPatienceNs = 1'000'000;
-constexpr int64_t kAhead = 16;  // rows whose words are fetched
+constexpr int64_t kAhead = 32;  // rows whose words are fetched
 
 int64_t RoundUp(int64_t n) { return (n + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes; }
 int64_t Parts(int64_t bytes) { return (bytes + CutCopies::kPartBytes - 1) >> kPartBits; }
@@ -54,30 +54,38 @@ CutCopies::CutCopies(const SharedMemory* memory, Shared* shared, char* begin, in
 
 // ---- writers
 void CutCopies::Keep(const char* at, int64_t bytes) const {
-  const uint32_t watch = shared_->watch.load(std::memory_order_acquire);
-  if (watch == 0 || !Holds(at)) return;
-  const int64_t last = (at - begin_ + bytes - 1) >> kPartBits;
-  for (int64_t part = (at - begin_) >> kPartBits; part <= last; ++part) KeepPart(part, watch);
+  char* row = const_cast<char*>(at);
+  Keep(&row, 1, bytes);
 }
 
+// What costs a batch most is that a word for each row has to be fetched.
 void CutCopies::Keep(char* const* rows, int64_t n, int64_t bytes) const {
-  const bool held = this->held();
+  const uint32_t watch = shared_->watch.load(std::memory_order_acquire), cut = watch & kCutMask;
+  const auto bit = static_cast<uint8_t>((watch & kBits) >> 8);
+  const auto begin = reinterpret_cast<uintptr_t>(begin_);
+  const auto guarded = static_cast<uintptr_t>(bytes_);
   for (int64_t i = 0; i < n; ++i) {
-    if (const int64_t k = i + kAhead; held && k < n && Holds(rows[k])) {
-      __builtin_prefetch(words_ + ((rows[k] - begin_) >> kPartBits));
+    if (i + kAhead < n) {  // of no row it is a hint that comes to nothing
+      const uintptr_t ahead = reinterpret_cast<uintptr_t>(rows[i + kAhead]) - begin;
+      __builtin_prefetch(words_ + (ahead >> kPartBits));
     }
-    if (rows[i] != nullptr) Keep(rows[i], bytes);
+    const uintptr_t at = reinterpret_cast<uintptr_t>(rows[i]) - begin;
+    if (at >= guarded) continue;
+    const auto last = static_cast<int64_t>((at + static_cast<uintptr_t>(bytes) - 1) >> kPartBits);
+    for (auto part = static_cast<int64_t>(at >> kPartBits); part <= last; ++part) {
+      if (bit != 0) NoteChange(part, bit);
+      if (cut != 0 && (words_[part].load(std::memory_order_acquire) & kCutMask) != cut) {
+        CopyAside(part, cut);
+      }
+    }
   }
 }
 
-void CutCopies::KeepPart(int64_t part, uint32_t watch) const {
-  if (const auto bit = static_cast<uint8_t>((watch & kBits) >> 8); bit != 0) {
-    std::atomic<uint8_t>& changes = changes_[part];
-    if ((changes.load(std::memory_order_relaxed) & bit) == 0) {
-      changes.fetch_or(bit, std::memory_order_relaxed);
-    }
+void CutCopies::NoteChange(int64_t part, uint8_t bit) const {
+  std::atomic<uint8_t>& changes = changes_[part];
+  if ((changes.load(std::memory_order_relaxed) & bit) == 0) {
+    changes.fetch_or(bit, std::memory_order_relaxed);
   }
-  if (const uint32_t cut = watch & kCutMask; cut != 0) CopyAside(part, cut);
 }
 
 void CutCopies::CopyAside(int64_t part, uint32_t cut) const {

@@ -80,12 +80,11 @@ class CutCopies {
   static constexpr uint32_t kCutMask = 0xFF, kFirstBit = 0x100, kSecondBit = 0x200;
   static constexpr uint32_t kBits = kFirstBit | kSecondBit;
 
-  void KeepPart(int64_t part, uint32_t watch) const;
+  void NoteChange(int64_t part, uint8_t bit) const;
   void CopyAside(int64_t part, uint32_t cut) const;
   int64_t TakeSlot() const;
   void WaitForEnd(uint32_t cut) const;
   const char* CopyOf(uint32_t word) const { return pool_ + (word >> 8) * kPartBytes; }
-  bool Holds(const char* at) const { return at >= begin_ && at < begin_ + bytes_; }
 
   const SharedMemory* memory_ = nullptr;
   Shared* shared_ = nullptr;

@@ -145,7 +145,7 @@ TEST_CASE("a cut holds whole batches of all writers and nothing of later ones") 
       }
     });
   }
-  for (int cut = 0; cut < 12; ++cut) {
+  for (int cut = 0; cut < 8; ++cut) {
     for (const auto& done : batches) {
       while (done < 30 * (cut + 1)) std::this_thread::yield();
     }
