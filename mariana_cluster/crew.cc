@@ -127,8 +127,9 @@ std::vector<Message> Crew::WaitFor(const std::vector<Question>& questions) {
   std::vector<Message> answers(questions.size());
   while (!place.empty()) {
     std::optional<Heard> heard = Hear(nodes() == 1 ? kTickMs : kListenMs);
+    const bool told = heard && Handle(&*heard);  // first: a count follows what was counted
     Control();
-    if (!heard || Handle(&*heard)) continue;
+    if (!heard || told) continue;
     const auto asked = place.find({heard->node, heard->member});
     CHECK(asked != place.end() && questions[asked->second].answer == heard->message.kind)
         << "node " << heard->node << ", member " << heard->member << " says "

@@ -78,7 +78,7 @@ std::string LastWords(const std::string& log, const std::string& program) {
   if (begin != std::string::npos) {
     begin += error.size();
   } else {
-    const size_t end = text.find_last_not_of('\n');
+    const size_t end = text.find_last_not_of("-\n");  // mpirun frames what it says
     if (end == std::string::npos) return "it said nothing";
     begin = text.rfind('\n', end) + 1;
   }

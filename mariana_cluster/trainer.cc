@@ -155,7 +155,7 @@ void ClusterTrainer::TrainTo(int64_t pause, bool begins) {
   crew_->GrantSteps(state_.step, pause);
   if (memory_.ordered) memory_.ordered->Continue();
   const Message command{"train", 0, ToBody(Command(pause, begins)), {}};
-  const auto to_worker = [&](int) { return command; };
+  const auto to_worker = [&](int) { return Message(command); };
   std::vector<Message> reports;
   if (memory_.ordered) {
     Crew::Answers answers =

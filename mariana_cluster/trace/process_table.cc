@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMinBar = 12, kMaxBar = 40;
+constexpr int kMinBar = 8, kMaxBar = 40;
 constexpr size_t kEventsShown = 4;
 
 template <class... Args>
@@ -94,7 +94,8 @@ std::string Bar(const json& process, int width, bool colour) {
   return bar + std::string(static_cast<size_t>(width - cells), '.');
 }
 
-std::string Legend(const json& status, bool colour) {
+// As much as there is room for.
+std::string Legend(const json& status, const TableStyle& style) {
   std::map<char, StageLook> seen;
   for (const json& node : status["nodes"]) {
     for (const json& p : node["processes"]) {
@@ -104,13 +105,14 @@ std::string Legend(const json& status, bool colour) {
     }
   }
   std::string legend;
-  for (const StageLook& look : kLooks) {
-    if (seen.count(look.letter) == 0) continue;
-    const std::string letter(1, look.letter);
-    legend += StrCat(colour ? Background(letter, look.colour) : letter, " ", look.name, "  ");
+  int used = 0;
+  for (const auto& [letter, look] : seen) {
+    const std::string key(1, letter), text = StrCat(" ", look.name, "  ");
+    used += 1 + static_cast<int>(text.size());
+    if (used > style.columns) break;
+    legend += (style.colour ? Background(key, look.colour) : key) + text;
   }
-  if (seen.count(kOther.letter) > 0) legend += "+ other  ";
-  return legend.empty() ? legend : legend + ". none of these";
+  return legend;
 }
 
 // ---- columns
@@ -156,7 +158,7 @@ std::string QueueOf(const json& p) {
 
 std::vector<Column> MakeColumns(const json& status) {
   std::vector<Column> c = {{"process", true, 99, {}},    {"node", true, 5, {}},
-                           {"pid", false, 6, {}},        {"state", true, 90, {}},
+                           {"pid", false, 6, {}},        {"state", true, 70, {}},
                            {"samples/s", false, 80, {}}, {"queue", false, 3, {}},
                            {"stale", false, 4, {}},      {"keys/s", false, 2, {}},
                            {"MB/s", false, 1, {}},       {"memory", false, 7, {}}};
@@ -208,7 +210,8 @@ std::string TitleLine(const std::vector<Column>& columns, size_t bar) {
   return line.substr(0, line.size() - 2);
 }
 
-std::string Headline(const json& s) {
+// The run directory is left out where it does not fit.
+std::string Headline(const json& s, size_t width) {
   const auto done = s["samples"].get<double>(), of = s["epoch_samples"].get<double>();
   double rate = 0;
   for (const json& node : s["nodes"]) {
@@ -216,13 +219,15 @@ std::string Headline(const json& s) {
   }
   const auto seconds = static_cast<int64_t>(s["seconds"].get<double>());
   const auto epochs = s["epochs"].get<int64_t>();
-  return StrCat(s["job"].get<std::string>(), "  ", s["phase"].get<std::string>(), "  epoch ",
-                std::min(s["epoch"].get<int64_t>() + 1, epochs), "/", epochs,
-                of > 0 ? Format(" %3.0f%%", std::min(100.0, 100 * done / of)) : "", "  step ",
-                s["step"].get<int64_t>(), "  ", Short(rate), " samples/s  ",
-                Format("%d:%02d:%02d", static_cast<int>(seconds / 3600),
-                       static_cast<int>(seconds / 60 % 60), static_cast<int>(seconds % 60)),
-                "  ", s["run_dir"].get<std::string>());
+  const std::string line =
+      StrCat(s["job"].get<std::string>(), "  ", s["phase"].get<std::string>(), "  epoch ",
+             std::min(s["epoch"].get<int64_t>() + 1, epochs), "/", epochs,
+             of > 0 ? Format(" %3.0f%%", std::min(100.0, 100 * done / of)) : "", "  step ",
+             s["step"].get<int64_t>(), "  ", Short(rate), " samples/s  ",
+             Format("%d:%02d:%02d", static_cast<int>(seconds / 3600),
+                    static_cast<int>(seconds / 60 % 60), static_cast<int>(seconds % 60)));
+  const std::string with_folder = line + "  " + s["run_dir"].get<std::string>();
+  return with_folder.size() <= width ? with_folder : line.substr(0, width);
 }
 
 std::string EventLine(const json& event) {
@@ -307,7 +312,7 @@ void AddRates(const json& before, json* now) {
 std::vector<std::string> RenderStatus(const json& status, const TableStyle& style) {
   const auto width = static_cast<size_t>(std::max(40, style.columns));
   std::vector<Column> columns = MakeColumns(status);
-  while (WidthOf(columns) + kMinBar > width && columns.size() > 3) {
+  while (WidthOf(columns) + kMinBar > width && columns.size() > 2) {
     columns.erase(std::min_element(columns.begin(), columns.end(),
                                    [](const auto& a, const auto& b) { return a.keep < b.keep; }));
   }
@@ -315,23 +320,22 @@ std::vector<std::string> RenderStatus(const json& status, const TableStyle& styl
   const size_t bar = std::clamp<size_t>(room, kMinBar, kMaxBar);
   const auto plain = [&](const std::string& line) { return line.substr(0, width); };
   std::vector<std::string> tail;
-  if (const std::string legend = Legend(status, style.colour); !legend.empty()) {
-    tail.push_back(legend);
-  }
+  if (const std::string legend = Legend(status, style); !legend.empty()) tail.push_back(legend);
+  // Processes come before what happened, where there is no room for both.
+  const size_t processes = columns[0].cells.size();
+  const auto most = static_cast<size_t>(std::max(4, style.lines));
   const json& events = status["events"];
-  for (size_t i = events.size() - std::min(events.size(), kEventsShown); i < events.size(); ++i) {
+  const size_t taken = 2 + processes + tail.size();
+  const size_t shown = std::min({events.size(), kEventsShown, taken < most ? most - taken : 0});
+  for (size_t i = events.size() - shown; i < events.size(); ++i) {
     tail.push_back(plain(EventLine(events[i])));
   }
-  std::vector<std::string> lines = {plain(Headline(status)), plain(TitleLine(columns, bar))};
+  std::vector<std::string> lines = {Headline(status, width), plain(TitleLine(columns, bar))};
   if (style.colour) lines[1] = Coloured(lines[1], "1");
-  const auto most = std::max(4, style.lines);
-  const size_t processes = columns[0].cells.size();
   size_t row = 0;
   for (const json& node : status["nodes"]) {
     for (const json& p : node["processes"]) {
-      if (lines.size() + tail.size() + (row + 1 < processes ? 1 : 0) >= static_cast<size_t>(most)) {
-        continue;
-      }
+      if (lines.size() + tail.size() + (row + 1 < processes ? 1 : 0) >= most) continue;
       std::string line;
       for (const Column& c : columns) {
         line += Padded(c.cells[row], c, style.colour) + "  ";

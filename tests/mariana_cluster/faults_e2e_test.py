@@ -67,12 +67,12 @@ class Faults(ProgramTest):
         job = self.begin(*ENDLESS, nodes=2)
         agents = job.processes("agent")
         self.assertEqual(len(agents), 2, agents)
+        self.assertTrue(job.wait_for(lambda: checkpoints(job.run_dir)), job.output())
         pids = [p["pid"] for p in job.processes()]
         job.kill(agents[1])
         self.assertNotEqual(job.finish(), 0)
         self.assertEqual(still_alive(pids, 60), [])
         self.assertEqual(job.summary()["exit_code"], 77, job.output())
-        self.assertTrue(checkpoints(job.run_dir))
         again = self.begin(*ENDLESS, "--resume", run_dir=job.run_dir, samples=1)
         self.stop(again)
         self.to_the_end(again)

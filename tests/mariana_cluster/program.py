@@ -85,5 +85,11 @@ class ProgramTest(e2e.ProgramTest):
     def make_scratch(cls):
         return Scratch()
 
+    def exported(self, run_dir):
+        """The bytes of the run's newest model as one file, whatever number of servers wrote it."""
+        path = run_dir + ".safetensors"
+        self.expect(0, "export", "model=" + os.path.join(run_dir, "latest"), "output.path=" + path)
+        return e2e.read_bytes(path)
+
     def summary(self, run_dir):
         return e2e.read_json(os.path.join(run_dir, "summary.json"))

@@ -35,14 +35,7 @@ class RunningJob:
         """The answer, or None where the job cannot be asked (yet, or any more)."""
         try:
             if self._client is None:
-                folder = os.open(self.run_dir, os.O_PATH)
-                try:
-                    client = socket.socket(socket.AF_UNIX)
-                    client.settimeout(20)
-                    client.connect("/proc/self/fd/%d/status.sock" % folder)
-                finally:
-                    os.close(folder)
-                self._client = client.makefile("rw")
+                self._client = self._connect()
             self._client.write(json.dumps(question) + "\n")
             self._client.flush()
             line = self._client.readline()
@@ -50,8 +43,26 @@ class RunningJob:
                 return json.loads(line)
         except OSError:
             pass
-        self._client = None
+        self._disconnect()
         return None
+
+    def _connect(self):
+        folder = os.open(self.run_dir, os.O_PATH)
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(20)
+                client.connect("/proc/self/fd/%d/status.sock" % folder)
+                return client.makefile("rw")
+        finally:
+            os.close(folder)
+
+    def _disconnect(self):
+        if self._client is not None:
+            try:
+                self._client.close()
+            except OSError:
+                pass  # what it had not sent yet
+            self._client = None
 
     def status(self):
         return self.ask(ask="status")
@@ -109,6 +120,7 @@ class RunningJob:
                     self.kill(agent)
             self.process.kill()
         self.process.wait()
+        self._disconnect()
         return still_alive(pids, seconds)
 
     def summary(self):

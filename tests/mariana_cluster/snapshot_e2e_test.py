@@ -18,11 +18,6 @@ OFTEN = ["train.checkpoint={every_steps: 6, full_every: 3, keep: 1}"]
 
 class Snapshot(ProgramTest):
 
-    def export(self, run_dir):
-        path = run_dir + ".safetensors"
-        self.expect(0, "export", "model=" + run_dir, "output.path=" + path)
-        return read_safetensors(path)[1]
-
     def test_parts_and_changes_are_the_model_that_one_server_writes_at_once(self):
         words = [*DEEP, *ORDERED, KEYED, "train.epochs=1"]
         one, parts = self.run_dir("one"), self.run_dir("parts")
@@ -39,7 +34,7 @@ class Snapshot(ProgramTest):
         for path in of:
             for name in read_safetensors(path)[1]:
                 self.assertEqual(index["weight_map"][name], os.path.basename(path))
-        self.assertEqual(self.export(one), self.export(parts))
+        self.assertTrue(self.exported(one) == self.exported(parts))
         self.assertIn("table ", self.expect_plain(0, "inspect", parts).out)
         scores = [self.expect(0, "evaluate", "--progress=json", run_dir=d).out for d in (one, parts)]
         self.assertEqual(*[s.split('"rows"')[1] for s in scores])
@@ -49,14 +44,16 @@ class Snapshot(ProgramTest):
 
     def members(self, process, verb):
         found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
-                               stdout=subprocess.PIPE, check=True).stdout.decode()
+                               stdout=subprocess.PIPE, check=False).stdout.decode()
         return [int(line.split()[0]) for line in found.splitlines() if line.split()[-1] == verb]
 
     def kill(self, process, *also):
         """The agent, and what else is to die at the same moment."""
-        for pid in [*also, process.pid]:
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGSTOP)  # it is to start nothing again
+            for pid in also:
                 os.kill(pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
     def begin(self, run_dir, *words, lines=3):
@@ -95,10 +92,11 @@ class Snapshot(ProgramTest):
         self.kill(process, self.members(process, "server")[1])
         saved = os.path.join(run_dir, "rescue", "00000001", "saved-00001-of-00002.json")
         self.assertTrue(wait_until(lambda: os.path.exists(saved)))
-        result = self.expect(0, "--resume", *words, "train.epochs=3", run_dir=run_dir)
+        epochs = program.read_json(os.path.join(run_dir, "latest", "state.json"))["epoch"] + 2
+        result = self.expect(0, "--resume", *words, "train.epochs=%d" % epochs, run_dir=run_dir)
         self.assertIn("not whole (1 of 2 parts), passed over", result.out)
         self.assertIn("going on from %s/checkpoints/step-" % run_dir, result.out)
-        self.assertEqual(self.summary(run_dir)["samples"] % ROWS, 0)
+        self.assertEqual(self.summary(run_dir)["samples"], epochs * ROWS)
 
     def test_run_that_is_killed_20_times_while_it_saves_goes_on(self):
         run_dir = self.run_dir()
@@ -111,6 +109,7 @@ class Snapshot(ProgramTest):
             process = self.start(*words, **quiet)
             if not wait_until(lambda: glob.glob(hidden), process):
                 self.assertEqual(process.wait(), 0)
+                continue
             servers = self.members(process, "server")
             time.sleep(moments.choice([0, 0.002, 0.01, 0.05]))
             self.kill(process, *servers[:moments.randrange(3)])

@@ -3,7 +3,7 @@
 import os
 
 import program
-from program import DEEP, EPOCHS, ORDERED, ROWS, VALID, ProgramTest, model_of, read, read_metrics
+from program import DEEP, EPOCHS, ORDERED, ROWS, VALID, ProgramTest, read, read_metrics
 
 ALWAYS_IN_SUMMARY = ["program", "verb", "status", "exit_code", "config_hash", "version", "steps",
                      "samples", "samples_per_second", "wall_seconds", "peak_memory_bytes",
@@ -86,7 +86,7 @@ class Modes(ProgramTest):
         words = [*DEEP, "parallel.workers=1"]
         first, _ = self.train("async", *words)
         second, _ = self.train("bsp", *words, "parallel.mode=bsp", "parallel.servers=2")
-        self.assertTrue(model_of(first) == model_of(second))
+        self.assertTrue(self.exported(first) == self.exported(second))
 
     def test_deterministic_training_gives_the_same_bits_on_any_processes(self):
         for name, words in (("linear", []), ("deep", DEEP),
@@ -97,7 +97,7 @@ class Modes(ProgramTest):
                     "%s.%d%d" % (name, workers, servers), *words, *ORDERED,
                     "parallel.workers=%d" % workers, "parallel.servers=%d" % servers)
                 self.assertGreater(auc, 0.6)
-                models.append(model_of(run_dir))
+                models.append(self.exported(run_dir))
             self.assertTrue(models[0] == models[1], name)
             self.assertTrue(models[0] == models[2], name)
 

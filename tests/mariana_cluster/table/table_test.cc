@@ -192,6 +192,30 @@ TEST_CASE("a process killed in the middle of inserts leaves a whole table to the
   CHECK(Contents(table).size() == keys.size());
 }
 
+TEST_CASE(
+    "a process killed in the middle of an update leaves every float as before or as after it") {
+  const auto form = GENERATE(TableForm::kKeyed, TableForm::kHashed);
+  Table table = MakeTable(Spec(form, RowOptimizer::kSgd, 24));
+  std::vector<uint64_t> keys;  // of rows of their own in either form
+  for (uint64_t i = 0; i < 1000; ++i) keys.push_back((i + 1) << 52 | 1);
+  AddTo(&table, keys, 1);
+  constexpr int kKills = 5;
+  for (int k = 0; k < kKills; ++k) {
+    const float before = ValuesOf(&table, keys, Missing::kSkip)[0];
+    const pid_t victim = Child([&] {
+      for (;;) AddTo(&table, keys, 1);
+    });
+    while (ValuesOf(&table, keys, Missing::kSkip)[0] > before - 3) std::this_thread::yield();
+    kill(victim, SIGKILL);
+    CHECK(WIFSIGNALED(ExitOf(victim)));
+    AddTo(&table, keys, 1);
+  }
+  const std::vector<float> values = ValuesOf(&table, keys, Missing::kSkip);
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  CHECK(*most - *least <= kKills);  // each kill cut one update of all at most
+  CHECK(std::all_of(values.begin(), values.end(), [](float v) { return v == std::floor(v); }));
+}
+
 TEST_CASE("updates of disjoint keys by many threads all land") {
   const auto form = GENERATE(TableForm::kKeyed, TableForm::kHashed);
   Table table = MakeTable(Spec(form, RowOptimizer::kSgd, 4));
