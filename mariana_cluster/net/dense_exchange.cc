@@ -7,7 +7,7 @@ namespace mariana {
 namespace {
 
 constexpr int64_t kHeader = sizeof(FrameHeader);
-constexpr size_t kUnderWay = 8;        // slices
+constexpr size_t kUnderWay = 8;         // slices
 constexpr double kIdleSeconds = 0.002;  // after a round that moved nothing
 
 bool AnyButZero(const float* x, int64_t n) {
