@@ -7,8 +7,8 @@ namespace mariana {
 namespace {
 
 constexpr int64_t kHeader = sizeof(FrameHeader);
-constexpr size_t kUnderWay = 8;        // slices
-constexpr double kIdleSeconds = 0.05;  // between rounds that move nothing
+constexpr size_t kUnderWay = 8;         // slices
+constexpr double kIdleSeconds = 0.002;  // after a round that moved nothing
 
 bool AnyButZero(const float* x, int64_t n) {
   return std::any_of(x, x + n, [](float v) { return v != 0; });

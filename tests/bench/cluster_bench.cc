@@ -143,7 +143,8 @@ void Bench(const Settings& settings, const Case& c) {
   for (int w = 0; w < settings.workers; ++w) {
     if (write(pipes[1], endpoint, sizeof(endpoint)) != sizeof(endpoint)) abort();
   }
-  while (service.counters().pushes < int64_t{100} * settings.workers) Clock::Real()->SleepFor(10'000'000);
+  while (service.counters().pushes < int64_t{100} * settings.workers)
+    Clock::Real()->SleepFor(10'000'000);
   const ShardDesk::Counters before = service.counters();
   const double cpu = CpuSeconds(), wall = Clock::Real()->NowSeconds();
   Clock::Real()->SleepFor(static_cast<int64_t>(settings.seconds * 1e9));
