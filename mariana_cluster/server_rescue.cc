@@ -120,7 +120,9 @@ void SaveByItself(const ServerRescue& s, const Rescue& rescue) {
     if (command.others) WriteOthers(s, rescue);
     saved = s.snapshots->WriteNow(command);
   });
-  for (const char* what : {"model", "optimizer"}) RemoveTree(OthersPath(rescue.folder(), what));
+  if (command.others) {  // another server may still be without them
+    for (const char* what : {"model", "optimizer"}) RemoveTree(OthersPath(rescue.folder(), what));
+  }
   const bool told = rescue.AgentSaidWhy();
   const auto step = rescue.Finish(command.part, command.parts, saved, ProgressOf(s));
   LOG(INFO) << "saved part " << command.part << " of " << command.parts << " in "

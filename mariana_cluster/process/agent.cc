@@ -166,6 +166,7 @@ int64_t Agent::MemoryBytes() const {
 }
 
 bool Agent::Send(int member, const Message& message) {
+  if (static_cast<size_t>(member) >= members_.size()) return false;  // all have been ended
   Member& m = *members_[static_cast<size_t>(member)];
   return m.running && m.channel.has_value() && m.channel->Send(message);
 }

@@ -47,12 +47,14 @@ void Snapshots::Cut(const TrainState& state, json position, bool best) {
   now_->best = best;
   if (MayBeOfChanges(state.step)) now_->base = last_;
   const double begin = Clock::Real()->NowSeconds();
-  Guard([&] {
-    if (options_.servers > 0) {
-      for (const std::string& error : options_.ask_all({"cut", state.step, "", {}})) {
-        if (!error.empty()) throw Error(ExitCode::kIo, error);
-      }
+  std::string refused;
+  if (options_.servers > 0) {  // an Error from here is the job's end
+    for (const std::string& error : options_.ask_all({"cut", state.step, "", {}})) {
+      if (!error.empty()) refused = error;
     }
+  }
+  Guard([&] {
+    if (!refused.empty()) throw Error(ExitCode::kIo, refused);
     CopyDense();
     now_->held = true;
   });
