@@ -104,6 +104,12 @@ void ClusterSpec::Describe(Fields* f) {
            "Several nodes: bytes a second that a node spends on keeping the net's values alike on "
            "all nodes, sent and received.",
            Rule().Min(1 << 10));
+  f->Int(
+      "dense_steps", &dense_steps,
+      "Several nodes: steps that a worker takes, at most, between two exchanges of the net's "
+      "values; it waits for them then. Steps that others do not see yet add up: too many of them, "
+      "with momentum above all, and the net overshoots. 0: as many as it comes to.",
+      Rule().Min(0));
   f->Require(mode != Mode::kSsp || staleness > 0, "staleness", "must be above 0 for mode: ssp");
   f->Require(mode != Mode::kBsp || staleness == 0, "staleness", "is 0 for mode: bsp");
   f->Require(!deterministic || mode == Mode::kAsync, "mode",

@@ -61,6 +61,7 @@ struct ClusterSpec {
   WireType wire = WireType::kBf16;
   std::string interface, token_file;
   int64_t dense_rate = int64_t{8} << 20;  // bytes a second
+  int64_t dense_steps = 16;               // of a worker, between two exchanges of the net; 0: any
   void Describe(Fields* f);
   SplitSpec split_spec() const { return {static_cast<int>(split), layers}; }
   // -1: what suits a worker, which may learn sample by sample.

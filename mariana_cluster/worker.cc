@@ -135,8 +135,28 @@ void Worker::Count(const Reading& reading, int64_t step, int64_t batch, const St
 
 bool Worker::Pauses() const { return me_->stopping() || memory_.progress->AtLimit(); }
 
+// Several nodes: waits until they have exchanged the net's values, when it has taken as many steps
+// as it may without.
+void Worker::AwaitDenseRound() {
+  if (!memory_.mirror || job_.parallel.dense_steps == 0) return;
+  const auto exchanged = [this] { return memory_.mirror->rounds() != dense_round_; };
+  if (!exchanged() && dense_steps_ >= job_.parallel.dense_steps) {
+    const int64_t begin = Clock::Real()->NowNs();
+    memory_.writer.SetState(ProcessState::kWaiting);
+    me_->board()->Poll([&] { return Pauses() || exchanged(); });
+    memory_.writer.SetState(ProcessState::kTraining);
+    AddTime(WorkerStage::kWait, begin);
+  }
+  if (exchanged()) {
+    dense_round_ = memory_.mirror->rounds();
+    dense_steps_ = 0;
+  }
+  ++dense_steps_;
+}
+
 // Waits where the mode says so; false when training pauses here.
 bool Worker::MayTakeStep() {
+  AwaitDenseRound();
   const ClusterSpec& p = job_.parallel;
   if (p.mode == Mode::kAsync && p.staleness == 0) return !Pauses();
   const int64_t begin = Clock::Real()->NowNs();

@@ -49,6 +49,7 @@ class Worker {
   void AddTime(WorkerStage stage, int64_t begin_ns);
   void Count(const Reading& reading, int64_t step, int64_t batch, const StepSums& sums);
   bool Pauses() const;
+  void AwaitDenseRound();
   bool MayTakeStep();
   bool TakeLane();
   bool TrainLane();
@@ -70,7 +71,9 @@ class Worker {
   Reading* held_ = nullptr;          // the lane taken from the queue
   int64_t evaluations_ = 0;
   int64_t epoch_ = -1;
-  int64_t rounds_ = 0;  // deterministic: done of the epoch, and in all
+  int64_t dense_round_ = 0,
+          dense_steps_ = 0;  // several nodes: steps since this exchange of the net
+  int64_t rounds_ = 0;       // deterministic: done of the epoch, and in all
   int64_t round_ = 0;
 };
 

@@ -191,6 +191,7 @@ bool DenseExchange::Round() {
     std::unique_lock<std::mutex> lock(mutex_);
     if (Wanted()) return true;
   }
+  mirror_->CountRound();
   return moved_;
 }
 
@@ -199,6 +200,7 @@ void DenseExchange::FlushAll(uint32_t number) {
     if (mirror_->owner(slice) != map_.node) Ask(slice, true, number);
   }
   TakeAnswers();
+  mirror_->CountRound();
 }
 
 }  // namespace mariana

@@ -3,6 +3,8 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <atomic>
+#include <new>
 
 namespace mariana {
 namespace {
@@ -15,6 +17,7 @@ constexpr int64_t kElements = DenseParameters::kSliceElements;
 struct DenseMirror::Header {
   int64_t elements, slices;
   int32_t nodes, node;
+  std::atomic<int64_t> rounds;
 };
 
 // [header | words: asked[slices], asked_of[nodes x owned], flushed_of[nodes x owned]
@@ -26,7 +29,7 @@ DenseMirror DenseMirror::Create(const DenseParameters& shape, int nodes, int nod
       kHeaderBytes + words * int64_t{sizeof(uint64_t)} + floats * int64_t{sizeof(float)};
   DenseMirror mirror(SharedMemory::Create("mariana dense mirror", bytes));
   mirror.memory_.Commit(0, bytes);
-  *mirror.header() = {shape.elements(), slices, nodes, node};
+  new (mirror.memory_.data()) Header{shape.elements(), slices, nodes, node, {0}};
   return mirror;
 }
 
@@ -40,6 +43,8 @@ DenseMirror::Header* DenseMirror::header() const {
 int64_t DenseMirror::slices() const { return header()->slices; }
 int DenseMirror::nodes() const { return header()->nodes; }
 int DenseMirror::node() const { return header()->node; }
+int64_t DenseMirror::rounds() const { return header()->rounds.load(std::memory_order_acquire); }
+void DenseMirror::CountRound() { header()->rounds.fetch_add(1, std::memory_order_release); }
 int64_t DenseMirror::Owned() const { return (slices() + nodes() - 1) / nodes(); }
 
 uint64_t* DenseMirror::Words() const {

@@ -1,7 +1,8 @@
 // DenseMirror: what a node and the owners of the dense parameters' slices know of each other's
 // values (dense_owner.h), in shared memory, so that it outlives a server's process.
 //
-// Threading: `known`, `asked` belong to the node's DenseExchange, the rest to its DenseOwner.
+// Threading: `known`, `asked` belong to the node's DenseExchange, the rest to its DenseOwner;
+// rounds are counted by the exchange and read by anyone.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,11 @@ class DenseMirror {
   float* known_of(int of, int64_t slice);
   uint64_t* asked_of(int of, int64_t slice);
   uint64_t* flushed_of(int of, int64_t slice);
+
+  // Exchanges of all slices that this node has done: what bounds how far its values part from
+  // those of others.
+  int64_t rounds() const;
+  void CountRound();
 
  private:
   struct Header;
