@@ -39,7 +39,7 @@ bool Snapshots::MayBeOfChanges(int64_t step) const {
 void Snapshots::Cut(const TrainState& state, json position, bool best) {
   CHECK(!running());
   failure_.reset();
-  now_.emplace();
+  now_ = Snapshot{};
   now_->state = state;
   now_->all = state.ToJson();
   now_->all["identity"] = options_.identity;
