@@ -144,9 +144,10 @@ void Trainer::ScoreHeldOut() {
       const DataParallelOptions& o = workers_->options();
       const int worker = o.first() + local;
       const Share share = DealOut(batch.whole_rows, 1, o.groups())[o.group_of(worker)];
-      const int64_t begin = share.begin - batch.first_row;
+      const int64_t begin = batch.RowOf(share.begin);  // broken images are left out
+      const int64_t rows = batch.RowOf(share.begin + share.rows) - begin;
       verdicts[i].clear();
-      if (share.rows > 0) scorers_[i]->Score(batch, begin, share.rows, &verdicts[i]);
+      if (rows > 0) scorers_[i]->Score(batch, begin, rows, &verdicts[i]);
       if (o.part_of(worker) > 0) verdicts[i].clear();  // the same as the group's first
     });
     const size_t before = mine.size();

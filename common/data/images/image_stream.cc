@@ -244,9 +244,9 @@ class ImageStream::Impl {
     const auto wanted = static_cast<size_t>(last - first);
     batch.image.resize(wanted);
     (has_targets_ ? batch.target.resize(wanted) : batch.label.resize(wanted));
-    const int64_t first_sample = options_.epoch * steps_ * options_.batch_size;
-    for (int64_t p = begin + first; p < begin + last; ++p) {
-      batch.sample.push_back(first_sample + p);
+    batch.first_sample = options_.epoch * steps_ * options_.batch_size + begin;
+    for (int64_t row = first; row < last; ++row) {
+      batch.sample.push_back(batch.first_sample + row);
     }
     return filling;
   }

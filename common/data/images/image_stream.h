@@ -20,6 +20,7 @@
 // Threading: Next belongs to one thread at a time; the other methods are thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -56,12 +57,18 @@ struct ImageBatch {
   int64_t step = 0;
   int64_t first_row = 0;        // of the whole batch, before rows were left out
   int64_t whole_rows = 0;       // of the whole batch, likewise
+  int64_t first_sample = 0;     // index in the run of the whole batch's first row, likewise
   PixelBytes pixels;            // [rows, height, width, channels] of the stream's type
   std::vector<int32_t> label;   // of sets with classes
   std::vector<float> target;    // of sets with targets
   std::vector<int64_t> image;   // what is shown: record of the source
   std::vector<int64_t> sample;  // index in the run
   int64_t rows() const { return static_cast<int64_t>(image.size()); }
+  // The first of these rows that is not before this one of the whole batch.
+  int64_t RowOf(int64_t whole_row) const {
+    return std::lower_bound(sample.begin(), sample.end(), first_sample + whole_row) -
+           sample.begin();
+  }
 };
 
 // What a decode thread does with one record: writes [height, width, channels] of the stream's type

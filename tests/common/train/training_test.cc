@@ -28,7 +28,7 @@ TrainState At(int64_t epoch, int64_t step_in_epoch, int64_t steps_in_epoch) {
   return state;
 }
 
-StepResult Step(double loss, int64_t correct) {
+StepResult Took(double loss, int64_t correct) {
   StepResult r;
   r.samples = 10;
   r.correct = correct;
@@ -146,9 +146,9 @@ TEST_CASE("Lines of metrics are means since the last one") {
   CHECK_FALSE(meter.open());
   meter.Open(run);
   meter.StartClock();
-  meter.OnStep(Step(3, 4));
-  meter.OnStep(Step(1, 8));
-  meter.OnStep(Step(5, 0));
+  meter.OnStep(Took(3, 4));
+  meter.OnStep(Took(1, 8));
+  meter.OnStep(Took(5, 0));
   meter.WriteWindow();
   meter.WriteWindow();  // nothing new: no line
   meter.WriteHeldOut({{"loss", 0.75}});
