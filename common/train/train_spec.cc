@@ -8,10 +8,11 @@ void CheckpointSpec::Describe(Fields* f) {
   f->Int("every_epochs", &every_epochs, "Save at the end of every so many epochs.", Rule().Min(1));
   f->Int("keep", &keep, "Newest checkpoints to keep, beside the best one.", Rule().Min(1));
   if (!may_save_changes) return;
-  f->Int("full_every", &full_every,
-         "Of so many checkpoints one is full, the others hold the rows of tables that changed since "
-         "the one before; 1: all are full.",
-         Rule().Min(1).Max(1000));
+  f->Int(
+      "full_every", &full_every,
+      "Of so many checkpoints one is full, the others hold the rows of tables that changed since "
+      "the one before; 1: all are full.",
+      Rule().Min(1).Max(1000));
 }
 
 void TrainSpec::Describe(Fields* f) {

@@ -1,6 +1,6 @@
 // Table: the shards of a sparse table as one thread of a worker sees them: all, or those that its
-// node has. See table_shard.h for what rows, keys and null rows are; keys of other nodes' shards have
-// no row here (mariana_cluster/net brings their weights).
+// node has. See table_shard.h for what rows, keys and null rows are; keys of other nodes' shards
+// have no row here (mariana_cluster/net brings their weights).
 //
 //   table.Locate(keys, n, Missing::kInsert, rows);   // once a batch, over its distinct keys
 //   table.Gather(rows, n, values);

@@ -1,10 +1,10 @@
-// snapshot_bench [--quick] FOLDER: what a snapshot costs training. A table of 2^24 hashed rows of 64
-// bytes (1 GB; --quick: 2^22) is learned on by one worker, in batches of 4096 rows drawn as features
-// are (half of them from 1 % of the rows), and a server saves it to FOLDER meanwhile: how long the
-// worker stands still at the cut, and how many batches a second it does while the server writes, as
-// a share of what it does before. One thread each. Medians over the rounds.
-// Prints `cluster.snapshot_pause: MS ms (target 100)`, `cluster.snapshot_throughput: R (target
-// 0.8)`, and what was copied.
+// snapshot_bench [--quick] FOLDER: what a snapshot costs training. A table of 2^24 hashed rows of
+// 64 bytes (1 GB; --quick: 2^22) is learned on by one worker, in batches of 4096 rows drawn as
+// features are (half of them from 1 % of the rows), and a server saves it to FOLDER meanwhile: how
+// long the worker stands still at the cut, and how many batches a second it does while the server
+// writes, as a share of what it does before. One thread each. Medians over the rounds. Prints
+// `cluster.snapshot_pause: MS ms (target 100)`, `cluster.snapshot_throughput: R (target 0.8)`, and
+// what was copied.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -41,7 +41,8 @@ class Worker {
     std::vector<uint64_t> keys(kBatch * kBatches);
     RandomSequence random(1, 1);
     for (uint64_t& key : keys) {
-      const uint64_t row = random.Below(2) == 0 ? random.Below(1 << 12) << 8 : random.Below(1 << 20);
+      const uint64_t row =
+          random.Below(2) == 0 ? random.Below(1 << 12) << 8 : random.Below(1 << 20);
       key = table_.Canonical(row << 44 | random.Below(1 << 20) << 24 | uint64_t{1} << 23);
     }
     keys_ = std::move(keys);
