@@ -218,7 +218,7 @@ TEST_CASE("Frames that do not fit the tables are refused, and the table stays as
   Desk d("");
   REQUIRE(d.Hello(RandomNonce()).header.kind == FrameKind::kWelcome);
   const auto refused = [&](FrameHeader h, const std::string& body) {
-    const std::string_view keys = (h.flags & kHasKeys) ? body.substr(0, h.keys * h.key_bytes) : "";
+    const std::string keys = (h.flags & kHasKeys) ? body.substr(0, h.keys * h.key_bytes) : "";
     h.list = NumberOfList(h.table, h.key_bytes, keys);
     const Frame answer = d.Say(h, body);
     return answer.header.kind == FrameKind::kRefused ? std::string(answer.values) : "";
