@@ -278,7 +278,12 @@ void ClusterTrainer::FinishEpoch(const AgentTask::Values& held_out) {
   if (verdict.better || !EpochsLeft() || state_.epoch % job_->train.checkpoint.every_epochs == 0) {
     Save(verdict.better);
   }
-  WriteReport("running");
+  try {
+    WriteReport("running");
+  } catch (const Error& e) {  // a full disk may have room again when the run ends
+    if (e.code() != ExitCode::kIo) throw;
+    Warn(e.message());
+  }
 }
 
 }  // namespace mariana
