@@ -308,7 +308,11 @@ class ProcessGroup : public ExchangeGroup, private WorldListener {
     CHECK(link != incoming_.end()) << "channel " << message->channel();
     link->second->Arrived(std::move(message));
   }
-  void Failed(const Error& error) override { EndAll(error); }
+  void Failed(const Error& error) override {
+    EndAll(error);
+    // Also when the group had ended before: who drains waits for the world's failure, not for that.
+    for (OutgoingLink* link : outgoing_) link->Wake();
+  }
 
   bool EndAll(const Error& error) {
     if (!failure_.Set(error)) return false;
@@ -316,7 +320,6 @@ class ProcessGroup : public ExchangeGroup, private WorldListener {
     for (auto& w : workers_) {
       if (w) w->progress.Stop();
     }
-    for (OutgoingLink* link : outgoing_) link->Wake();
     return true;
   }
 

@@ -207,8 +207,14 @@ bool TransferGroup::EndAll(const Error& error) {
   meeting_.Wake();
   { const std::lock_guard<std::mutex> lock(mutex_); }  // nobody is between its check and its wait
   for (const auto& worker : changed_) worker->NotifyAll();
-  quiet_.NotifyAll();
   return true;
+}
+
+void TransferGroup::Failed(const Error& error) {
+  EndAll(error);
+  // Also when the group had ended before: who drains waits for the world's failure, not for that.
+  { const std::lock_guard<std::mutex> lock(mutex_); }
+  quiet_.NotifyAll();
 }
 
 std::vector<int64_t> TransferGroup::bytes() const {

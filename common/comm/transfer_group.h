@@ -91,7 +91,7 @@ class TransferGroup : private WorldListener {
   bool EndAll(const Error& error);
   // Of the world's threads.
   void Arrived(std::shared_ptr<BulkMessage> message) override;
-  void Failed(const Error& error) override { EndAll(error); }
+  void Failed(const Error& error) override;
 
   const TransferOptions options_;
   Failure failure_;

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <shared_mutex>
 
 namespace mariana {
 
@@ -149,19 +150,34 @@ std::string World::ThisNode() {
 
 namespace {
 
+// Who takes a message reads the sender's memory: as long as the sender has it.
+struct Outbox {
+  std::shared_mutex mutex;  // shared by readers
+  bool closed = false;
+};
+
 class ThreadMessage : public BulkMessage {
  public:
-  ThreadMessage(int from, int channel, const void* data, int64_t bytes, std::function<void()> sent)
-      : BulkMessage(from, channel, bytes), data_(data), sent_(std::move(sent)) {}
+  ThreadMessage(int from, int channel, const void* data, int64_t bytes, std::function<void()> sent,
+                std::shared_ptr<Outbox> outbox)
+      : BulkMessage(from, channel, bytes),
+        data_(data),
+        sent_(std::move(sent)),
+        outbox_(std::move(outbox)) {}
   void Take(void* into, std::function<void()> done) override {
-    if (bytes() > 0) std::memcpy(into, data_, static_cast<size_t>(bytes()));
-    sent_();
+    {
+      const std::shared_lock<std::shared_mutex> lock(outbox_->mutex);
+      if (outbox_->closed) return;
+      if (bytes() > 0) std::memcpy(into, data_, static_cast<size_t>(bytes()));
+      sent_();
+    }
     done();
   }
 
  private:
   const void* const data_;
   const std::function<void()> sent_;
+  const std::shared_ptr<Outbox> outbox_;
 };
 
 class ThreadWorld : public World {
@@ -173,7 +189,8 @@ class ThreadWorld : public World {
   void Post(int to, int channel, const void* data, int64_t bytes,
             std::function<void()> sent) override {
     ranks_->at(static_cast<size_t>(to))
-        ->Arrive(std::make_shared<ThreadMessage>(rank(), channel, data, bytes, std::move(sent)));
+        ->Arrive(std::make_shared<ThreadMessage>(rank(), channel, data, bytes, std::move(sent),
+                                                 outbox_));
   }
   int64_t channels() const override { return INT32_MAX; }
 
@@ -181,9 +198,14 @@ class ThreadWorld : public World {
   void SendTo(int to, int tag, std::string bytes) override {
     ranks_->at(static_cast<size_t>(to))->Deliver(rank(), tag, std::move(bytes));
   }
+  void Quiesce() override {
+    const std::lock_guard<std::shared_mutex> lock(outbox_->mutex);
+    outbox_->closed = true;
+  }
 
  private:
   const std::shared_ptr<Ranks> ranks_;
+  const std::shared_ptr<Outbox> outbox_ = std::make_shared<Outbox>();
 };
 
 }  // namespace

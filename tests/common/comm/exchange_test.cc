@@ -436,6 +436,54 @@ TEST_CASE("a world's failure ends every wait and call, also of who comes late") 
   }
 }
 
+TEST_CASE("what was posted is not read any more once its sender has left a failed world") {
+  struct Ear : WorldListener {
+    void Arrived(std::shared_ptr<BulkMessage> m) override { message = std::move(m); }
+    void Failed(const Error&) override {}
+    std::shared_ptr<BulkMessage> message;
+  } posts, takes;
+  const auto worlds = MakeThreadWorlds({"a", "b"});
+  worlds[0]->Listen(&posts);
+  worlds[1]->Listen(&takes);
+  auto data = std::make_unique<int>(7);
+  worlds[0]->Post(1, 0, data.get(), sizeof(int), [] { FAIL("sent after the end"); });
+  worlds[1]->Abort(Error(ExitCode::kLostWorkers, "rank 1 is gone"));
+  worlds[0]->Listen(nullptr);
+  data.reset();
+  int into = 3;
+  REQUIRE(takes.message);
+  takes.message->Take(&into, [] { FAIL("taken after the end"); });
+  CHECK(into == 3);
+  worlds[1]->Listen(nullptr);
+}
+
+TEST_CASE("a group that has ended itself leaves when its world's failure comes after") {
+  // The other rank says what this one says, takes nothing, and somebody else is at the failure.
+  class Echo : public World {
+   public:
+    Echo() : World(0, 2, "a", Clock::Real()) {}
+    void Post(int, int, const void*, int64_t, std::function<void()>) override { posted = true; }
+    int64_t channels() const override { return 1000; }
+    void Abort(const Error&) override {}
+    std::atomic<bool> posted{false};
+
+   protected:
+    void SendTo(int to, int tag, std::string bytes) override { Deliver(to, tag, std::move(bytes)); }
+  } world;
+  ExchangeOptions o = Options(Topology::kRing, 2, {{0, 64}});
+  o.world = &world;
+  o.rank_of = {0, 1};
+  auto group = ExchangeGroup::Make(o);
+  std::vector<float> grads(64), values(64);
+  group->Join(0, nullptr, grads.data(), values.data(), nullptr)->Collect(0);
+  REQUIRE(world.posted);
+  group->Abort(0, "backward", 76, "loss is not finite");
+  std::thread leaves([&] { group.reset(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // most often it waits by then
+  world.Fail(Error(ExitCode::kLostWorkers, "rank 1 is gone"));
+  leaves.join();
+}
+
 TEST_CASE(
     "parts of a world have ranks, tags, channels and listeners of their own, and one failure") {
   struct Ear : WorldListener {
