@@ -227,4 +227,34 @@ MARIANA_HOST_DEVICE inline float Adam(const OptimizerStep& s, const AdamScalars&
   return w * a.keep - a.rate * *m / (__builtin_sqrtf(*v) * a.inverse_root_bias2 + s.epsilon);
 }
 
+// ---- softmax over classes in parts: what a row's summaries (SplitSoftmaxOp) make together
+struct SplitRow {
+  float max;
+  double sum;       // of exp(x - max) over all classes
+  double expected;  // of the logits under the smoothed target
+  bool correct;     // the label is the first of the largest
+};
+
+// A part's maximum, sum of exp(x - maximum), output at the label (0 where it is another part's),
+// sum of x, and where the label stands: 0 elsewhere, 1 here, 2 here and first of all.
+MARIANA_HOST_DEVICE inline SplitRow MergeParts(const float* summaries, int parts, int64_t whole,
+                                               float smoothing) {
+  const auto of = [=](int part) { return summaries + part * SplitSoftmaxOp::kSummary; };
+  SplitRow row{of(0)[0], 0, 0, false};
+  for (int p = 1; p < parts; ++p) row.max = Max(of(p)[0], row.max);
+  double at_label = 0, all = 0;
+  bool above = false;  // a part before the label's has the maximum already
+  for (int p = 0; p < parts; ++p) {
+    const float* s = of(p);
+    row.sum += s[1] * double{Exp(s[0] - row.max)};
+    at_label += s[2];
+    all += s[3];
+    if (s[4] == 2) row.correct = s[0] == row.max && !above;
+    above = above || s[0] == row.max;
+  }
+  row.expected = at_label;
+  if (smoothing > 0) row.expected += smoothing * (all / static_cast<double>(whole) - at_label);
+  return row;
+}
+
 }  // namespace mariana::formulas

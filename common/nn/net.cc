@@ -123,7 +123,9 @@ class CompiledNet : public Net {
     call_before_ = std::move(before);
     call_after_ = std::move(after);
   }
-  std::string unrecorded() const override { return pieces_->unrecorded(); }
+  std::string unrecorded() const override {
+    return options_.transfers != nullptr ? "workers share the model" : pieces_->unrecorded();
+  }
 
   void EnableProfile(bool on) override { profile_.assign(on ? graph_.ops.size() : 0, {0.0, 0.0}); }
   std::vector<std::pair<double, double>> TakeProfile() override {
@@ -247,14 +249,15 @@ void CompiledNet::GatherStats(int op) {
 }
 
 // run(op) for ops [first, last), or backwards from last - 1 to first: one piece, unless each op is
-// timed. Its key is all that the ops' work depends on, the memory of this net apart.
+// timed or one waits for other workers. Its key is all that the ops' work depends on, the memory of
+// this net apart.
 template <class F>
 void CompiledNet::RunPiece(int first, int last, const StepContext& step, const Tensor& input,
                            bool backward, const F& run) {
   const auto all = [&] {
     for (int i = first; i < last; ++i) run(backward ? last - 1 - (i - first) : i);
   };
-  if (!profile_.empty()) return all();
+  if (!profile_.empty() || options_.transfers != nullptr) return all();
   pieces_->Run(
       {backward + 2 * step.train + 4 * step.accumulate, first, last, step.rows, step.batch_rows,
        reinterpret_cast<int64_t>(input.data()), static_cast<int64_t>(step.seed), 0},

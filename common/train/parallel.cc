@@ -81,7 +81,23 @@ void ParallelSpec::DescribeLearning(Fields* f) {
 
 namespace {
 
-// Workers beyond the number of GPUs share them. None, and why, where GPUs cannot do it.
+// Workers that share a model read each other's memory.
+void CheckReads(const std::vector<GpuPlace>& places, const std::vector<int>& gpu_of,
+                const ParallelSpec& spec) {
+  const auto split = static_cast<size_t>(spec.split);
+  for (size_t w = 0; w < gpu_of.size(); ++w) {
+    for (size_t v = w / split * split; v < std::min(gpu_of.size(), w / split * split + split);
+         ++v) {
+      if (places[static_cast<size_t>(gpu_of[w])].reads[static_cast<size_t>(gpu_of[v])]) continue;
+      throw Fail(ExitCode::kUsage, "parallel.split: workers ", v, " and ", w,
+                 " share a model, but GPU ", gpu_of[w], " cannot read the memory of GPU ",
+                 gpu_of[v], ": use GPUs that can (CUDA_VISIBLE_DEVICES), or split: 1");
+    }
+  }
+}
+
+// In an order in which neighbours are near; workers beyond the number of GPUs share them. None, and
+// why, where GPUs cannot do it.
 std::vector<std::unique_ptr<Device>> MakeCudaDevices(const ParallelSpec& spec, Precision precision,
                                                      const Ranks* ranks, std::string* why) {
   std::vector<std::unique_ptr<Device>> devices;
@@ -90,8 +106,19 @@ std::vector<std::unique_ptr<Device>> MakeCudaDevices(const ParallelSpec& spec, P
     *why = "GPUs of several processes do not exchange: start one process with parallel.devices";
     return devices;
   }
-  for (int i = 0; gpus > 0 && i < spec.devices; ++i) {
-    devices.push_back(OpenCudaDevice(i % gpus, precision == Precision::kFp32Strict));
+  if (gpus == 0) return devices;
+  const std::vector<GpuPlace> places =
+      PlacesOfCudaDevices(static_cast<int>(std::min<int64_t>(gpus, spec.devices)));
+  const std::vector<int> chain = ChainOfGpus(LinksOfGpus(places));
+  std::vector<int> gpu_of;
+  for (int64_t i = 0; i < spec.devices; ++i) {
+    // Neighbours share a GPU, too.
+    gpu_of.push_back(
+        chain[static_cast<size_t>(i) * chain.size() / static_cast<size_t>(spec.devices)]);
+  }
+  CheckReads(places, gpu_of, spec);
+  for (const int gpu : gpu_of) {
+    devices.push_back(OpenCudaDevice(gpu, precision == Precision::kFp32Strict));
   }
   return devices;
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "common/comm/queued_exchange.h"
+#include "common/comm/queued_transfers.h"
 
 namespace mariana {
 namespace {
@@ -45,6 +46,10 @@ SyncWorker::SyncWorker(int index, const DataParallelOptions& options, int64_t ma
     net.split = std::move(split);
     net.worker = options.part_of(index);
     net.transfers = transfers->end(net.worker);
+    if (device_->info().queued) {
+      queued_transfers_ = MakeQueuedTransfers(net.transfers, device_);
+      net.transfers = queued_transfers_.get();
+    }
   }
   net.clock = clock_;
   net_ = Net::Build(*options.net, net);

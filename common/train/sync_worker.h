@@ -149,6 +149,7 @@ class SyncWorker {
   Clock* const clock_;
   Device* const device_;
   BlockGate* const gate_;
+  std::unique_ptr<Transfers> queued_transfers_;  // as below, of a shared model; the net uses it
   std::unique_ptr<Net> net_;
   Exchange* exchange_ = nullptr;
   std::unique_ptr<Exchange> queued_exchange_;  // before the group's, where work is queued

@@ -226,6 +226,11 @@ class CudaDevice : public Device {
                            int64_t rows, int64_t cols, float smoothing, LossSums* sums) override {
     cuda::SoftmaxCrossEntropy(Now(), logits, labels, gradient, scale, rows, cols, smoothing, sums);
   }
+  std::unique_ptr<SplitSoftmaxOp> MakeSplitSoftmax(const SplitSoftmaxSpec& spec) override {
+    CHECK(spec.classes > 0 && spec.first + spec.classes <= spec.whole);
+    context_.Use();
+    return cuda::MakeSplitSoftmaxOp(spec, &context_);
+  }
   void SquaredError(const float* outputs, const float* targets, float* gradient, float scale,
                     int64_t rows, int64_t cols, LossSums* sums) override {
     cuda::SquaredError(Now(), outputs, targets, gradient, scale, rows, cols, sums);
@@ -361,6 +366,25 @@ int CountCudaDevices(std::string* why) {
   }
   cudaGetLastError();
   return 0;
+}
+
+GpuPlace PlaceOfCudaDevice(int ordinal, int count) {
+  GpuPlace place;
+  char bus[32] = {};
+  cuda::Check(cudaDeviceGetPCIBusId(bus, sizeof bus, ordinal), "cudaDeviceGetPCIBusId");
+  place.bus = bus;
+  for (int peer = 0; peer < count; ++peer) {
+    int reads = 1, atomics = 0;
+    if (peer != ordinal) {
+      cuda::Check(cudaDeviceCanAccessPeer(&reads, ordinal, peer), "cudaDeviceCanAccessPeer");
+      cuda::Check(
+          cudaDeviceGetP2PAttribute(&atomics, cudaDevP2PAttrNativeAtomicSupported, ordinal, peer),
+          "cudaDeviceGetP2PAttribute");
+    }
+    place.reads.push_back(reads != 0);
+    place.nvlink.push_back(atomics != 0);  // PCIe carries none
+  }
+  return place;
 }
 
 std::unique_ptr<Device> MakeCudaDevice(int ordinal, bool strict) {

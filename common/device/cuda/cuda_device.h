@@ -11,11 +11,15 @@
 #include <string>
 
 #include "common/device/device.h"
+#include "common/device/plugin/gpu_order.h"
 
 namespace mariana {
 
 // GPUs that this process can use; 0, and why, where there is none.
 int CountCudaDevices(std::string* why);
+
+// Where it is among the first `count` GPUs.
+GpuPlace PlaceOfCudaDevice(int ordinal, int count);
 
 // strict: products of fp32 numbers in full precision; else in TF32 (10 bits of mantissa).
 std::unique_ptr<Device> MakeCudaDevice(int ordinal, bool strict);

@@ -7,7 +7,7 @@ namespace {
 
 Device* Make(int ordinal, bool strict) { return MakeCudaDevice(ordinal, strict).release(); }
 
-constexpr CudaPlugin kPlugin{kDeviceInterface, CountCudaDevices, Make};
+constexpr CudaPlugin kPlugin{kDeviceInterface, CountCudaDevices, PlaceOfCudaDevice, Make};
 
 }  // namespace
 }  // namespace mariana

@@ -74,7 +74,10 @@ int UsableCudaDevices(std::string* why) {
   return plugin == nullptr ? 0 : plugin->count(why);
 }
 
-std::unique_ptr<Device> OpenCudaDevice(int ordinal, bool strict) {
+namespace {
+
+// The plug-in, which has this GPU.
+const CudaPlugin* Usable(int ordinal) {
   std::string why;
   const CudaPlugin* plugin = OpenCudaPlugin(&why);
   const int count = plugin == nullptr ? 0 : plugin->count(&why);
@@ -83,7 +86,20 @@ std::unique_ptr<Device> OpenCudaDevice(int ordinal, bool strict) {
     throw Fail(ExitCode::kUsage, "--device=cuda: there is no GPU ", ordinal, ": ", count,
                count == 1 ? " is usable" : " are usable");
   }
-  return std::unique_ptr<Device>(plugin->make(ordinal, strict));
+  return plugin;
+}
+
+}  // namespace
+
+std::vector<GpuPlace> PlacesOfCudaDevices(int count) {
+  const CudaPlugin* const plugin = Usable(count - 1);
+  std::vector<GpuPlace> places;
+  for (int i = 0; i < count; ++i) places.push_back(plugin->place(i, count));
+  return places;
+}
+
+std::unique_ptr<Device> OpenCudaDevice(int ordinal, bool strict) {
+  return std::unique_ptr<Device>(Usable(ordinal)->make(ordinal, strict));
 }
 
 }  // namespace mariana

@@ -8,9 +8,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/device/device.h"
 #include "common/device/plugin/device_interface.h"
+#include "common/device/plugin/gpu_order.h"
 
 namespace mariana {
 
@@ -18,6 +20,7 @@ namespace mariana {
 struct CudaPlugin {
   const char* interface;                      // kDeviceInterface of its build
   int (*count)(std::string* why);             // usable GPUs; 0 and why
+  GpuPlace (*place)(int ordinal, int count);  // of one of the first `count`
   Device* (*make)(int ordinal, bool strict);  // the caller's; may throw Error
 };
 constexpr char kCudaEntry[] = "mariana_cuda_plugin";
@@ -27,6 +30,9 @@ const CudaPlugin* OpenCudaPlugin(std::string* why);
 
 // GPUs that --device=cuda can use; 0, and why in one line, where there are none.
 int UsableCudaDevices(std::string* why);
+
+// The first `count` usable GPUs, where they are. Throws Error as OpenCudaDevice.
+std::vector<GpuPlace> PlacesOfCudaDevices(int count);
 
 // A GPU as a device. Throws Error(kUsage) with the one line why there is none.
 std::unique_ptr<Device> OpenCudaDevice(int ordinal, bool strict);

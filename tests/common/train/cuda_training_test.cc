@@ -83,9 +83,15 @@ struct Trained {
   std::vector<float> values;
 };
 
-Trained Train(const Job& job, const std::vector<Device*>& devices, bool in_pieces = true) {
+struct How {
+  bool in_pieces = true;
+  int split = 1;  // workers that share a model
+};
+
+Trained Train(const Job& job, const std::vector<Device*>& devices, const How& how = How()) {
   DataParallelOptions o;
   o.devices = devices;
+  o.split.workers = how.split;
   o.net = &job.net;
   o.input = job.input;
   o.outputs = kClasses;
@@ -95,7 +101,7 @@ Trained Train(const Job& job, const std::vector<Device*>& devices, bool in_piece
   o.bucket_bytes = 1024;  // several buckets even in this small net
   DataParallel parallel(o);
   parallel.Initialize();
-  parallel.EnableProfile(!in_pieces);  // times each operation, so nothing is replayed
+  parallel.EnableProfile(!how.in_pieces);  // times each operation, so nothing is replayed
   Points points(devices, job.input);
   Trained trained;
   RunOptions run;
@@ -172,6 +178,20 @@ TEST_CASE("CUDA: 100 steps end where they end on CPUs, for any number of workers
   }
 }
 
+TEST_CASE("CUDA: workers that share a model on one GPU end where one on a CPU ends") {
+  const std::vector<Job> jobs = Jobs();
+  const Job& job = jobs[1];
+  const Trained cpu = Train(job, Cpus(1).devices);
+  REQUIRE(Distance(Train(job, Cpus(2).devices, {true, 2}).values, cpu.values) < 1e-3);
+  if (!HasGpu()) return;
+  for (const auto& [workers, split] : {std::pair{2, 2}, {4, 2}, {3, 3}}) {
+    CAPTURE(workers, split);
+    const Trained gpu = Train(job, OnOneGpu(workers).devices, {true, split});
+    CHECK(Distance(gpu.values, cpu.values) < 1e-3);
+    CHECK(gpu.losses[0] == Approx(cpu.losses[0]).epsilon(1e-5));
+  }
+}
+
 TEST_CASE("CUDA: the same job gives the same bits, replayed or not") {
   if (!HasGpu()) return;
   for (const Job& job : Jobs()) {
@@ -183,7 +203,7 @@ TEST_CASE("CUDA: the same job gives the same bits, replayed or not") {
       REQUIRE(first.losses == again.losses);
     }
     const Trained replayed = Train(job, OnOneGpu(1).devices);
-    const Trained plain = Train(job, OnOneGpu(1).devices, /*in_pieces=*/false);
+    const Trained plain = Train(job, OnOneGpu(1).devices, {/*in_pieces=*/false, 1});
     REQUIRE(replayed.values == plain.values);
     REQUIRE(replayed.losses == plain.losses);
   }

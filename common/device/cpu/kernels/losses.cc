@@ -69,8 +69,7 @@ double SoftmaxCrossEntropy(const float* x, int32_t label, float* gradient, float
   return __builtin_log(sum) + max - expected;
 }
 
-// A part's maximum, sum of exp(x - maximum), output at the label (0 where it is another part's),
-// sum of x, and where the label stands: 0 elsewhere, 1 here, 2 here and first of all.
+// See formulas::MergeParts.
 void SoftmaxSummary(const float* x, int64_t label, int64_t n, float* summary) {
   const float max = RowMax(x, n);
   const bool here = label >= 0 && label < n;
@@ -83,31 +82,16 @@ void SoftmaxSummary(const float* x, int64_t label, int64_t n, float* summary) {
 
 double SoftmaxPart(const float* x, int64_t label, const SplitSoftmaxSpec& spec,
                    const float* summaries, float* gradient, float scale, bool* correct) {
-  const auto of = [=](int part) { return summaries + part * SplitSoftmaxOp::kSummary; };
-  float max = of(0)[0];
-  for (int p = 1; p < spec.parts; ++p) max = formulas::Max(of(p)[0], max);
-  double sum = 0, at_label = 0, all = 0;
-  bool above = false;  // a part before the label's has the maximum already
-  *correct = false;
-  for (int p = 0; p < spec.parts; ++p) {
-    const float* s = of(p);
-    sum += s[1] * double{formulas::Exp(s[0] - max)};
-    at_label += s[2];
-    all += s[3];
-    if (s[4] == 2) *correct = s[0] == max && !above;
-    above = above || s[0] == max;
-  }
-  double expected = at_label;
-  if (spec.smoothing > 0) {
-    expected += spec.smoothing * (all / static_cast<double>(spec.whole) - at_label);
-  }
+  const formulas::SplitRow row =
+      formulas::MergeParts(summaries, spec.parts, spec.whole, spec.smoothing);
+  *correct = row.correct;
   if (gradient != nullptr) {
-    const float k = static_cast<float>(scale / sum);
+    const float k = static_cast<float>(scale / row.sum);
     const float rest = scale * spec.smoothing / static_cast<float>(spec.whole);
-    Each(spec.classes, [=](int64_t i) { gradient[i] = formulas::Exp(x[i] - max) * k - rest; });
+    Each(spec.classes, [=](int64_t i) { gradient[i] = formulas::Exp(x[i] - row.max) * k - rest; });
     if (label >= 0 && label < spec.classes) gradient[label] -= scale * (1.0f - spec.smoothing);
   }
-  return __builtin_log(sum) + max - expected;
+  return __builtin_log(row.sum) + row.max - row.expected;
 }
 
 void LogSoftmax(const float* x, float* y, int64_t n) {

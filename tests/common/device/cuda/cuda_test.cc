@@ -161,6 +161,7 @@ TEST_CASE("CUDA: losses") {
     CheckSoftmax(d, 5, 1000, 3, 0.1f);
     CheckSoftmax(d, 3, 100, 500);  // exp would overflow
     CheckSoftmaxCorners(d);
+    for (const float smoothing : {0.0f, 0.1f}) CheckSplitSoftmax(d, smoothing);
   });
 }
 
