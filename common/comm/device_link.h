@@ -16,14 +16,13 @@ namespace mariana {
 class DeviceLink : public Link {
  public:
   // All in this process; fp32 alone travels.
-  DeviceLink(const LinkEnds& ends, Device* from, Device* to) : ends_(ends), from_(from), to_(to) {}
+  explicit DeviceLink(const LinkEnds& ends) : ends_(ends) {}
   void Publish(const LaneKey& lane, Range range) override;
   void Receive(const LaneKey& lane, const Step& step, std::function<void()> done) override;
   LinkBytes bytes() const override;
 
  private:
   const LinkEnds ends_;
-  Device *const from_, *const to_;
   std::atomic<int64_t> collected_bytes_{0}, distributed_bytes_{0};
 };
 

@@ -138,7 +138,9 @@ struct ExchangeOptions : Wiring {
   // One group at a time stands on a world, and goes before it.
   World* world = nullptr;
   std::vector<int> rank_of;
-  // Makes a link with an end in this process; empty: host memory within it, messages of the world
+  // The arenas are in memory of the workers' devices that the host does not read; fp32 travels.
+  bool device_memory = false;
+  // Makes a link with an end in this process; empty: memory within it, messages of the world
   // between ranks.
   std::function<std::unique_ptr<Link>(const LinkEnds&)> make_link;
 };

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "common/base/error.h"
+#include "common/comm/device_link.h"
 #include "common/comm/host_link.h"
 #include "common/comm/meeting.h"
 #include "common/comm/progress.h"
@@ -179,11 +180,12 @@ class ProcessGroup : public ExchangeGroup, private WorldListener {
                  std::function<void(int64_t, int64_t)> on_values) override {
     CHECK(0 <= worker && worker < options_.workers && workers_[worker]) << "worker " << worker;
     const bool host_memory = device == nullptr || device->info().host_memory;
-    CHECK(host_memory || options_.make_link) << device->info().name;
+    CHECK(host_memory || options_.device_memory || options_.make_link) << device->info().name;
     Worker* const w = workers_[worker].get();
     CHECK(!w->joined) << "worker " << worker << " joins twice";
     w->joined = true;
-    w->arenas = {grads, values};
+    CHECK(!options_.device_memory || device != nullptr) << "worker " << worker;
+    w->arenas = {grads, values, options_.device_memory ? device : nullptr};
     w->member.set_values(host_memory ? values : nullptr);
     if (options_.workers > 1) {
       w->progress.Run(std::move(on_values), [this, worker](const std::exception& e) {
@@ -265,6 +267,8 @@ class ProcessGroup : public ExchangeGroup, private WorldListener {
                         {options_.collect_wire, options_.distribute_wire}};
     if (options_.make_link) {
       links_.push_back(options_.make_link(ends));
+    } else if (sender != nullptr && receiver != nullptr && options_.device_memory) {
+      links_.push_back(std::make_unique<DeviceLink>(ends));
     } else if (sender != nullptr && receiver != nullptr) {
       const auto& buckets = options_.buckets;
       const int64_t elements = buckets.empty() ? 0 : buckets.back().end;
@@ -337,6 +341,8 @@ class ProcessGroup : public ExchangeGroup, private WorldListener {
 
 std::unique_ptr<ExchangeGroup> ExchangeGroup::Make(const ExchangeOptions& options) {
   CHECK_GE(options.workers, 1);
+  CHECK(!options.device_memory ||
+        (options.collect_wire == Wire::kF32 && options.distribute_wire == Wire::kF32));
   ExchangeOptions o = options;
   if (o.clock == nullptr) o.clock = Clock::Real();
   if (o.world == nullptr) o.rank_of.clear();

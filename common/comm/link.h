@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "common/comm/schedule.h"
+#include "common/device/device.h"
 
 namespace mariana {
 
@@ -19,6 +20,7 @@ namespace mariana {
 struct Arenas {
   float* grads = nullptr;
   float* values = nullptr;
+  Device* device = nullptr;  // whose memory they are in; null: the host's
 };
 
 struct LaneKey {

@@ -11,7 +11,7 @@ float ScaleOf(Phase phase) { return phase == Phase::kCollect ? kGradientScale : 
 
 }  // namespace
 
-char* BufferPool::Take(int64_t bytes) {
+char* BufferPool::Take(int64_t bytes, Device* device) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (size_t i = 0; i < free_.size(); ++i) {
     char* const buffer = free_[i];
@@ -19,7 +19,10 @@ char* BufferPool::Take(int64_t bytes) {
     free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(i));
     return buffer;
   }
-  auto memory = std::make_unique<char[]>(static_cast<size_t>(bytes));
+  std::shared_ptr<char> memory(device != nullptr
+                                   ? device->HostBuffer(bytes)
+                                   : std::shared_ptr<char>(new char[static_cast<size_t>(bytes)],
+                                                           std::default_delete<char[]>()));
   char* const buffer = memory.get();
   buffers_[buffer] = {std::move(memory), bytes};
   return buffer;
@@ -41,8 +44,12 @@ void OutgoingLink::Publish(const LaneKey& lane, Range range) {
   const int64_t bytes = range.size() * BytesOf(wire);
   const float* const arena =
       lane.phase == Phase::kCollect ? ends_.sender->grads : ends_.sender->values;
+  Device* const device = ends_.sender->device;
   char* buffer = nullptr;
-  if (wire != Wire::kF32) {
+  if (device != nullptr) {
+    buffer = buffers_.Take(bytes, device);
+    device->CopyToHost(arena + range.begin, reinterpret_cast<float*>(buffer), range.size());
+  } else if (wire != Wire::kF32) {
     buffer = buffers_.Take(bytes);
     Pack(wire, ScaleOf(lane.phase), arena + range.begin, buffer, range.size());
   }
@@ -104,8 +111,9 @@ void IncomingLink::Receive(const LaneKey& lane, const Step& step, std::function<
   CHECK_EQ(message->bytes(), step.bytes()) << "from worker " << ends_.from;
   bytes_[static_cast<size_t>(lane.phase)].fetch_add(step.bytes(), std::memory_order_relaxed);
   void* into = ends_.receiver->values + step.range.begin;
-  if (step.kind == Step::Kind::kAdd || step.wire != Wire::kF32) {
-    into = landing_[channel] = buffers_.Take(step.bytes());
+  Device* const device = ends_.receiver->device;
+  if (device != nullptr || step.kind == Step::Kind::kAdd || step.wire != Wire::kF32) {
+    into = landing_[channel] = buffers_.Take(step.bytes(), device);
   }
   BulkMessage* const m = message.get();
   m->Take(into, [message = std::move(message), done = std::move(done)] { done(); });
@@ -115,7 +123,14 @@ void IncomingLink::Land(const LaneKey& lane, const Step& step) {
   const auto landed = landing_.find(end_.channels.OfLane(lane));
   if (landed == landing_.end() || landed->second == nullptr) return;
   const Range r = step.range;
-  if (step.kind == Step::Kind::kAdd) {
+  if (Device* const device = ends_.receiver->device; device != nullptr) {
+    const auto* from = reinterpret_cast<const float*>(landed->second);
+    if (step.kind == Step::Kind::kAdd) {
+      device->AddFromHost(from, ends_.receiver->grads + r.begin, r.size());
+    } else {
+      device->CopyFromHost(from, ends_.receiver->values + r.begin, r.size());
+    }
+  } else if (step.kind == Step::Kind::kAdd) {
     AddUnpacked(step.wire, ScaleOf(lane.phase), landed->second, ends_.receiver->grads + r.begin,
                 r.size());
   } else {

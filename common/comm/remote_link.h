@@ -1,9 +1,10 @@
 // The two ends of a link between workers of different processes, over bulk messages of a World.
 // A range travels from the sender's arena, through a buffer only when the wire type is narrower;
 // it comes in through a buffer and is added or unpacked on the receiver's progress thread, or as
-// fp32 values straight into the arena.
+// fp32 values straight into the arena. Where an arena is in a device's memory it always goes
+// through a buffer of the host's, which the device copies to and from.
 //
-// Host memory. Threading: as Link says; Arrived is for threads of the world.
+// Threading: as Link says; Arrived is for threads of the world.
 #pragma once
 
 #include <array>
@@ -41,15 +42,16 @@ struct RemoteEnd {
   std::array<Wire, 2> wires;  // by phase
 };
 
-// Buffers, handed out again and again. Thread-safe.
+// Host memory, handed out again and again. Thread-safe.
 class BufferPool {
  public:
-  char* Take(int64_t bytes);
+  // `device`: what copies to and from it, if not the host; the same each time.
+  char* Take(int64_t bytes, Device* device = nullptr);
   void Give(char* buffer);
 
  private:
   struct Buffer {
-    std::unique_ptr<char[]> memory;
+    std::shared_ptr<char> memory;
     int64_t bytes = 0;
   };
   std::mutex mutex_;

@@ -210,6 +210,14 @@ class Device {
   // is final, dst is in no queued work; done on return.
   virtual void ReceiveAdd(Device* from, const float* src, float* dst, int64_t n);
   virtual void ReceiveCopy(Device* from, const float* src, float* dst, int64_t n);
+  // The same with src in the host's memory, and this device's src into the host's. The fastest such
+  // memory is what HostBuffer gives.
+  virtual void AddFromHost(const float* src, float* dst, int64_t n);
+  virtual void CopyFromHost(const float* src, float* dst, int64_t n);
+  virtual void CopyToHost(const float* src, float* dst, int64_t n);
+  virtual std::shared_ptr<char> HostBuffer(int64_t bytes) {
+    return {new char[static_cast<size_t>(bytes)], std::default_delete<char[]>()};
+  }
   virtual std::unique_ptr<Pieces> MakePieces() { return std::make_unique<Pieces>(); }
 
   // ---- linear algebra
@@ -346,6 +354,15 @@ inline void Device::ReceiveAdd(Device*, const float* src, float* dst, int64_t n)
 }
 inline void Device::ReceiveCopy(Device*, const float* src, float* dst, int64_t n) {
   __builtin_memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
+}
+inline void Device::AddFromHost(const float* src, float* dst, int64_t n) {
+  ReceiveAdd(this, src, dst, n);
+}
+inline void Device::CopyFromHost(const float* src, float* dst, int64_t n) {
+  ReceiveCopy(this, src, dst, n);
+}
+inline void Device::CopyToHost(const float* src, float* dst, int64_t n) {
+  ReceiveCopy(this, src, dst, n);
 }
 
 // --device=cpu. `threads` >= 1; `first_core` pins the pool to cores first_core.. when the machine

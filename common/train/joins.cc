@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "common/base/error.h"
-#include "common/comm/device_link.h"
 #include "common/comm/link_speed.h"
 #include "common/train/parallel.h"
 
@@ -38,9 +37,9 @@ std::vector<int> RanksOf(const DataParallelOptions& o, const std::vector<int>& w
 
 void CheckSplit(const DataParallelOptions& o) {
   if (o.split.workers == 1) return;
-  if (o.devices[0]->info().queued) {
+  if (o.devices[0]->info().queued && o.on_ranks() && o.local() % o.split.workers != 0) {
     throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers,
-               ": this version splits a model between CPUs, or emulated devices, but not GPUs");
+               ": GPUs that share a model belong to one process, and each has ", o.local());
   }
   if (o.total() % o.split.workers != 0) {
     throw Fail(ExitCode::kUsage, "parallel.split: ", o.split.workers, " does not divide the ",
@@ -101,16 +100,12 @@ ExchangeOptions ExchangeOf(const DataParallelOptions& o, int part, World* world,
   exchange.collect_wire = o.collect_wire;
   exchange.distribute_wire = o.distribute_wire;
   if (o.devices[0]->info().queued && !o.make_link) {
-    CHECK(!o.on_ranks()) << "links between processes need memory that the host can read";
+    exchange.device_memory = true;
     if (o.collect_wire != Wire::kF32 || o.distribute_wire != Wire::kF32) {
       throw Fail(ExitCode::kUsage, "parallel.wire: between GPUs fp32 travels; use fp32");
     }
     // A chunk costs the host a round trip to the device.
     if (o.chunk_elements == 0) exchange.chunk_elements = int64_t{1} << 20;
-    exchange.make_link = [devices = o.devices](const LinkEnds& ends) {
-      return std::make_unique<DeviceLink>(ends, devices[static_cast<size_t>(ends.from)],
-                                          devices[static_cast<size_t>(ends.to)]);
-    };
   }
   if (o.make_link) {
     exchange.make_link = [&o, part](const LinkEnds& ends) {

@@ -96,25 +96,50 @@ void CheckReads(const std::vector<GpuPlace>& places, const std::vector<int>& gpu
   }
 }
 
+// Processes of one machine that see the same GPUs share them out.
+struct GpuShare {
+  int64_t first = 0;  // worker of this process, among `workers` of all that see these GPUs
+  int64_t workers = 0;
+};
+
+// On all ranks. Nothing, and why, where one of them has no GPU.
+std::optional<GpuShare> ShareGpus(const std::vector<GpuPlace>& places, int64_t devices,
+                                  const Ranks* ranks, std::string* why) {
+  if (ranks == nullptr || ranks->size() == 1) {
+    if (places.empty()) return std::nullopt;
+    return GpuShare{0, devices};
+  }
+  std::string mine = places.empty() ? StrCat("-", *why) : StrCat("+", ranks->world()->node());
+  for (const GpuPlace& place : places) mine += " " + place.bus;
+  GpuShare share;
+  const std::vector<std::string> all = ranks->world()->Gather(mine);
+  for (size_t r = 0; r < all.size(); ++r) {
+    if (all[r][0] == '-') {
+      *why = StrCat("rank ", r, ": ", all[r].substr(1));
+      return std::nullopt;
+    }
+    if (all[r] != mine) continue;
+    if (static_cast<int>(r) < ranks->rank()) share.first += devices;
+    share.workers += devices;
+  }
+  return share;
+}
+
 // In an order in which neighbours are near; workers beyond the number of GPUs share them. None, and
-// why, where GPUs cannot do it.
+// why, where there are none.
 std::vector<std::unique_ptr<Device>> MakeCudaDevices(const ParallelSpec& spec, Precision precision,
                                                      const Ranks* ranks, std::string* why) {
   std::vector<std::unique_ptr<Device>> devices;
   const int gpus = UsableCudaDevices(why);
-  if (gpus > 0 && ranks && ranks->size() > 1) {
-    *why = "GPUs of several processes do not exchange: start one process with parallel.devices";
-    return devices;
-  }
-  if (gpus == 0) return devices;
-  const std::vector<GpuPlace> places =
-      PlacesOfCudaDevices(static_cast<int>(std::min<int64_t>(gpus, spec.devices)));
+  std::vector<GpuPlace> places = gpus > 0 ? PlacesOfCudaDevices(gpus) : std::vector<GpuPlace>{};
+  const std::optional<GpuShare> share = ShareGpus(places, spec.devices, ranks, why);
+  if (!share) return devices;
+  places.resize(static_cast<size_t>(std::min<int64_t>(gpus, share->workers)));
   const std::vector<int> chain = ChainOfGpus(LinksOfGpus(places));
   std::vector<int> gpu_of;
-  for (int64_t i = 0; i < spec.devices; ++i) {
-    // Neighbours share a GPU, too.
-    gpu_of.push_back(
-        chain[static_cast<size_t>(i) * chain.size() / static_cast<size_t>(spec.devices)]);
+  for (int64_t i = share->first; i < share->first + spec.devices; ++i) {
+    const int64_t at = i * static_cast<int64_t>(chain.size()) / share->workers;
+    gpu_of.push_back(chain[static_cast<size_t>(at)]);
   }
   CheckReads(places, gpu_of, spec);
   for (const int gpu : gpu_of) {

@@ -121,6 +121,32 @@ class CudaDevice : public Device {
     CopyFrom(from, src, dst, n);
     cuda::Check(cudaStreamSynchronize(context_.exchange), "copying what a peer sent");
   }
+  void AddFromHost(const float* src, float* dst, int64_t n) override {
+    context_.Use();
+    received_.Reserve(n * int64_t{sizeof(float)}, context_.exchange);
+    auto* here = static_cast<float*>(received_.data());
+    CopyHost(here, src, n, cudaMemcpyHostToDevice);
+    cuda::AddOn(context_.exchange, here, dst, n);
+    cuda::Check(cudaGetLastError(), "adding what another process sent");
+    cuda::Check(cudaStreamSynchronize(context_.exchange), "adding what another process sent");
+  }
+  void CopyFromHost(const float* src, float* dst, int64_t n) override {
+    context_.Use();
+    CopyHost(dst, src, n, cudaMemcpyHostToDevice);
+    cuda::Check(cudaStreamSynchronize(context_.exchange), "copying what another process sent");
+  }
+  void CopyToHost(const float* src, float* dst, int64_t n) override {
+    context_.Use();
+    CopyHost(dst, src, n, cudaMemcpyDeviceToHost);
+    cuda::Check(cudaStreamSynchronize(context_.exchange), "copying what another process gets");
+  }
+  std::shared_ptr<char> HostBuffer(int64_t bytes) override {
+    context_.Use();
+    void* memory = nullptr;
+    cuda::Check(cudaHostAlloc(&memory, static_cast<size_t>(bytes), cudaHostAllocPortable),
+                "cudaHostAlloc of pinned memory");
+    return {static_cast<char*>(memory), [](char* p) { cudaFreeHost(p); }};
+  }
   std::unique_ptr<Pieces> MakePieces() override { return cuda::MakeGraphs(&context_); }
 
   // ---- operations with state
@@ -282,6 +308,12 @@ class CudaDevice : public Device {
     cuda::Check(cudaMemcpyPeerAsync(dst, context_.ordinal, src, Peer(from)->ordinal,
                                     static_cast<size_t>(n) * sizeof(float), context_.exchange),
                 "copying from a peer");
+  }
+
+  void CopyHost(float* dst, const float* src, int64_t n, cudaMemcpyKind kind) {
+    cuda::Check(
+        cudaMemcpyAsync(dst, src, static_cast<size_t>(n) * sizeof(float), kind, context_.exchange),
+        "copying between GPU and host");
   }
 
   // Peers read this device's memory directly where the board lets them; where not, the driver

@@ -20,6 +20,7 @@
 #include "common/comm/wire.h"
 #include "common/comm/world.h"
 #include "common/comm/world_parts.h"
+#include "common/device/device.h"
 
 namespace mariana {
 namespace {
@@ -36,7 +37,7 @@ void Dawdle(RandomSequence* random) {
 
 struct Job {
   explicit Job(const ExchangeOptions& o, int64_t elements, int ranks = 1)
-      : options(o), received(o.workers), ends(o.workers), groups(ranks) {
+      : options(o), received(o.workers), ends(o.workers), devices(o.workers), groups(ranks) {
     for (int w = 0; w < o.workers; ++w) {
       grads.emplace_back(elements);
       values.emplace_back(elements);
@@ -65,7 +66,8 @@ struct Job {
     groups[rank] = ExchangeGroup::Make(o);
     for (int w = 0; w < o.workers; ++w) {
       if (rank_of[w] != rank) continue;
-      ends[w] = groups[rank]->Join(w, nullptr, grads[w].data(), values[w].data(),
+      if (o.device_memory) devices[w] = MakeCpuDevice(w, 1, -1);
+      ends[w] = groups[rank]->Join(w, devices[w].get(), grads[w].data(), values[w].data(),
                                    [this, w](int64_t begin, int64_t n) {
                                      for (int64_t i = begin; i < begin + n; ++i) ++received[w][i];
                                    });
@@ -101,6 +103,7 @@ struct Job {
   std::vector<std::vector<int>> received;  // [worker][element]: times it came from another
   std::vector<Exchange*> ends;             // [worker]
   std::vector<int> rank_of;
+  std::vector<std::unique_ptr<Device>> devices;        // of options.device_memory
   std::vector<std::unique_ptr<World>> worlds;          // of more than one rank
   std::vector<std::unique_ptr<ExchangeGroup>> groups;  // by rank; last: threads use the arenas
 };
@@ -257,6 +260,19 @@ TEST_CASE("workers spread over ranks end in the same bits as in one process, wha
         o.distribute_wire = wires[(n * ranks + 1) % 3];
         CAPTURE(Name(t), n, ranks, Name(o.collect_wire), Name(o.distribute_wire));
         CheckSteps(o, ranks, 3, 200 + n);
+      }
+    }
+  }
+}
+
+TEST_CASE("memory of devices: from one to another, and through the host's between ranks") {
+  for (Topology t : kTopologies) {
+    for (int n : {2, 3, 5}) {
+      for (int ranks : {1, 2, n}) {
+        ExchangeOptions o = Options(t, n, kUneven);
+        o.device_memory = true;
+        CAPTURE(Name(t), n, ranks);
+        CheckSteps(o, ranks, 3, 300 + n);
       }
     }
   }

@@ -9,6 +9,7 @@
 #include "common/config/config.h"
 #include "common/device/plugin/plugin.h"
 #include "common/train/data_parallel.h"
+#include "tests/common/train/on_ranks.h"
 
 namespace mariana {
 namespace {
@@ -35,7 +36,8 @@ class Points : public BatchSource {
     }
     std::vector<int64_t> dims{rows};
     dims.insert(dims.end(), input_.dims().begin(), input_.dims().end());
-    Device* device = devices_[static_cast<size_t>(worker)];
+    Device* device =
+        devices_[static_cast<size_t>(worker) % devices_.size()];  // of all ranks' workers
     DeviceBatch batch{Tensor(device, Dtype::kF32, Shape(dims)),
                       Tensor(device, Dtype::kI32, {rows})};
     batch.input.Upload(x.data());
@@ -86,12 +88,14 @@ struct Trained {
 struct How {
   bool in_pieces = true;
   int split = 1;  // workers that share a model
+  Ranks* ranks = nullptr;
 };
 
 Trained Train(const Job& job, const std::vector<Device*>& devices, const How& how = How()) {
   DataParallelOptions o;
   o.devices = devices;
   o.split.workers = how.split;
+  o.ranks = how.ranks;
   o.net = &job.net;
   o.input = job.input;
   o.outputs = kClasses;
@@ -192,6 +196,24 @@ TEST_CASE("CUDA: workers that share a model on one GPU end where one on a CPU en
   }
 }
 
+TEST_CASE("CUDA: workers of several ranks on one GPU end in the bits of one process") {
+  const auto on_ranks = [](const Job& job, const auto& make) {
+    std::vector<Trained> all(2);
+    OnRanks(2, [&](Ranks* ranks) {
+      How how;
+      how.ranks = ranks;
+      all[static_cast<size_t>(ranks->rank())] = Train(job, make(1).devices, how);
+    });
+    REQUIRE(all[0].values == all[1].values);
+    return all[0].values;
+  };
+  const bool gpu = HasGpu();
+  for (const Job& job : Jobs()) {
+    CHECK(on_ranks(job, Cpus) == Train(job, Cpus(2).devices).values);
+    if (gpu) CHECK(on_ranks(job, OnOneGpu) == Train(job, OnOneGpu(2).devices).values);
+  }
+}
+
 TEST_CASE("CUDA: the same job gives the same bits, replayed or not") {
   if (!HasGpu()) return;
   for (const Job& job : Jobs()) {
@@ -203,7 +225,7 @@ TEST_CASE("CUDA: the same job gives the same bits, replayed or not") {
       REQUIRE(first.losses == again.losses);
     }
     const Trained replayed = Train(job, OnOneGpu(1).devices);
-    const Trained plain = Train(job, OnOneGpu(1).devices, {/*in_pieces=*/false, 1});
+    const Trained plain = Train(job, OnOneGpu(1).devices, {/*in_pieces=*/false});
     REQUIRE(replayed.values == plain.values);
     REQUIRE(replayed.losses == plain.losses);
   }
