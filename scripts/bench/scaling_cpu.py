@@ -1,7 +1,8 @@
 """Part of scripts/bench/scaling: the emulator beside the truth. Kernel times of this machine go into
-machine files (machine_bench), measured with as many devices at work as there are workers; what they
-predict for one and two CPU workers of one thread each is compared with mariana_dnn on the same net,
-batch and schedule, here.
+machine files (machine_bench), measured with as many devices at work as there are workers, before and
+after each real run, as a machine's clock changes from minute to minute; the mean of what both predict
+for one and two CPU workers of one thread each is compared with mariana_dnn on the same net, batch and
+schedule, here.
 """
 import os
 import statistics
@@ -59,11 +60,14 @@ def figures(args, scratch):
     prepare()
     for r in range(rounds):
         quiet = beside.idle(10 if args.quick else 60) and quiet
-        jobs = {n: measured_machine(scratch, n, 4 if args.quick else 9) for n in (1, 2)}
         for case, (workers, batch) in CASES.items():
-            predicted = jobs[workers].run(workers, workers * batch, True, "linear")["step_seconds"]
-            steps = max(12, 12000 // (workers * batch) // (2 if args.quick else 1))
+            def predict():
+                job = measured_machine(scratch, workers, 2 if args.quick else 4)
+                return job.run(workers, workers * batch, True, "linear")["step_seconds"]
+            steps = max(12, 24000 // (workers * batch) // (2 if args.quick else 1))
+            before = predict()
             measured = real(workers, batch, steps, os.path.join(scratch, "%s.%d" % (case, r)))
+            predicted = (before + predict()) / 2
             ratios[case].append((predicted / measured, predicted, measured))
     out = []
     for case, rows in ratios.items():
